@@ -1,0 +1,1 @@
+//! Dedup, facts, windows, local state, the lake and queries over it.

@@ -1,0 +1,1 @@
+//! Budgets, the ledger, breaches, holds and the actions that follow.

@@ -1,0 +1,1 @@
+//! Prices and attribution: a decoded call in, its cost and its owner out.

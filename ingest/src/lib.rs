@@ -1,0 +1,1 @@
+//! Sources and decoding: bytes and positions in, invocations, trail events and rejected records out.

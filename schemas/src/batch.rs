@@ -1,0 +1,93 @@
+//! A batch on its way through the stages: decoded by ingest, priced and attributed by enrich, folded by aggregate.
+
+use crate::invocation::{Invocation, Profile};
+use crate::money::PicoUsd;
+use crate::owner::Owner;
+use crate::rejected::Rejected;
+use crate::strings::{StringTable, Sym};
+use crate::trail::TrailEvent;
+use crate::usage::Extras;
+
+/// Records decoded from one stretch of one shard, self-contained: symbols and indexes refer to this batch alone.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// Distinct strings.
+    pub strings: StringTable,
+    /// Distinct profiles.
+    pub profiles: Vec<Profile>,
+    /// Calls in source order.
+    pub invocations: Vec<Invocation>,
+    /// Units beside tokens, by [`Invocation::extras`].
+    pub extras: Vec<Extras>,
+    /// CloudTrail events in source order.
+    pub trail: Vec<TrailEvent>,
+    /// What could not be read.
+    pub rejected: Vec<Rejected>,
+    /// Envelopes that carry no call by design: CloudWatch control messages, the permission-check line.
+    pub control: u64,
+    /// Bytes of decompressed input this batch covers.
+    pub bytes: u64,
+}
+
+/// How a call's price came about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PriceStatus {
+    /// A price was found for every unit consumed.
+    Priced,
+    /// No price is known: tokens are kept, the cost is unknown and not zero.
+    #[default]
+    Unpriced,
+    /// Nothing to pay per token by contract: provisioned throughput, reserved tier, a failed call.
+    NoCharge,
+}
+
+/// Price of one call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pricing {
+    /// Cost; zero unless `status` is [`PriceStatus::Priced`].
+    pub cost: PicoUsd,
+    /// Upper bound of the cost where the log leaves it open; equals `cost` otherwise.
+    pub cost_max: PicoUsd,
+    /// Whether and why there is a price.
+    pub status: PriceStatus,
+    /// Canonical model; the logged id when the catalogue does not know it.
+    pub model: Sym,
+    /// `in_region`, `geo:us`, `global`, or empty when unknown.
+    pub scope: Sym,
+    /// Version of the rate card that priced it; empty when unpriced.
+    pub price_version: Sym,
+}
+
+/// One call with its price; its owner is `owners[invocation.profile]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// What happened.
+    pub invocation: &'a Invocation,
+    /// What calls of its kind share.
+    pub profile: &'a Profile,
+    /// Who it is booked to.
+    pub owner: &'a Owner,
+    /// What it cost.
+    pub pricing: &'a Pricing,
+}
+
+/// A batch with prices and owners, ready for dedup.
+#[derive(Clone, Debug, Default)]
+pub struct EnrichedBatch {
+    /// The decoded batch; its string table also holds the symbols of `owners` and `pricing`.
+    pub batch: Batch,
+    /// One for each of `batch.profiles`.
+    pub owners: Vec<Owner>,
+    /// One for each of `batch.invocations`.
+    pub pricing: Vec<Pricing>,
+}
+
+impl EnrichedBatch {
+    /// Iterates over the calls in source order.
+    pub fn calls(&self) -> impl Iterator<Item = Call<'_>> {
+        self.batch.invocations.iter().zip(&self.pricing).filter_map(|(invocation, pricing)| {
+            let at = invocation.profile as usize;
+            Some(Call { invocation, profile: self.batch.profiles.get(at)?, owner: self.owners.get(at)?, pricing })
+        })
+    }
+}

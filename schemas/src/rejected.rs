@@ -1,0 +1,113 @@
+//! Records that could not be read: kept whole, with where they were and why, and never in the way of their neighbours.
+
+/// Why a record was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RejectReason {
+    /// Not JSON.
+    #[error("not JSON")]
+    NotJson,
+    /// JSON that ends too early or is not balanced.
+    #[error("truncated or unbalanced JSON")]
+    Unbalanced,
+    /// Nested deeper than 128 levels.
+    #[error("nested deeper than {limit} levels")]
+    TooDeep {
+        /// The limit.
+        limit: u32,
+    },
+    /// A field the record needs is absent.
+    #[error("required field '{field}' is missing")]
+    Missing {
+        /// Path of the field.
+        field: &'static str,
+    },
+    /// A field of another type or form than documented.
+    #[error("field '{field}' is malformed")]
+    Malformed {
+        /// Path of the field.
+        field: &'static str,
+    },
+    /// The same key twice in one object of the envelope: which one AWS meant cannot be told.
+    #[error("field '{field}' occurs twice")]
+    Duplicate {
+        /// Path of the field.
+        field: &'static str,
+    },
+    /// A number outside what a call can have.
+    #[error("field '{field}' is out of range")]
+    OutOfRange {
+        /// Path of the field.
+        field: &'static str,
+    },
+    /// Event time before 1970 or more than five minutes after arrival.
+    #[error("timestamp {timestamp} is outside [1970, arrival + 5 min]")]
+    Timestamp {
+        /// The text of the timestamp.
+        timestamp: String,
+    },
+    /// Valid JSON of a shape this program does not know.
+    #[error("unknown kind of record")]
+    UnknownKind,
+    /// Longer than a record can be.
+    #[error("record of {bytes} bytes is longer than {limit}")]
+    TooLong {
+        /// Its length as far as it was read.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A gzip stream that does not inflate.
+    #[error("corrupt gzip stream")]
+    CorruptGzip,
+    /// A gzip stream that inflates beyond the allowed size or ratio.
+    #[error("gzip stream inflates beyond {limit} bytes or {ratio} times its size")]
+    GzipBomb {
+        /// Size cap in bytes.
+        limit: u64,
+        /// Ratio cap.
+        ratio: u64,
+    },
+    /// Not UTF-8 where text is needed.
+    #[error("not UTF-8")]
+    NotUtf8,
+    /// The file or object could not be read.
+    #[error("unreadable: {message}")]
+    Unreadable {
+        /// What the system said.
+        message: String,
+    },
+}
+
+impl RejectReason {
+    /// Returns a short stable word for counters and the `reason` column.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NotJson => "not_json",
+            Self::Unbalanced => "unbalanced",
+            Self::TooDeep { .. } => "too_deep",
+            Self::Missing { .. } => "missing_field",
+            Self::Malformed { .. } => "malformed_field",
+            Self::Duplicate { .. } => "duplicate_field",
+            Self::OutOfRange { .. } => "out_of_range",
+            Self::Timestamp { .. } => "bad_timestamp",
+            Self::UnknownKind => "unknown_kind",
+            Self::TooLong { .. } => "too_long",
+            Self::CorruptGzip => "corrupt_gzip",
+            Self::GzipBomb { .. } => "gzip_bomb",
+            Self::NotUtf8 => "not_utf8",
+            Self::Unreadable { .. } => "unreadable",
+        }
+    }
+}
+
+/// One refused record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// Byte offset of the record in the decompressed stream of its shard.
+    pub offset: u64,
+    /// Why.
+    pub reason: RejectReason,
+    /// The record as it came. For a stream that cannot be inflated: its first 64 KiB, compressed as it came.
+    pub raw: Vec<u8>,
+}
