@@ -1,0 +1,268 @@
+//! Exactly one fact per (account, region, request id): sets of 128-bit keys, one for each event hour.
+//!
+//! Owns: which ids of which hours are known. Does not own: where they come from; an hour that is not in memory is loaded
+//! from the lake when a record of it arrives, so a backfill of any age and a restart meet the same check. A re-delivered
+//! record carries the same event time, so looking in its own hour is enough.
+
+use std::hash::{BuildHasher, Hasher};
+
+use foldhash::fast::FixedState;
+use hashbrown::{HashMap, HashSet};
+use sha2::{Digest, Sha256};
+use sluice_schemas::batch::EnrichedBatch;
+use sluice_schemas::{Micros, Profile, RequestId, StringTable};
+
+/// Bytes one key takes in a set, free slots included.
+const BYTES_PER_KEY: usize = 28;
+
+#[derive(Clone, Copy, Debug, Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+    fn write_u128(&mut self, key: u128) {
+        let (low, high) = (key as u64, (key >> 64) as u64);
+        self.0 = (low ^ high.rotate_left(29)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct BuildKeyHasher;
+
+impl BuildHasher for BuildKeyHasher {
+    type Hasher = KeyHasher;
+    fn build_hasher(&self) -> KeyHasher {
+        KeyHasher::default()
+    }
+}
+
+/// Known keys of one event hour.
+#[derive(Debug, Default)]
+struct Hour {
+    keys: HashSet<u128, BuildKeyHasher>,
+    /// Holds keys that are not in the lake yet: must stay in memory.
+    dirty: bool,
+    used: u64,
+}
+
+/// The key of a call.
+///
+/// A UUID is its own key, mixed with account and region; any other id is hashed (SHA-256, first 16 bytes).
+#[must_use]
+pub fn key(id: RequestId, salt: u128, strings: &StringTable) -> u128 {
+    match id {
+        RequestId::Uuid(uuid) => uuid ^ salt,
+        RequestId::Other(text) => text_key(strings.get(text)) ^ salt,
+    }
+}
+
+/// The key of an id as the lake stores it.
+#[must_use]
+pub fn stored_key(account_id: &str, region: &str, request_id: &str) -> u128 {
+    let id = parse_uuid(request_id).unwrap_or_else(|| text_key(request_id));
+    id ^ salt(account_id, region)
+}
+
+fn text_key(text: &str) -> u128 {
+    let digest = Sha256::digest(text.as_bytes());
+    digest.iter().take(16).fold(0, |key, byte| key << 8 | u128::from(*byte))
+}
+
+/// What account and region add to a key.
+#[must_use]
+pub fn salt(account_id: &str, region: &str) -> u128 {
+    let hash = |seed| FixedState::with_seed(seed).hash_one((account_id, region));
+    u128::from(hash(0x51)) << 64 | u128::from(hash(0x1CE))
+}
+
+/// Reads a lower-case hyphenated UUID.
+#[must_use]
+pub fn parse_uuid(text: &str) -> Option<u128> {
+    let bytes = text.as_bytes();
+    if bytes.len() != 36 {
+        return None;
+    }
+    let mut value = 0_u128;
+    for (at, byte) in bytes.iter().enumerate() {
+        let digit = match (at, byte) {
+            (8 | 13 | 18 | 23, b'-') => continue,
+            (8 | 13 | 18 | 23, _) => return None,
+            (_, b'0'..=b'9') => byte - b'0',
+            (_, b'a'..=b'f') => byte - b'a' + 10,
+            _ => return None,
+        };
+        value = value << 4 | u128::from(digit);
+    }
+    Some(value)
+}
+
+/// The dedup index.
+#[derive(Debug)]
+pub struct Dedup {
+    hours: HashMap<i64, Hour, FixedState>,
+    keys: usize,
+    keys_max: usize,
+    clock: u64,
+}
+
+impl Dedup {
+    /// Creates an empty index that keeps about `bytes_max` bytes of hours that are in the lake.
+    #[must_use]
+    pub fn new(bytes_max: usize) -> Self {
+        Self { hours: HashMap::default(), keys: 0, keys_max: bytes_max / BYTES_PER_KEY, clock: 0 }
+    }
+
+    /// Marks the calls of a batch that are seen for the first time, in order, and remembers them.
+    ///
+    /// `load` is called for an event hour that is not in memory and gives the keys the lake and pending segments hold of it.
+    ///
+    /// # Errors
+    /// What `load` says; the index is then as before for that hour.
+    pub fn first_seen<E>(
+        &mut self,
+        batch: &EnrichedBatch,
+        load: &mut dyn FnMut(i64) -> Result<Vec<u128>, E>,
+    ) -> Result<Vec<bool>, E> {
+        let salts: Vec<u128> = batch.batch.profiles.iter().map(|profile| profile_salt(profile, &batch.batch.strings)).collect();
+        self.clock += 1;
+        let mut keep = Vec::with_capacity(batch.batch.invocations.len());
+        for invocation in &batch.batch.invocations {
+            let salt = salts.get(invocation.profile as usize).copied().unwrap_or_default();
+            let key = key(invocation.request_id, salt, &batch.batch.strings);
+            keep.push(self.insert(invocation.event_time, key, load)?);
+        }
+        self.evict();
+        Ok(keep)
+    }
+
+    fn insert<E>(&mut self, at: Micros, key: u128, load: &mut dyn FnMut(i64) -> Result<Vec<u128>, E>) -> Result<bool, E> {
+        let hour = at.hour();
+        let entry = match self.hours.entry(hour) {
+            hashbrown::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            hashbrown::hash_map::Entry::Vacant(entry) => {
+                let keys: HashSet<u128, BuildKeyHasher> = load(hour)?.into_iter().collect();
+                self.keys += keys.len();
+                entry.insert(Hour { keys, dirty: false, used: 0 })
+            }
+        };
+        entry.used = self.clock;
+        let new = entry.keys.insert(key);
+        if new {
+            entry.dirty = true;
+            self.keys += 1;
+        }
+        Ok(new)
+    }
+
+    /// Tells the index that everything it has seen is in the lake.
+    pub fn committed(&mut self) {
+        for hour in self.hours.values_mut() {
+            hour.dirty = false;
+        }
+        self.evict();
+    }
+
+    /// Returns the number of keys in memory.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.keys
+    }
+
+    /// Tells whether no key is in memory.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.keys == 0
+    }
+
+    fn evict(&mut self) {
+        while self.keys > self.keys_max {
+            let idle = self.hours.iter().filter(|(_, hour)| !hour.dirty && hour.used < self.clock).min_by_key(|(_, hour)| hour.used);
+            let Some(oldest) = idle.map(|(at, _)| *at) else {
+                return;
+            };
+            if let Some(hour) = self.hours.remove(&oldest) {
+                self.keys -= hour.keys.len();
+            }
+        }
+    }
+}
+
+fn profile_salt(profile: &Profile, strings: &StringTable) -> u128 {
+    salt(strings.get(profile.account_id), strings.get(profile.region))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sluice_schemas::{Batch, Invocation, Usage};
+    use std::convert::Infallible;
+
+    fn batch(ids: &[(i64, u128)]) -> EnrichedBatch {
+        let mut batch = Batch::default();
+        let profile = Profile { account_id: batch.strings.intern("1"), region: batch.strings.intern("r"), ..Profile::default() };
+        batch.profiles.push(profile);
+        for (hour, id) in ids {
+            batch.invocations.push(Invocation {
+                event_time: Micros(hour * sluice_schemas::time::HOUR),
+                request_id: RequestId::Uuid(*id),
+                profile: 0,
+                usage: Usage::default(),
+                basis: sluice_schemas::CostBasis::Exact,
+                latency_ms: None,
+                extras: None,
+            });
+        }
+        EnrichedBatch { batch, ..EnrichedBatch::default() }
+    }
+
+    #[test]
+    fn each_id_once_within_and_across_batches() {
+        let mut dedup = Dedup::new(1 << 20);
+        let mut load = |_| Ok::<_, Infallible>(Vec::new());
+        assert_eq!(dedup.first_seen(&batch(&[(1, 7), (1, 7), (2, 8)]), &mut load), Ok(vec![true, false, true]));
+        assert_eq!(dedup.first_seen(&batch(&[(1, 7), (2, 9)]), &mut load), Ok(vec![false, true]));
+    }
+
+    #[test]
+    fn an_evicted_hour_comes_back_from_the_lake() {
+        let mut dedup = Dedup::new(0);
+        let mut lake: Vec<u128> = Vec::new();
+        let first = batch(&[(1, 7)]);
+        assert_eq!(dedup.first_seen(&first, &mut |_| Ok::<_, Infallible>(Vec::new())), Ok(vec![true]));
+        lake.push(7 ^ salt("1", "r"));
+        assert_eq!(dedup.len(), 1, "not in the lake: must stay");
+        dedup.committed();
+        assert_eq!(dedup.first_seen(&batch(&[(2, 8)]), &mut |_| Ok::<_, Infallible>(Vec::new())), Ok(vec![true]));
+        assert_eq!(dedup.len(), 1, "hour 1 was evicted");
+        let mut loads = 0;
+        let again = dedup.first_seen(&first, &mut |hour| {
+            loads += 1;
+            Ok::<_, Infallible>(if hour == 1 { lake.clone() } else { Vec::new() })
+        });
+        assert_eq!((again, loads), (Ok(vec![false]), 1));
+    }
+
+    #[test]
+    fn a_failed_load_is_not_taken_for_an_empty_hour() {
+        let mut dedup = Dedup::new(1 << 20);
+        assert_eq!(dedup.first_seen(&batch(&[(1, 7)]), &mut |_| Err("offline")), Err("offline"));
+        assert_eq!(dedup.first_seen(&batch(&[(1, 7)]), &mut |_| Ok::<_, &str>(vec![7 ^ salt("1", "r")])), Ok(vec![false]));
+    }
+
+    #[test]
+    fn stored_ids_have_the_key_of_decoded_ones() {
+        let strings = StringTable::default();
+        let text = "00000000-0000-0000-0000-0000000000ff";
+        assert_eq!(parse_uuid(text), Some(255));
+        assert_eq!(stored_key("1", "r", text), key(RequestId::Uuid(255), salt("1", "r"), &strings));
+        assert_eq!(parse_uuid(&text.to_uppercase()), None);
+        assert_ne!(stored_key("1", "r", "abc"), stored_key("2", "r", "abc"));
+    }
+}
