@@ -1,1 +1,16 @@
 //! Prices and attribution: a decoded call in, its cost and its owner out.
+//!
+//! Owns: the price catalogue ([`prices`]), the agents file ([`agents`]) and the decision who a call is booked to
+//! ([`attribution`]), joined by the [`Enricher`]. Does not own: decoding, sums, files, clocks. Nothing here does any I/O: texts come in
+//! as arguments, and a call is priced at its own event time.
+
+pub mod agents;
+pub mod attribution;
+pub mod config;
+pub mod enricher;
+mod memo;
+pub mod prices;
+
+pub use agents::{Agent, AgentsError, AgentsFault, AgentsFile};
+pub use config::{EnrichConfig, EnrichConfigError, EnrichFault, MetadataKeys, RawEnrich};
+pub use enricher::{EnrichCache, Enricher};

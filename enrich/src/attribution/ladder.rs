@@ -1,0 +1,146 @@
+//! The decision: which of the evidence of a call names its agent.
+
+use sluice_schemas::{AgentStatus, Rank};
+
+use super::is_reserved;
+
+/// What the agents file says, as far as the decision asks. Agents are numbers.
+pub(crate) trait Registry {
+    /// Returns the agent with this id.
+    fn by_id(&self, id: &str) -> Option<u32>;
+    /// Tells whether the agent has principals or inference profiles.
+    fn is_bound(&self, agent: u32) -> bool;
+    /// Tells whether the agent has principals.
+    fn has_principals(&self, agent: u32) -> bool;
+    /// Tells whether a trust policy pins the agent's session names.
+    fn is_pinned(&self, agent: u32) -> bool;
+    /// Tells whether a role session of this name is the agent's.
+    fn owns_session(&self, agent: u32, session_name: &str) -> bool;
+}
+
+/// Evidence of one call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts<'a> {
+    /// Agents registered on the principal.
+    pub(crate) principal: &'a [u32],
+    /// Agents registered on the inference profile.
+    pub(crate) profile: &'a [u32],
+    /// Role session name; empty when there is none.
+    pub(crate) session_name: &'a str,
+    /// Believable claim of the metadata.
+    pub(crate) claim: Option<&'a str>,
+}
+
+/// What named the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Evidence {
+    None,
+    Metadata,
+    SessionName,
+    InferenceProfile,
+    Principal,
+}
+
+/// Who a call is booked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Named {
+    Nobody,
+    /// An agent of the agents file.
+    Agent(u32),
+    /// The agent of the claim, which no file knows.
+    Claimed,
+    /// The principal, for naming an agent that is not its own.
+    Spoofed,
+}
+
+/// The outcome for one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Decision {
+    pub(crate) named: Named,
+    pub(crate) evidence: Evidence,
+    pub(crate) rank: Rank,
+    pub(crate) status: AgentStatus,
+}
+
+impl Decision {
+    const NOBODY: Self = Self { named: Named::Nobody, evidence: Evidence::None, rank: Rank::Inferred, status: AgentStatus::Unattributed };
+
+    const fn verified(agent: u32, evidence: Evidence, rank: Rank) -> Self {
+        Self { named: Named::Agent(agent), evidence, rank, status: AgentStatus::Verified }
+    }
+
+    const fn spoofed(evidence: Evidence, rank: Rank) -> Self {
+        Self { named: Named::Spoofed, evidence, rank, status: AgentStatus::Spoofed }
+    }
+}
+
+/// Returns the only item, or `None` if there are none or several.
+fn sole(mut agents: impl Iterator<Item = u32>) -> Option<u32> {
+    let first = agents.next()?;
+    agents.next().is_none().then_some(first)
+}
+
+/// Decides who a call is booked to.
+pub(crate) fn decide(registry: &impl Registry, facts: &Facts<'_>) -> Decision {
+    let registered = if facts.principal.is_empty() { facts.profile } else { facts.principal };
+    match (registered.is_empty(), facts.claim) {
+        (true, None) => Decision::NOBODY,
+        (true, Some(claim)) => open(registry, claim),
+        (false, Some(claim)) => {
+            let allowed = |agent: &u32| registered.contains(agent) && is_bound_here(registry, facts, *agent) && fits_pin(registry, facts, *agent);
+            match registry.by_id(claim).filter(allowed) {
+                Some(agent) => Decision::verified(agent, Evidence::Metadata, Rank::Claimed),
+                None => Decision::spoofed(Evidence::Metadata, Rank::Claimed),
+            }
+        }
+        (false, None) => closed(registry, facts, registered),
+    }
+}
+
+/// A claim where no agent is registered: believed, unless the name is taken.
+fn open(registry: &impl Registry, claim: &str) -> Decision {
+    let agent = registry.by_id(claim);
+    if is_reserved(claim) || agent.is_some_and(|agent| registry.is_bound(agent)) {
+        return Decision::spoofed(Evidence::Metadata, Rank::Claimed);
+    }
+    let named = agent.map_or(Named::Claimed, Named::Agent);
+    Decision { named, evidence: Evidence::Metadata, rank: Rank::Claimed, status: AgentStatus::Unverified }
+}
+
+/// No claim, and agents registered: the binding names the agent if it is the only one, else the session name does.
+fn closed(registry: &impl Registry, facts: &Facts<'_>, registered: &[u32]) -> Decision {
+    let bound = || registered.iter().copied().filter(|&agent| is_bound_here(registry, facts, agent));
+    let through_profile = !facts.profile.is_empty();
+    match sole(bound()) {
+        Some(agent) if fits_pin(registry, facts, agent) => {
+            let evidence = if through_profile { Evidence::InferenceProfile } else { Evidence::Principal };
+            return Decision::verified(agent, evidence, Rank::Aws);
+        }
+        // The one agent of the profile is pinned to sessions that this is not, or none of its agents is on this principal.
+        Some(_) => return Decision::spoofed(Evidence::InferenceProfile, Rank::Aws),
+        None if bound().next().is_none() => return Decision::spoofed(Evidence::InferenceProfile, Rank::Aws),
+        None => {}
+    }
+    let by_session = |&agent: &u32| registry.owns_session(agent, facts.session_name) && fits_pin(registry, facts, agent);
+    sole(bound().filter(by_session)).map_or(Decision::NOBODY, |agent| {
+        let rank = if registry.is_pinned(agent) { Rank::Pinned } else { Rank::Chosen };
+        Decision::verified(agent, Evidence::SessionName, rank)
+    })
+}
+
+/// Tells whether the call's principal and inference profile both allow an agent that is registered on one of them.
+fn is_bound_here(registry: &impl Registry, facts: &Facts<'_>, agent: u32) -> bool {
+    if facts.principal.is_empty() {
+        return !registry.has_principals(agent);
+    }
+    facts.profile.is_empty() || facts.profile.contains(&agent)
+}
+
+/// Tells whether the session name allows the agent, where several share a principal and some have their session names pinned.
+fn fits_pin(registry: &impl Registry, facts: &Facts<'_>, agent: u32) -> bool {
+    if facts.principal.len() < 2 {
+        return true;
+    }
+    let owned_by_pin = |agent: u32| registry.is_pinned(agent) && registry.owns_session(agent, facts.session_name);
+    owned_by_pin(agent) || (!registry.is_pinned(agent) && !facts.principal.iter().any(|&other| owned_by_pin(other)))
+}

@@ -1,0 +1,59 @@
+//! Who a call is booked to: the agent, the session and the team, each with the evidence that named it and its rank.
+//!
+//! Owns: reading identity ARNs and request metadata, and the decision. Does not own: the agents file (`crate::agents`), prices.
+//!
+//! **The ladder.** The most specific evidence that names an agent wins; among equals the one that is harder to forge.
+//! From specific to general:
+//!
+//! | evidence | says | rank |
+//! |---|---|---|
+//! | `metadata:<key>` | this call, in the caller's own words | 1 |
+//! | `session_name` | the session, chosen by whoever assumed the role; pinned if the agents file says its trust policy pins it | 2, or 3 |
+//! | `inference_profile` | the application inference profile the call went through | 4 |
+//! | `principal` | the role or user, if exactly one agent is registered on it | 4 |
+//!
+//! **Open and closed.** A principal (or, for an open principal, the call's inference profile) on which the agents file registers an
+//! agent is closed: what a caller claims must be one of the agents registered there, and a pinned session name narrows that choice to
+//! the agents it fits. Any other claim is `spoofed` and booked to `spoofed:<principal>`, with the claim kept as tag `claimed_agent`.
+//! On an open principal a claim is believed, marked `unverified`, unless it is a reserved name or names an agent that the file binds
+//! to some other principal or profile: nobody may spend in the name of an agent whose principals are known, for that could
+//! drain its budget and get it blocked. An agent listed without principals and profiles is bound to nothing and may be claimed.
+//! Going through another agent's profile is refused the same way, and an agent with principals is never named by its
+//! profile on a principal that is not one of them.
+//!
+//! **Sessions.** A session id that AgentCore set and one in the metadata are equally specific, so the higher rank, AgentCore's,
+//! wins; a plain role session name is less specific than either. A refused call keeps no session and no team of its own claim: they
+//! come from the same mouth. A claim that did not become the call's agent, session or team stays visible in the tags
+//! `claimed_agent`, `claimed_session`, `claimed_team`.
+
+mod claims;
+mod glob;
+mod ladder;
+mod owners;
+mod principal;
+mod text;
+
+pub(crate) use glob::Glob;
+pub(crate) use ladder::Registry;
+pub(crate) use owners::{OwnerCache, Owners};
+pub(crate) use principal::PrincipalPattern;
+pub use principal::{PatternFault, Principal, PrincipalKind};
+pub(crate) use text::is_plain;
+
+/// Agent of calls that nothing attributes.
+pub const UNATTRIBUTED: &str = "unattributed";
+/// Start of the agent of calls whose claim was refused; the name of the principal follows.
+pub const SPOOFED_PREFIX: &str = "spoofed:";
+/// Tag that keeps an agent claim which was not believed.
+pub const CLAIMED_AGENT: &str = "claimed_agent";
+/// Tag that keeps a session claim which was not believed.
+pub const CLAIMED_SESSION: &str = "claimed_session";
+/// Tag that keeps a team claim which was not believed.
+pub const CLAIMED_TEAM: &str = "claimed_team";
+
+/// Tells whether no agent may carry this name, in any case of its letters.
+#[must_use]
+pub fn is_reserved(name: &str) -> bool {
+    let spoofed = name.get(..SPOOFED_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(SPOOFED_PREFIX));
+    spoofed || name.eq_ignore_ascii_case(UNATTRIBUTED)
+}

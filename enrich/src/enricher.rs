@@ -1,0 +1,165 @@
+//! The stage itself: a decoded batch in, the same batch with prices and owners out.
+//!
+//! Owns: the order of work and what is remembered between batches. Does not own: what a price or an owner is
+//! (`crate::prices`, `crate::attribution`). No I/O, no clock: a call is priced at its own event time.
+
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use sluice_schemas::{Batch, EnrichedBatch, Extras, Invocation, Owner, Pricing, Profile, ServiceTier, StringTable, Sym};
+
+use crate::agents::AgentsFile;
+use crate::attribution::{OwnerCache, Owners};
+use crate::config::MetadataKeys;
+use crate::memo::Memo;
+use crate::prices::{Catalogue, ProfileRates};
+
+/// Prices and attributes batches; shared by all workers.
+#[derive(Clone, Debug)]
+pub struct Enricher {
+    catalogue: Catalogue,
+    agents: AgentsFile,
+    keys: MetadataKeys,
+    /// Tells this enricher from any other, so that a cache filled by another one is not believed.
+    identity: Arc<()>,
+}
+
+/// What one worker remembers across batches, bounded in bytes: what each distinct ARN and metadata object says, and the rates of each
+/// model, place, tier and operation. Emptied when it meets another [`Enricher`].
+#[derive(Debug, Default)]
+pub struct EnrichCache {
+    filled_by: Option<Arc<()>>,
+    owners: OwnerCache,
+    rates: Memo<ProfileRates>,
+}
+
+impl EnrichCache {
+    fn prepare(&mut self, identity: &Arc<()>) {
+        if !self.filled_by.as_ref().is_some_and(|filled_by| Arc::ptr_eq(filled_by, identity)) {
+            *self = Self { filled_by: Some(Arc::clone(identity)), ..Self::default() };
+        }
+        self.owners.trim();
+        self.rates.trim();
+    }
+}
+
+impl Enricher {
+    /// Returns an enricher with these prices, agents and metadata keys.
+    #[must_use]
+    pub fn new(catalogue: Catalogue, agents: AgentsFile, keys: MetadataKeys) -> Self {
+        Self { catalogue, agents, keys, identity: Arc::new(()) }
+    }
+
+    /// Returns the prices it works with.
+    #[must_use]
+    pub const fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    /// Returns the agents it works with.
+    #[must_use]
+    pub const fn agents(&self) -> &AgentsFile {
+        &self.agents
+    }
+
+    /// Prices and attributes a decoded batch. `cache` is per worker.
+    #[must_use]
+    pub fn enrich(&self, mut batch: Batch, cache: &mut EnrichCache) -> EnrichedBatch {
+        cache.prepare(&self.identity);
+        let owners = self.attribute(&batch.profiles, &mut batch.strings, &mut cache.owners);
+        let mut rating = Rating::new(&self.catalogue, &mut cache.rates);
+        let routes: Vec<Route> = batch.profiles.iter().map(|profile| rating.route(profile, &mut batch.strings)).collect();
+        let mut pricing = Vec::with_capacity(batch.invocations.len());
+        for call in &batch.invocations {
+            let extras = call.extras.and_then(|at| batch.extras.get(at as usize));
+            // A call of no profile cannot be told apart from any other: it stays unpriced, and no owner is read for it.
+            let priced = routes.get(call.profile as usize).map(|&route| rating.price(route, call, extras, &mut batch.strings));
+            pricing.push(priced.unwrap_or_default());
+        }
+        EnrichedBatch { batch, owners, pricing }
+    }
+
+    /// Returns the owners of profiles, one each.
+    fn attribute(&self, profiles: &[Profile], strings: &mut StringTable, cache: &mut OwnerCache) -> Vec<Owner> {
+        let mut owners = Owners::new(&self.agents, &self.keys, cache, strings);
+        profiles.iter().map(|profile| owners.owner(profile, strings)).collect()
+    }
+}
+
+/// Where the rates of a profile stand, and whether its calls failed.
+#[derive(Clone, Copy)]
+struct Route {
+    rated: usize,
+    failed: bool,
+}
+
+/// Rates used by the batch, with their words as symbols of the batch.
+struct Rated {
+    number: u32,
+    model: Sym,
+    scope: Sym,
+    /// Address and length of the price version last seen, and its symbol: it changes with event time, so hardly ever within a batch.
+    version: ((usize, usize), Sym),
+}
+
+/// What the rates of a call depend on.
+type RateKey = (Sym, Sym, Sym, Sym, ServiceTier);
+
+/// Prices the calls of one batch.
+struct Rating<'a> {
+    catalogue: &'a Catalogue,
+    rates: &'a mut Memo<ProfileRates>,
+    rated: Vec<Rated>,
+    rated_at: HashMap<RateKey, usize, FixedState>,
+    /// Reused text of the key in `rates`.
+    text: String,
+}
+
+impl<'a> Rating<'a> {
+    fn new(catalogue: &'a Catalogue, rates: &'a mut Memo<ProfileRates>) -> Self {
+        Self { catalogue, rates, rated: Vec::new(), rated_at: HashMap::default(), text: String::new() }
+    }
+
+    fn route(&mut self, profile: &Profile, strings: &mut StringTable) -> Route {
+        let key = (profile.model_id, profile.region, profile.inference_region, profile.operation, profile.service_tier);
+        let failed = !profile.error_code.is_empty();
+        if let Some(&rated) = self.rated_at.get(&key) {
+            return Route { rated, failed };
+        }
+        let rated = self.rated.len();
+        let resolved = self.resolve(profile, strings);
+        self.rated.push(resolved);
+        self.rated_at.insert(key, rated);
+        Route { rated, failed }
+    }
+
+    fn resolve(&mut self, profile: &Profile, strings: &mut StringTable) -> Rated {
+        let [model, region, inference_region, operation] =
+            [profile.model_id, profile.region, profile.inference_region, profile.operation].map(|sym| strings.get(sym));
+        let tier = profile.service_tier;
+        self.text.clear();
+        for part in [tier.as_str(), region, inference_region, operation, model] {
+            // With its length before it, no part can be mistaken for the end of another.
+            self.text.push_str(&part.len().to_string());
+            self.text.push(':');
+            self.text.push_str(part);
+        }
+        let catalogue = self.catalogue;
+        let number = self.rates.number(&self.text, |_| catalogue.resolve(model, region, inference_region, tier, operation));
+        let rates = self.rates.get(number);
+        Rated { number, model: strings.intern(&rates.model), scope: strings.intern(&rates.scope), version: ((0, 0), Sym::EMPTY) }
+    }
+
+    fn price(&mut self, route: Route, call: &Invocation, extras: Option<&Extras>, strings: &mut StringTable) -> Pricing {
+        let rated = &mut self.rated[route.rated];
+        let quote = self.rates.get(rated.number).quote(call.event_time, &call.usage, extras, call.basis, route.failed);
+        // Rates stay where they are during a batch, so an equal address is an equal version.
+        let address = (quote.price_version.as_ptr().addr(), quote.price_version.len());
+        if rated.version.0 != address {
+            rated.version = (address, strings.intern(quote.price_version));
+        }
+        let price_version = rated.version.1;
+        Pricing { cost: quote.cost, cost_max: quote.cost_max, status: quote.status, model: rated.model, scope: rated.scope, price_version }
+    }
+}
