@@ -10,6 +10,7 @@ pub const MAX_TOKENS: u64 = 1 << 40;
 /// `input` excludes cached tokens, as `inputTokenCount` of the invocation log does: the whole prompt is
 /// `input + cache_read + cache_write_5m + cache_write_1h`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Usage {
     /// Uncached prompt tokens.
     pub input: u64,
@@ -106,6 +107,7 @@ impl ServiceTier {
 
 /// Billed text or image units of Bedrock Guardrails, summed over all assessments of a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct GuardrailUnits {
     /// `topicPolicyUnits`.
     pub topic: u64,
@@ -127,6 +129,7 @@ pub struct GuardrailUnits {
 
 /// Units beside tokens; most calls have none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Extras {
     /// Images the request asked for (`imageGenerationConfig.numberOfImages`, 1 when the body names none).
     pub images: u64,
