@@ -1,4 +1,8 @@
 //! Dedup, facts, windows, local state, the lake and queries over it.
 
 pub mod dedup;
+pub mod facts;
+pub mod lake;
+pub mod known;
 pub mod store;
+pub mod windows;

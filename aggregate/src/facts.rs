@@ -1,0 +1,251 @@
+//! Facts as rows: enriched calls and rejected records as Arrow record batches, and the spend they add up to.
+//!
+//! Calls of one profile share nearly all of their texts. Those columns are dictionaries over the profiles of the batch, all with the same
+//! keys, so that no text is copied or compared for each call.
+
+mod keys;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BinaryArray, BooleanArray, Decimal128Array, Int32Array, Int64Array, MapArray, RecordBatch, StringArray, StringBuilder,
+    StructArray, TimestampMicrosecondArray,
+};
+use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::datatypes::{DataType, Field, Schema};
+use hashbrown::HashMap;
+use sha2::{Digest, Sha256};
+use sluice_schemas::tables::{self, TOKENS};
+use sluice_schemas::time::MINUTE;
+use sluice_schemas::{
+    Batch, CostBasis, EnrichedBatch, Invocation, Micros, Owner, PicoUsd, PriceStatus, Pricing, RequestId, SpendDelta, Sums, Sym,
+};
+
+use keys::{PerProfile, PerSymbol, constant};
+
+/// Length of a UUID's text.
+const UUID_TEXT: usize = 36;
+
+/// Returns rows of `calls` for the calls whose bit in `keep` is set, split by event date.
+#[must_use]
+pub fn call_rows(batch: &EnrichedBatch, keep: &[bool], source: &str, ingest_time: Micros) -> Vec<(i32, RecordBatch)> {
+    let mut days: Vec<(i32, Vec<Kept<'_>>)> = Vec::new();
+    let mut last = 0;
+    for call in kept(batch, keep) {
+        let dt = call.invocation.event_time.day();
+        if days.get(last).is_none_or(|(day, _)| *day != dt) {
+            last = days.iter().position(|(day, _)| *day == dt).unwrap_or_else(|| {
+                days.push((dt, Vec::new()));
+                days.len() - 1
+            });
+        }
+        if let Some((_, calls)) = days.get_mut(last) {
+            calls.push(call);
+        }
+    }
+    let profiles = PerProfile::new(batch);
+    days.into_iter().filter_map(|(dt, calls)| Some((dt, day_rows(batch, &profiles, &calls, source, ingest_time)?))).collect()
+}
+
+/// One call that is kept.
+#[derive(Clone, Copy)]
+struct Kept<'a> {
+    invocation: &'a Invocation,
+    pricing: &'a Pricing,
+}
+
+fn kept<'a>(batch: &'a EnrichedBatch, keep: &'a [bool]) -> impl Iterator<Item = Kept<'a>> {
+    let profiles = batch.batch.profiles.len().min(batch.owners.len());
+    let calls = batch.batch.invocations.iter().zip(&batch.pricing).zip(keep);
+    // A call without a profile would be a bug of the decoder; facts and spend pass over it alike, and the count of records shows it.
+    let calls = calls.filter(move |((invocation, _), keep)| **keep && (invocation.profile as usize) < profiles);
+    calls.map(|((invocation, pricing), _)| Kept { invocation, pricing })
+}
+
+fn day_rows(batch: &EnrichedBatch, profiles: &PerProfile, calls: &[Kept<'_>], source: &str, ingest_time: Micros) -> Option<RecordBatch> {
+    let keys = PerProfile::keys(calls.iter().map(|call| call.invocation.profile));
+    let by_symbol = |pick: fn(&Pricing) -> Sym| PerSymbol::column(&batch.batch.strings, calls.iter().map(|call| pick(call.pricing)));
+    let schema = tables::schema(tables::CALLS)?;
+    let mut columns: Vec<ArrayRef> = Vec::with_capacity(schema.fields().len());
+    let mut fields: Vec<Field> = Vec::with_capacity(schema.fields().len());
+    for field in schema.fields() {
+        let column = match field.name().as_str() {
+            "event_time" => times(calls.iter().map(|call| call.invocation.event_time)),
+            "request_id" => request_ids(batch, calls),
+            "model" => by_symbol(|pricing| pricing.model),
+            "price_scope" => by_symbol(|pricing| pricing.scope),
+            "price_version" => by_symbol(|pricing| pricing.price_version),
+            "tags" => tags(batch, calls),
+            "agent_rank" => ranks(batch, calls, |owner| owner.agent_rank as i32),
+            "session_rank" => ranks(batch, calls, |owner| owner.session_rank as i32),
+            "latency_ms" => Arc::new(calls.iter().map(|call| call.invocation.latency_ms.map(i64::from)).collect::<Int64Array>()),
+            "cost_usd" => money(calls.iter().map(|call| call.pricing.cost)),
+            "cost_max_usd" => money(calls.iter().map(|call| call.pricing.cost_max)),
+            "cost_basis" => keys::of_two(
+                [CostBasis::Exact.as_str(), CostBasis::Envelope.as_str()],
+                calls.iter().map(|call| call.invocation.basis == CostBasis::Envelope),
+            ),
+            "priced" => Arc::new(BooleanArray::from_iter(calls.iter().map(|call| Some(call.pricing.status != PriceStatus::Unpriced)))),
+            "extras" => extras(&batch.batch, calls),
+            "source" => constant(source, calls.len()),
+            "ingest_time" => times(std::iter::repeat_n(ingest_time, calls.len())),
+            name => match token_column(name) {
+                Some(pick) => Arc::new(calls.iter().map(|call| Some(pick(call.invocation).cast_signed())).collect::<Int64Array>()),
+                None => profiles.column(name, &keys)?,
+            },
+        };
+        fields.push(Field::new(field.name(), column.data_type().clone(), true));
+        columns.push(column);
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).ok()
+}
+
+fn token_column(name: &str) -> Option<fn(&Invocation) -> u64> {
+    let [input, output, cache_read, cache_write_5m, cache_write_1h] = TOKENS;
+    Some(match name {
+        _ if name == input => |call| call.usage.input,
+        _ if name == output => |call| call.usage.output,
+        _ if name == cache_read => |call| call.usage.cache_read,
+        _ if name == cache_write_5m => |call| call.usage.cache_write_5m,
+        _ if name == cache_write_1h => |call| call.usage.cache_write_1h,
+        _ => return None,
+    })
+}
+
+fn times(times: impl Iterator<Item = Micros>) -> ArrayRef {
+    let times: Vec<i64> = times.map(|time| time.0).collect();
+    Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC"))
+}
+
+fn money(amounts: impl Iterator<Item = PicoUsd>) -> ArrayRef {
+    let amounts: Vec<i128> = amounts.map(|amount| amount.0).collect();
+    Arc::new(Decimal128Array::from(amounts).with_data_type(tables::MONEY))
+}
+
+fn ranks(batch: &EnrichedBatch, calls: &[Kept<'_>], pick: fn(&Owner) -> i32) -> ArrayRef {
+    let of_profile: Vec<i32> = batch.owners.iter().map(pick).collect();
+    Arc::new(calls.iter().map(|call| of_profile.get(call.invocation.profile as usize).copied()).collect::<Int32Array>())
+}
+
+fn request_ids(batch: &EnrichedBatch, calls: &[Kept<'_>]) -> ArrayRef {
+    let mut text = Vec::with_capacity(calls.len() * UUID_TEXT);
+    let mut lengths = Vec::with_capacity(calls.len());
+    for call in calls {
+        let before = text.len();
+        match call.invocation.request_id {
+            RequestId::Uuid(id) => text.extend_from_slice(&uuid_text(id)),
+            RequestId::Other(sym) => text.extend_from_slice(batch.batch.strings.get(sym).as_bytes()),
+        }
+        lengths.push(text.len() - before);
+    }
+    match StringArray::try_new(OffsetBuffer::from_lengths(lengths), text.into(), None) {
+        Ok(array) => Arc::new(array),
+        // Digits and texts of the string table: always UTF-8, whole.
+        Err(error) => unreachable!("request ids are text: {error}"),
+    }
+}
+
+/// Writes a UUID in lower case with hyphens.
+pub(crate) fn uuid_text(id: u128) -> [u8; UUID_TEXT] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [b'-'; UUID_TEXT];
+    let mut at = 0;
+    for (index, byte) in id.to_be_bytes().into_iter().enumerate() {
+        if matches!(index, 4 | 6 | 8 | 10) {
+            at += 1;
+        }
+        text[at] = DIGITS[usize::from(byte >> 4)];
+        text[at + 1] = DIGITS[usize::from(byte & 15)];
+        at += 2;
+    }
+    text
+}
+
+/// Builds the map column: null where the owner has no tags.
+fn tags(batch: &EnrichedBatch, calls: &[Kept<'_>]) -> ArrayRef {
+    let owner_tags = |call: &Kept<'_>| batch.owners.get(call.invocation.profile as usize).map_or(&[][..], |owner| owner.tags.as_slice());
+    let (mut names, mut values) = (StringBuilder::new(), StringBuilder::new());
+    let mut lengths = Vec::with_capacity(calls.len());
+    for call in calls {
+        let tags = owner_tags(call);
+        for (name, value) in tags {
+            names.append_value(batch.batch.strings.get(*name));
+            values.append_value(batch.batch.strings.get(*value));
+        }
+        lengths.push(tags.len());
+    }
+    let nulls = NullBuffer::from_iter(lengths.iter().map(|length| *length > 0));
+    let DataType::Map(entry, sorted) = tables::string_map() else { unreachable!("the type of a map is a map") };
+    let DataType::Struct(fields) = entry.data_type() else { unreachable!("the entry of a map is a struct") };
+    let entries = StructArray::new(fields.clone(), vec![Arc::new(names.finish()), Arc::new(values.finish())], None);
+    Arc::new(MapArray::new(entry, OffsetBuffer::from_lengths(lengths), entries, Some(nulls), sorted))
+}
+
+fn extras(batch: &Batch, calls: &[Kept<'_>]) -> ArrayRef {
+    let mut texts = StringBuilder::new();
+    for call in calls {
+        let extras = call.invocation.extras.and_then(|at| batch.extras.get(at as usize));
+        texts.append_option(extras.and_then(|extras| serde_json::to_string(extras).ok()));
+    }
+    Arc::new(texts.finish())
+}
+
+/// Returns rows of `rejected` for what could not be read; `None` if there is nothing.
+#[must_use]
+pub fn rejected_rows(batch: &Batch, source: &str, ingest_time: Micros) -> Option<RecordBatch> {
+    let rejected = &batch.rejected;
+    if rejected.is_empty() {
+        return None;
+    }
+    let hash = |raw: &[u8]| -> String { Sha256::digest(raw).iter().map(|byte| format!("{byte:02x}")).collect() };
+    let columns: Vec<ArrayRef> = vec![
+        times(rejected.iter().map(|_| ingest_time)),
+        Arc::new(rejected.iter().map(|_| Some(source)).collect::<StringArray>()),
+        Arc::new(rejected.iter().map(|record| i64::try_from(record.offset).ok()).collect::<Int64Array>()),
+        Arc::new(rejected.iter().map(|record| Some(record.reason.code())).collect::<StringArray>()),
+        Arc::new(rejected.iter().map(|record| Some(record.reason.to_string())).collect::<StringArray>()),
+        Arc::new(rejected.iter().map(|record| i64::try_from(record.raw.len()).ok()).collect::<Int64Array>()),
+        Arc::new(rejected.iter().map(|record| Some(hash(&record.raw))).collect::<StringArray>()),
+        Arc::new(rejected.iter().map(|record| Some(record.raw.as_slice())).collect::<BinaryArray>()),
+    ];
+    RecordBatch::try_new(tables::schema(tables::REJECTED)?, columns).ok()
+}
+
+/// Returns what the kept calls spent, by profile, minute of event time, model and price scope, in the order of their first call.
+#[must_use]
+pub fn spend_deltas(batch: &EnrichedBatch, keep: &[bool]) -> Vec<SpendDelta> {
+    let mut deltas: Vec<SpendDelta> = Vec::new();
+    let mut index: HashMap<(u32, i64, Sym, Sym), usize, foldhash::fast::FixedState> = HashMap::default();
+    // Calls of a profile come minute by minute with one price, so its last delta is nearly always the right one.
+    let mut last: Vec<usize> = vec![usize::MAX; batch.batch.profiles.len()];
+    for call in kept(batch, keep) {
+        let Kept { invocation, pricing } = call;
+        let at = invocation.profile as usize;
+        let (Some(profile), Some(owner), Some(last)) = (batch.batch.profiles.get(at), batch.owners.get(at), last.get_mut(at)) else {
+            continue;
+        };
+        let minute = invocation.event_time.floor(MINUTE);
+        let same = |delta: &SpendDelta| delta.minute == minute && delta.model == pricing.model && delta.scope == pricing.scope;
+        if !deltas.get(*last).is_some_and(same) {
+            let key = (invocation.profile, minute.0, pricing.model, pricing.scope);
+            *last = *index.entry(key).or_insert_with(|| {
+                deltas.push(SpendDelta {
+                    minute,
+                    last_event: invocation.event_time,
+                    profile: invocation.profile,
+                    model: pricing.model,
+                    scope: pricing.scope,
+                    sums: Sums::default(),
+                });
+                deltas.len() - 1
+            });
+        }
+        if let Some(delta) = deltas.get_mut(*last) {
+            delta.last_event = delta.last_event.max(invocation.event_time);
+            delta.sums.add(&Sums::of(&sluice_schemas::Call { invocation, profile, owner, pricing }));
+        }
+    }
+    deltas
+}

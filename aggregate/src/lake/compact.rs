@@ -1,0 +1,200 @@
+//! Compaction: many small files of a closed event date become few, in one commit and in bounded memory.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef};
+use arrow::datatypes::SchemaRef;
+use sluice_schemas::Micros;
+use sluice_schemas::commit::StagedFile;
+use sluice_schemas::tables::CALLS;
+
+use super::action::{Line, Signature};
+use super::encode::encode_rows;
+use super::file::FileBuilder;
+use super::log::TableLog;
+use super::read::FileReader;
+use super::{Lake, LakeError, LakeFile, commit, random_id};
+
+/// Files of one date that are left alone.
+const FEW: usize = 8;
+/// Small files that are worth merging even if there are few of them.
+const SOME_SMALL: usize = 4;
+/// Bytes of a file that is no longer small.
+const SMALL: u64 = 32 << 20;
+/// Bytes of a file that is large enough to be left alone.
+const LARGE: u64 = 128 << 20;
+/// Rows of a row group of a compacted file.
+const GROUP_ROWS: usize = 131_072;
+
+/// What a compaction did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CompactReport {
+    /// Event dates that were rewritten.
+    pub dates: u64,
+    /// Files taken out.
+    pub removed: u64,
+    /// Files put in.
+    pub added: u64,
+    /// Rows taken out.
+    pub rows_before: u64,
+    /// Rows put in: as many, or fewer in a table where rows of one key add up.
+    pub rows_after: u64,
+}
+
+impl Lake {
+    /// Merges the small files of every event date before `open_from` (days since 1970-01-01); later dates may still grow.
+    ///
+    /// No sum over the table changes. The replaced files stay on disk for readers of older versions until [`Lake::vacuum`].
+    ///
+    /// # Errors
+    /// The storage failed, or another writer took over.
+    pub fn compact(&mut self, table: &str, open_from: i32, now: Micros) -> Result<CompactReport, LakeError> {
+        self.check_writer()?;
+        let mut dates: BTreeMap<i32, Vec<LakeFile>> = BTreeMap::new();
+        for file in self.files(table)?.into_iter().filter(|file| file.dt < open_from) {
+            dates.entry(file.dt).or_default().push(file);
+        }
+        let mut report = CompactReport::default();
+        for (dt, files) in dates {
+            let many = files.len() > FEW;
+            let some_small = files.iter().filter(|file| file.bytes < SMALL).count() >= SOME_SMALL;
+            let merge: Vec<LakeFile> = files.into_iter().filter(|file| file.bytes < LARGE).collect();
+            if merge.len() > 1 && (many || some_small) {
+                self.rewrite(table, dt, &merge, now, &mut report)?;
+            }
+        }
+        self.maintain();
+        Ok(report)
+    }
+
+    /// Rewrites files of one date and commits the result.
+    fn rewrite(&mut self, table: &str, dt: i32, files: &[LakeFile], now: Micros, report: &mut CompactReport) -> Result<(), LakeError> {
+        let now_ms = commit::millis(now);
+        let version = self.table(table)?.snapshot.version;
+        let name = format!("c{version:012}-f{:06}", self.state.fence);
+        let mut output = Output::new(self, table, dt, name)?;
+        let mut rows_before = 0;
+        let staged = match output.fill(files, &mut rows_before) {
+            Ok(()) => output.finish()?,
+            Err(error) => {
+                output.abandon();
+                return Err(error);
+            }
+        };
+        let rows_after: u64 = staged.iter().map(|file| file.rows).sum();
+        if rows_before != rows_after {
+            return Err(LakeError::Rows {
+                table: table.to_owned(),
+                detail: format!("{rows_before} rows became {rows_after} in compaction"),
+            });
+        }
+        let removes = self.removes(table, files, now_ms, false)?;
+        let own = Signature { uuid: random_id(), fence: self.state.fence, ..Signature::default() };
+        let mut lines = vec![Line::info("OPTIMIZE", &[], own.clone(), now_ms)];
+        lines.extend(removes.iter().cloned().map(Line::remove));
+        lines.extend(commit::adds(&staged, now_ms).into_iter().map(no_data_change));
+        self.check_fence()?;
+        self.broken = true;
+        let judge = commit::not_taken_over(&own);
+        let log = self.tables.get_mut(table).ok_or_else(|| LakeError::UnknownTable { table: table.to_owned() })?;
+        let committed = log.commit(&lines, &own, |found| judge(found).and_then(|()| commit::still_there(table, found, &removes)));
+        // A conflict is found before anything is written, so nothing is left open.
+        self.broken = matches!(&committed, Err(error) if !matches!(error, LakeError::Conflict { .. }));
+        committed?;
+        if table == CALLS {
+            self.state.version = log.snapshot.version;
+        }
+        report.dates += 1;
+        report.removed += files.len() as u64;
+        report.added += staged.len() as u64;
+        report.rows_before += rows_before;
+        report.rows_after += rows_after;
+        Ok(())
+    }
+}
+
+fn no_data_change(mut line: Line) -> Line {
+    if let Some(add) = &mut line.add {
+        add.data_change = false;
+    }
+    line
+}
+
+/// The files of one compaction in the making.
+struct Output<'a> {
+    lake: &'a Lake,
+    log: &'a TableLog,
+    dt: i32,
+    name: String,
+    schema: SchemaRef,
+    pending: Vec<Vec<ArrayRef>>,
+    pending_rows: usize,
+    open: Option<FileBuilder>,
+    done: Vec<StagedFile>,
+}
+
+impl<'a> Output<'a> {
+    fn new(lake: &'a Lake, table: &str, dt: i32, name: String) -> Result<Self, LakeError> {
+        let log = lake.table(table)?;
+        let schema = Arc::clone(&log.schema);
+        Ok(Self { lake, log, dt, name, schema, pending: Vec::new(), pending_rows: 0, open: None, done: Vec::new() })
+    }
+
+    fn fill(&mut self, files: &[LakeFile], rows: &mut u64) -> Result<(), LakeError> {
+        for file in files {
+            for batch in FileReader::open(&self.lake.objects, &self.log.table, &file.name, &self.schema)? {
+                let columns = batch?;
+                let count = columns.first().map_or(0, |column| column.len());
+                *rows += count as u64;
+                self.pending.push(columns);
+                self.pending_rows += count;
+                if self.pending_rows >= GROUP_ROWS {
+                    self.write_group()?;
+                }
+            }
+        }
+        self.write_group()
+    }
+
+    fn write_group(&mut self) -> Result<(), LakeError> {
+        let pending = std::mem::take(&mut self.pending);
+        self.pending_rows = 0;
+        if pending.is_empty() {
+            return Ok(());
+        }
+        let group = encode_rows(&self.log.table, self.dt, &self.schema, &pending)?;
+        let file = match &mut self.open {
+            Some(file) => file,
+            none => {
+                let name = format!("{}-{}.parquet", self.name, self.done.len());
+                none.insert(FileBuilder::create(&self.lake.objects, &self.log.table, self.dt, &name, &self.schema)?)
+            }
+        };
+        file.append(group)?;
+        if file.bytes() >= LARGE
+            && let Some(file) = self.open.take()
+        {
+            self.done.push(file.finish()?);
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Vec<StagedFile>, LakeError> {
+        if let Some(file) = self.open.take() {
+            self.done.push(file.finish()?);
+        }
+        Ok(self.done)
+    }
+
+    /// Deletes what was written; what cannot be deleted is found by the next vacuum.
+    fn abandon(self) {
+        let paths = self.done.iter().map(|file| file.path.as_str()).chain(self.open.iter().map(FileBuilder::path));
+        for path in paths {
+            let path = format!("{}/{path}", self.log.table);
+            if let Err(error) = self.lake.objects.delete(&path) {
+                tracing::warn!(path, %error, "file of an abandoned compaction could not be deleted");
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Rows to Parquet column chunks, on any thread.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, RecordBatch, new_null_array};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, SchemaRef};
+use parquet::arrow::ArrowSchemaConverter;
+use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::basic::Compression;
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesPtr, WriterVersion};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::{ColumnPath, TypePtr};
+use sluice_schemas::tables;
+
+use super::stats::Stats;
+use super::{LakeError, columns};
+
+/// Columns whose values hardly ever repeat: a dictionary would cost time and save nothing.
+const DISTINCT: [&str; 4] = ["request_id", "fire_id", "sha256", "raw"];
+
+/// A row group whose columns are encoded, to be appended to its file in order.
+#[derive(Debug)]
+pub struct EncodedGroup {
+    pub(crate) table: String,
+    pub(crate) dt: i32,
+    pub(crate) chunks: Vec<ArrowColumnChunk>,
+    pub(crate) stats: Stats,
+}
+
+impl EncodedGroup {
+    /// Returns the number of rows.
+    #[must_use]
+    pub const fn rows(&self) -> u64 {
+        self.stats.rows
+    }
+
+    /// Returns the encoded size in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.chunks.iter().map(|chunk| chunk.close().bytes_written).sum()
+    }
+}
+
+/// Encodes the columns of a batch of rows of one table and event date as a row group.
+///
+/// # Errors
+/// The rows do not fit the table.
+pub fn encode_group(table: &str, dt: i32, batch: &RecordBatch) -> Result<EncodedGroup, LakeError> {
+    let schema = match tables::schema(table) {
+        Some(schema) => schema,
+        None => columns::plain(table, batch.schema_ref())?,
+    };
+    let rows = conform(table, &schema, batch)?;
+    encode_rows(table, dt, &schema, &[rows])
+}
+
+/// Encodes rows that were brought into the table's form as one row group.
+pub(crate) fn encode_rows(table: &str, dt: i32, schema: &SchemaRef, parts: &[Vec<ArrayRef>]) -> Result<EncodedGroup, LakeError> {
+    let mut stats = Stats::default();
+    // The factory wants a file writer only for its schema and properties.
+    let (root, properties) = (parquet_schema(table, schema)?, properties(schema));
+    let file = SerializedFileWriter::new(Vec::new(), root, properties).map_err(LakeError::parquet(table))?;
+    let factory = ArrowRowGroupWriterFactory::new(&file, Arc::clone(schema));
+    let mut writers = factory.create_column_writers(0).map_err(LakeError::parquet(table))?;
+    for columns in parts {
+        stats.observe(schema, columns);
+        let mut next = writers.iter_mut();
+        for (field, column) in schema.fields().iter().zip(columns) {
+            for leaf in compute_leaves(field, column).map_err(LakeError::parquet(table))? {
+                let writer =
+                    next.next().ok_or_else(|| LakeError::Rows { table: table.to_owned(), detail: "too many columns".to_owned() })?;
+                writer.write(&leaf).map_err(LakeError::parquet(table))?;
+            }
+        }
+    }
+    let chunks = writers.into_iter().map(|writer| writer.close()).collect::<Result<Vec<_>, _>>().map_err(LakeError::parquet(table))?;
+    Ok(EncodedGroup { table: table.to_owned(), dt, chunks, stats })
+}
+
+/// Brings the columns of a batch into the order and types of the table. A column of dictionaries stands for one of its values; a
+/// column the batch lacks is null.
+pub(crate) fn conform(table: &str, schema: &SchemaRef, batch: &RecordBatch) -> Result<Vec<ArrayRef>, LakeError> {
+    if let Some(stray) = batch.schema_ref().fields().iter().find(|field| schema.column_with_name(field.name()).is_none()) {
+        return Err(LakeError::Rows { table: table.to_owned(), detail: format!("no column '{}'", stray.name()) });
+    }
+    let column = |field: &arrow::datatypes::FieldRef| match batch.column_by_name(field.name()) {
+        None => Ok(new_null_array(field.data_type(), batch.num_rows())),
+        Some(column) if stands_for(column.data_type(), field.data_type()) => Ok(Arc::clone(column)),
+        Some(column) => cast(column, field.data_type()).map_err(LakeError::arrow(table)),
+    };
+    schema.fields().iter().map(column).collect()
+}
+
+fn stands_for(have: &DataType, want: &DataType) -> bool {
+    have == want || matches!(have, DataType::Dictionary(_, value) if value.as_ref() == want)
+}
+
+/// Returns the Parquet schema of a table's files.
+pub(crate) fn parquet_schema(table: &str, schema: &SchemaRef) -> Result<TypePtr, LakeError> {
+    let descriptor = ArrowSchemaConverter::new().with_coerce_types(true).convert(schema).map_err(LakeError::parquet(table))?;
+    Ok(descriptor.root_schema_ptr())
+}
+
+/// Returns how a table's files are written: plain Parquet 1.0 for every reader, no Arrow schema inside, no page index, and statistics
+/// only where a query would use them to pass over a row group.
+pub(crate) fn properties(schema: &SchemaRef) -> WriterPropertiesPtr {
+    let mut builder = WriterProperties::builder()
+        .set_writer_version(WriterVersion::PARQUET_1_0)
+        .set_created_by(format!("sluice version {}", env!("CARGO_PKG_VERSION")))
+        .set_compression(Compression::SNAPPY)
+        .set_statistics_enabled(EnabledStatistics::None)
+        .set_offset_index_disabled(true)
+        .set_max_row_group_row_count(None)
+        .set_coerce_types(true);
+    for field in schema.fields() {
+        let path = ColumnPath::from(field.name().as_str());
+        if matches!(field.data_type(), DataType::Timestamp(..)) {
+            builder = builder.set_column_statistics_enabled(path, EnabledStatistics::Chunk);
+        } else if DISTINCT.contains(&field.name().as_str()) {
+            builder = builder.set_column_dictionary_enabled(path, false);
+        }
+    }
+    Arc::new(builder.build())
+}

@@ -1,0 +1,235 @@
+//! The rows of one epoch on their way into data files, in bounded memory.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, SchemaRef};
+use sluice_schemas::commit::StagedFile;
+
+use super::LakeError;
+use super::encode::{EncodedGroup, conform, encode_rows};
+use super::file::FileBuilder;
+use super::objects::Objects;
+
+/// Rows of a table and date that make a row group.
+const GROUP_ROWS: usize = 65_536;
+/// Bytes of rows held before the largest heap of them is encoded.
+const BUFFERED: usize = 96 << 20;
+/// Bytes of a file after which the next one is begun.
+const FILE_BYTES: u64 = 256 << 20;
+
+/// Collects the rows of an epoch by table and event date and encodes them as they come.
+///
+/// Dropping it without [`EpochWriter::seal`] deletes what it has written.
+#[derive(Debug)]
+pub struct EpochWriter {
+    objects: Arc<dyn Objects>,
+    epoch: u64,
+    fence: u64,
+    schemas: HashMap<String, SchemaRef>,
+    parts: BTreeMap<(String, i32), Part>,
+    buffered: usize,
+    rows: BTreeMap<String, u64>,
+}
+
+/// Rows of one table and date.
+#[derive(Debug, Default)]
+struct Part {
+    pending: Vec<Vec<ArrayRef>>,
+    pending_rows: usize,
+    pending_bytes: usize,
+    open: Option<FileBuilder>,
+    done: Vec<StagedFile>,
+}
+
+/// The files of an epoch: written, durable, and not yet part of any table.
+#[derive(Debug)]
+pub struct SealedEpoch {
+    pub(crate) epoch: u64,
+    pub(crate) fence: u64,
+    pub(crate) uuid: String,
+    pub(crate) files: BTreeMap<String, Vec<StagedFile>>,
+}
+
+impl SealedEpoch {
+    /// Returns the epoch.
+    #[must_use]
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Returns the id that its manifest will carry: whoever finds it in the lake knows that this epoch was committed.
+    #[must_use]
+    pub fn uuid(&self) -> &str {
+        &self.uuid
+    }
+
+    /// Returns the files by table.
+    #[must_use]
+    pub const fn files(&self) -> &BTreeMap<String, Vec<StagedFile>> {
+        &self.files
+    }
+}
+
+impl EpochWriter {
+    pub(crate) fn new(objects: Arc<dyn Objects>, epoch: u64, fence: u64, schemas: HashMap<String, SchemaRef>) -> Self {
+        Self { objects, epoch, fence, schemas, parts: BTreeMap::new(), buffered: 0, rows: BTreeMap::new() }
+    }
+
+    /// Returns the epoch.
+    #[must_use]
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Returns the rows of a table so far.
+    #[must_use]
+    pub fn rows(&self, table: &str) -> u64 {
+        self.rows.get(table).copied().unwrap_or(0)
+    }
+
+    /// Tells whether nothing was appended.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Adds rows of one event date to a table.
+    ///
+    /// # Errors
+    /// The rows do not fit the table, or the storage failed; drop the writer and begin the epoch again.
+    pub fn append(&mut self, table: &str, dt: i32, batch: RecordBatch) -> Result<(), LakeError> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        let schema = self.schemas.get(table).ok_or_else(|| LakeError::UnknownTable { table: table.to_owned() })?;
+        let columns = conform(table, schema, &batch)?;
+        let bytes = row_bytes(&columns);
+        self.count(table, batch.num_rows() as u64);
+        let part = self.part(table, dt);
+        part.pending.push(columns);
+        part.pending_rows += batch.num_rows();
+        part.pending_bytes += bytes;
+        let full = part.pending_rows >= GROUP_ROWS;
+        self.buffered += bytes;
+        if full {
+            self.encode(table, dt)?;
+        }
+        while self.buffered > BUFFERED {
+            let largest = self.parts.iter().max_by_key(|(_, part)| part.pending_bytes).map(|(key, _)| key.clone());
+            let Some((table, dt)) = largest else { break };
+            self.encode(&table, dt)?;
+        }
+        Ok(())
+    }
+
+    /// Adds a row group that was encoded elsewhere.
+    ///
+    /// # Errors
+    /// The storage failed; drop the writer and begin the epoch again.
+    pub fn append_encoded(&mut self, group: EncodedGroup) -> Result<(), LakeError> {
+        if group.rows() == 0 {
+            return Ok(());
+        }
+        let table = group.table.clone();
+        self.count(&table, group.rows());
+        self.write(&table, group)
+    }
+
+    fn count(&mut self, table: &str, rows: u64) {
+        *self.rows.entry(table.to_owned()).or_default() += rows;
+    }
+
+    fn part(&mut self, table: &str, dt: i32) -> &mut Part {
+        self.parts.entry((table.to_owned(), dt)).or_default()
+    }
+
+    /// Encodes the pending rows of a table and date as a row group.
+    fn encode(&mut self, table: &str, dt: i32) -> Result<(), LakeError> {
+        let schema = self.schemas.get(table).ok_or_else(|| LakeError::UnknownTable { table: table.to_owned() })?;
+        let schema = Arc::clone(schema);
+        let part = self.part(table, dt);
+        let pending = std::mem::take(&mut part.pending);
+        part.pending_rows = 0;
+        let bytes = std::mem::take(&mut part.pending_bytes);
+        self.buffered -= bytes;
+        if pending.is_empty() {
+            return Ok(());
+        }
+        let group = encode_rows(table, dt, &schema, &pending)?;
+        self.write(table, group)
+    }
+
+    fn write(&mut self, table: &str, group: EncodedGroup) -> Result<(), LakeError> {
+        let schema = self.schemas.get(table).ok_or_else(|| LakeError::UnknownTable { table: table.to_owned() })?;
+        let dt = group.dt;
+        let part = self.parts.entry((table.to_owned(), dt)).or_default();
+        let mut file = match part.open.take() {
+            Some(file) => file,
+            None => {
+                // The fence in the name keeps a writer that was overtaken from touching a file of its successor.
+                let name = format!("e{:012}-f{:06}-{}.parquet", self.epoch, self.fence, part.done.len());
+                FileBuilder::create(&self.objects, table, dt, &name, schema)?
+            }
+        };
+        let appended = file.append(group);
+        let full = file.bytes() >= FILE_BYTES;
+        part.open = Some(file);
+        appended?;
+        if full && let Some(file) = part.open.take() {
+            part.done.push(file.finish()?);
+        }
+        Ok(())
+    }
+
+    /// Encodes what is left and makes every file durable.
+    ///
+    /// # Errors
+    /// The storage failed; begin the epoch again.
+    pub fn seal(mut self) -> Result<SealedEpoch, LakeError> {
+        let keys: Vec<_> = self.parts.keys().cloned().collect();
+        for (table, dt) in &keys {
+            self.encode(table, *dt)?;
+            let part = self.part(table, *dt);
+            if let Some(file) = part.open.take() {
+                let file = file.finish()?;
+                part.done.push(file);
+            }
+        }
+        let mut files: BTreeMap<String, Vec<StagedFile>> = BTreeMap::new();
+        for ((table, _), part) in std::mem::take(&mut self.parts) {
+            files.entry(table).or_default().extend(part.done);
+        }
+        Ok(SealedEpoch { epoch: self.epoch, fence: self.fence, uuid: super::random_id(), files })
+    }
+}
+
+impl Drop for EpochWriter {
+    fn drop(&mut self) {
+        for ((table, _), part) in &self.parts {
+            let paths = part.done.iter().map(|file| file.path.as_str()).chain(part.open.iter().map(FileBuilder::path));
+            for path in paths {
+                let path = format!("{table}/{path}");
+                if let Err(error) = self.objects.delete(&path) {
+                    tracing::warn!(path, %error, "file of an abandoned epoch could not be deleted");
+                }
+            }
+        }
+    }
+}
+
+/// Estimates the memory of rows. Keys of dictionary columns are shared between them, so they count once.
+fn row_bytes(columns: &[ArrayRef]) -> usize {
+    let mut keys = 0;
+    let mut bytes = 0;
+    for column in columns {
+        if let DataType::Dictionary(..) = column.data_type() {
+            keys = column.len() * 4;
+            bytes += column.as_any_dictionary().values().get_array_memory_size();
+        } else {
+            bytes += column.get_array_memory_size();
+        }
+    }
+    bytes + keys
+}

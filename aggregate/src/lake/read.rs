@@ -1,0 +1,108 @@
+//! Reading a data file back, batch by batch.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::file::reader::{ChunkReader, Length};
+
+use super::LakeError;
+use super::action::decode_path;
+use super::encode::conform;
+use super::objects::Objects;
+
+/// Rows of a batch.
+const BATCH: usize = 8_192;
+/// Bytes read ahead.
+const AHEAD: usize = 256 << 10;
+
+/// The rows of one file in the form of its table.
+pub(crate) struct FileReader {
+    path: String,
+    table: String,
+    schema: SchemaRef,
+    batches: ParquetRecordBatchReader,
+}
+
+impl FileReader {
+    /// Opens the file that a table's log names `name`.
+    pub(crate) fn open(objects: &Arc<dyn Objects>, table: &str, name: &str, schema: &SchemaRef) -> Result<Self, LakeError> {
+        let path = format!("{table}/{}", decode_path(name));
+        let size = objects.size(&path)?.ok_or_else(|| LakeError::corrupt(&path, "missing, but the table's log names it"))?;
+        let chunks = ObjectChunks { objects: Arc::clone(objects), path: path.clone(), size };
+        let builder = ParquetRecordBatchReaderBuilder::try_new(chunks).map_err(LakeError::parquet(&path))?;
+        let batches = builder.with_batch_size(BATCH).build().map_err(LakeError::parquet(&path))?;
+        Ok(Self { path, table: table.to_owned(), schema: Arc::clone(schema), batches })
+    }
+
+    fn columns(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>, LakeError> {
+        conform(&self.table, &self.schema, batch)
+    }
+}
+
+impl Iterator for FileReader {
+    type Item = Result<Vec<ArrayRef>, LakeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let batch = self.batches.next()?.map_err(|error| LakeError::arrow(&self.path)(error));
+        Some(batch.and_then(|batch| self.columns(&batch)))
+    }
+}
+
+/// An object as the Parquet reader wants it.
+#[derive(Debug)]
+struct ObjectChunks {
+    objects: Arc<dyn Objects>,
+    path: String,
+    size: u64,
+}
+
+impl Length for ObjectChunks {
+    fn len(&self) -> u64 {
+        self.size
+    }
+}
+
+impl ChunkReader for ObjectChunks {
+    type T = RangeReader;
+
+    fn get_read(&self, start: u64) -> parquet::errors::Result<RangeReader> {
+        let (objects, path) = (Arc::clone(&self.objects), self.path.clone());
+        Ok(RangeReader { objects, path, next: start, size: self.size, ahead: Bytes::new() })
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
+        let bytes =
+            self.objects.get_range(&self.path, start, length).map_err(|error| parquet::errors::ParquetError::External(error.into()))?;
+        Ok(Bytes::from(bytes))
+    }
+}
+
+/// Reads an object from a place on, some bytes ahead.
+#[derive(Debug)]
+struct RangeReader {
+    objects: Arc<dyn Objects>,
+    path: String,
+    next: u64,
+    size: u64,
+    ahead: Bytes,
+}
+
+impl Read for RangeReader {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.ahead.is_empty() {
+            let length = usize::try_from(self.size.saturating_sub(self.next)).unwrap_or(AHEAD).min(AHEAD);
+            if length == 0 {
+                return Ok(0);
+            }
+            self.ahead = self.objects.get_range(&self.path, self.next, length).map_err(io::Error::other)?.into();
+            self.next += length as u64;
+        }
+        let count = self.ahead.len().min(into.len());
+        into[..count].copy_from_slice(&self.ahead.split_to(count));
+        Ok(count)
+    }
+}
