@@ -61,6 +61,10 @@ const OPEN: &str = "arn:aws:sts::123456789012:assumed-role/Anyone/run-7";
 const CHECKOUT: &str = "arn:aws:sts::123456789012:assumed-role/Checkout/run-7";
 const NOVA: &str = "amazon.nova-lite-v1:0";
 
+fn call(arn: &str, model: &str, metadata: &str) -> Caller {
+    Caller { arn: arn.to_owned(), model: model.to_owned(), metadata: metadata.to_owned() }
+}
+
 fn role(name: &str, session: &str) -> String {
     format!("arn:aws:sts::123456789012:assumed-role/{name}/{session}")
 }
@@ -73,7 +77,7 @@ fn profile(id: &str) -> String {
 type Row<'a> = (&'a str, &'a str, &'a str, &'a str, &'a str, &'a str, &'a str);
 
 fn check(rows: &[Row<'_>]) {
-    let callers: Vec<_> = rows.iter().map(|(arn, model, metadata, ..)| Caller::new(arn, model, metadata)).collect();
+    let callers: Vec<_> = rows.iter().map(|(arn, model, metadata, ..)| call(arn, model, metadata)).collect();
     for (shown, (row, caller)) in attribute(&enricher(AGENTS), &callers).iter().zip(rows.iter().zip(&callers)) {
         let (_, _, _, agent, session, team, tags) = *row;
         assert_eq!((&*shown.agent, &*shown.session, &*shown.team, &*shown.tags), (agent, session, team, tags), "{caller:?}");
@@ -114,6 +118,7 @@ fn refused_names() {
     check(&[
         (OPEN, NOVA, r#"{"agent":"unattributed"}"#, "spoofed:Anyone metadata:agent 1 spoofed", none, "", "claimed_agent=unattributed"),
         (OPEN, NOVA, r#"{"agent":"Unattributed"}"#, "spoofed:Anyone metadata:agent 1 spoofed", none, "", "claimed_agent=Unattributed"),
+        (OPEN, NOVA, r#"{"agent":"spoofed:Anyone"}"#, "spoofed:Anyone metadata:agent 1 spoofed", none, "", "claimed_agent=spoofed:Anyone"),
         (OPEN, NOVA, r#"{"agent":"spoofed:Bob"}"#, "spoofed:Anyone metadata:agent 1 spoofed", none, "", "claimed_agent=spoofed:Bob"),
         (OPEN, NOVA, r#"{"agent":"a\u202eb"}"#, "unattributed metadata:invalid 0 unattributed", none, "", "claimed_agent=a\\u{202e}b"),
         (OPEN, NOVA, r#"{"agent":"a\nb"}"#, "unattributed metadata:invalid 0 unattributed", none, "", "claimed_agent=a\\u{a}b"),
@@ -142,7 +147,15 @@ fn closed_principals_of_one_agent() {
         (CHECKOUT, NOVA, r#"{"agent":"checkout-bot"}"#, "checkout-bot metadata:agent 1 verified", none, "payments", tags),
         (CHECKOUT, NOVA, r#"{"agent":"demo"}"#, "spoofed:Checkout metadata:agent 1 spoofed", none, "", "claimed_agent=demo"),
         (CHECKOUT, NOVA, r#"{"agent":"floating"}"#, "spoofed:Checkout metadata:agent 1 spoofed", none, "", "claimed_agent=floating"),
-        (CHECKOUT, NOVA, r#"{"agent":"Checkout-Bot"}"#, "spoofed:Checkout metadata:agent 1 spoofed", none, "", "claimed_agent=Checkout-Bot"),
+        (
+            CHECKOUT,
+            NOVA,
+            r#"{"agent":"Checkout-Bot"}"#,
+            "spoofed:Checkout metadata:agent 1 spoofed",
+            none,
+            "",
+            "claimed_agent=Checkout-Bot",
+        ),
         // Role names are one without regard to case.
         (&role("CHECKOUT", "run-7"), NOVA, "", "checkout-bot principal 4 verified", none, "payments", tags),
         ("arn:aws:iam::123456789012:user/x/checkout", NOVA, "", "checkout-bot principal 4 verified", "", "payments", tags),
@@ -223,7 +236,15 @@ fn inference_profiles() {
         (&role("Pair", "run-7"), &profile("pair"), "", "unattributed none 0 unattributed", none, "", ""),
         (&role("Pair", "right"), &profile("pair"), "", "right session_name 2 verified", "right session_name 2", "", ""),
         (&role("Pair", "right"), &profile("left"), "", "left inference_profile 4 verified", "right session_name 2", "", ""),
-        (&role("Pair", "run-7"), &profile("left"), r#"{"agent":"right"}"#, "spoofed:Pair metadata:agent 1 spoofed", none, "", "claimed_agent=right"),
+        (
+            &role("Pair", "run-7"),
+            &profile("left"),
+            r#"{"agent":"right"}"#,
+            "spoofed:Pair metadata:agent 1 spoofed",
+            none,
+            "",
+            "claimed_agent=right",
+        ),
     ]);
 }
 
@@ -291,7 +312,8 @@ fn malformed_identities() {
 
 #[test]
 fn roles_and_sessions_of_the_log() {
-    let callers = [CHECKOUT, "arn:aws:iam::123456789012:user/checkout", "arn:aws:iam::123456789012:root", "x"].map(|arn| Caller::new(arn, NOVA, ""));
+    let callers =
+        [CHECKOUT, "arn:aws:iam::123456789012:user/checkout", "arn:aws:iam::123456789012:root", "x"].map(|arn| call(arn, NOVA, ""));
     let roles: Vec<_> = attribute(&enricher(AGENTS), &callers).into_iter().map(|shown| shown.role).collect();
     assert_eq!(roles, ["Checkout/run-7", "", "", ""]);
 }
@@ -299,7 +321,7 @@ fn roles_and_sessions_of_the_log() {
 #[test]
 fn own_metadata_keys() {
     let keys = MetadataKeys { agent: vec!["bot".to_owned()], session: Vec::new(), team: vec!["squad".to_owned()] };
-    let callers = [Caller::new(OPEN, NOVA, r#"{"bot":"b","agent_id":"a","session_id":"s","squad":"blue"}"#)];
+    let callers = [call(OPEN, NOVA, r#"{"bot":"b","agent_id":"a","session_id":"s","squad":"blue"}"#)];
     let shown = &attribute(&enricher_with("", keys), &callers)[0];
     assert_eq!((&*shown.agent, &*shown.session), ("b metadata:bot 1 unverified", "run-7 session_name 2"));
     assert_eq!((&*shown.team, &*shown.tags), ("blue", "agent_id=a,session_id=s"));
@@ -307,7 +329,7 @@ fn own_metadata_keys() {
 
 #[test]
 fn a_cache_of_other_agents_is_not_believed() {
-    let callers = [Caller::new(CHECKOUT, NOVA, "")];
+    let callers = [call(CHECKOUT, NOVA, "")];
     let mut cache = EnrichCache::default();
     let first = owners(&enricher(AGENTS).enrich(batch(&callers), &mut cache));
     let second = owners(&enricher("").enrich(batch(&callers), &mut cache));

@@ -87,7 +87,8 @@ pub(crate) fn decide(registry: &impl Registry, facts: &Facts<'_>) -> Decision {
         (true, None) => Decision::NOBODY,
         (true, Some(claim)) => open(registry, claim),
         (false, Some(claim)) => {
-            let allowed = |agent: &u32| registered.contains(agent) && is_bound_here(registry, facts, *agent) && fits_pin(registry, facts, *agent);
+            let allowed =
+                |agent: &u32| registered.contains(agent) && is_bound_here(registry, facts, *agent) && fits_pin(registry, facts, *agent);
             match registry.by_id(claim).filter(allowed) {
                 Some(agent) => Decision::verified(agent, Evidence::Metadata, Rank::Claimed),
                 None => Decision::spoofed(Evidence::Metadata, Rank::Claimed),

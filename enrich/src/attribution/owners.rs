@@ -1,5 +1,7 @@
 //! Owners of the profiles of one batch: reads each distinct ARN and metadata object once, decides, and names the outcome.
 
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 use sluice_schemas::{AgentStatus, Owner, Profile, Rank, StringTable, Sym};
 
 use super::claims::{Claim, Claims};
@@ -79,7 +81,6 @@ struct ClaimSyms {
 }
 
 /// A registered agent's texts as symbols of the batch.
-#[derive(Clone, Default)]
 struct AgentSyms {
     id: Sym,
     team: Sym,
@@ -115,7 +116,8 @@ pub(crate) struct Owners<'a> {
     claims: Vec<ClaimSyms>,
     /// Position in `claims` by symbol of the metadata.
     claims_at: Vec<u32>,
-    registered: Vec<Option<AgentSyms>>,
+    /// Agents that own calls of the batch, by number.
+    registered: HashMap<u32, AgentSyms, FixedState>,
 }
 
 impl<'a> Owners<'a> {
@@ -132,8 +134,17 @@ impl<'a> Owners<'a> {
             agent_keys: keys.agent.iter().map(|key| strings.intern(&format!("metadata:{key}"))).collect(),
             session_keys: keys.session.iter().map(|key| strings.intern(&format!("metadata:{key}"))).collect(),
         };
-        let registered = vec![None; agents.agents().len()];
-        Self { agents, keys, cache, words, callers: Vec::new(), caller_at: unseen.clone(), claims: Vec::new(), claims_at: unseen, registered }
+        Self {
+            agents,
+            keys,
+            cache,
+            words,
+            callers: Vec::new(),
+            caller_at: unseen.clone(),
+            claims: Vec::new(),
+            claims_at: unseen,
+            registered: HashMap::default(),
+        }
     }
 
     /// Returns the owner of a profile of the batch whose strings these are.
@@ -206,7 +217,7 @@ impl<'a> Owners<'a> {
 
     fn team(&self, claims: usize, decision: Decision) -> Sym {
         let of_agent = match decision.named {
-            Named::Agent(agent) => self.registered.get(agent as usize).and_then(Option::as_ref).map_or(Sym::EMPTY, |agent| agent.team),
+            Named::Agent(agent) => self.registered.get(&agent).map_or(Sym::EMPTY, |agent| agent.team),
             _ => Sym::EMPTY,
         };
         let claim = self.claims[claims].team;
@@ -217,13 +228,15 @@ impl<'a> Owners<'a> {
     /// Adds the agent's tags, the claims that were not believed and the other pairs of the metadata, in this order of precedence.
     fn tag(&mut self, owner: &mut Owner, claims: usize, decision: Decision, accused: Sym, strings: &mut StringTable) {
         let claims = &self.claims[claims];
+        // A refused claim stays, even one of the very name that it is booked to.
+        let believed_agent = if decision.status == AgentStatus::Spoofed { Sym::EMPTY } else { owner.agent_id };
         let refused = [
-            (CLAIMED_AGENT, accused, owner.agent_id),
+            (CLAIMED_AGENT, accused, believed_agent),
             (CLAIMED_SESSION, claims.session.text, owner.session_id),
             (CLAIMED_TEAM, claims.team.text, owner.team),
         ];
         let of_agent = match decision.named {
-            Named::Agent(agent) => self.registered.get(agent as usize).and_then(Option::as_ref).map_or(&[][..], |agent| &agent.tags),
+            Named::Agent(agent) => self.registered.get(&agent).map_or(&[][..], |agent| &agent.tags),
             _ => &[],
         };
         owner.tags.extend_from_slice(of_agent);
@@ -290,10 +303,10 @@ impl<'a> Owners<'a> {
 
     /// Returns the id of a registered agent and makes its team and tags symbols of the batch.
     fn registered(&mut self, agent: u32, strings: &mut StringTable) -> Sym {
-        let (Some(slot), Some(known)) = (self.registered.get_mut(agent as usize), self.agents.numbered(agent)) else {
+        let Some(known) = self.agents.numbered(agent) else {
             return Sym::EMPTY;
         };
-        let syms = slot.get_or_insert_with(|| AgentSyms {
+        let syms = self.registered.entry(agent).or_insert_with(|| AgentSyms {
             id: strings.intern(&known.id),
             team: strings.intern(&known.team),
             tags: known.tags.iter().map(|(key, value)| (strings.intern(key), strings.intern(value))).collect(),

@@ -49,7 +49,9 @@ mod tests {
             assert!(is_plain(good), "{good}");
         }
         let (long, wide) = ("x".repeat(257), "ü".repeat(257));
-        for bad in ["", " a", "a ", "a\nb", "a\u{7f}", "a\u{85}", "\u{202e}tob", "a\u{200b}b", "a\u{a0}b", "a\u{2028}", "\u{feff}a", &long, &wide] {
+        for bad in
+            ["", " a", "a ", "a\nb", "a\u{7f}", "a\u{85}", "\u{202e}tob", "a\u{200b}b", "a\u{a0}b", "a\u{2028}", "\u{feff}a", &long, &wide]
+        {
             assert!(!is_plain(bad), "{bad:?}");
         }
     }

@@ -12,12 +12,6 @@ pub(crate) struct Caller {
     pub(crate) metadata: String,
 }
 
-impl Caller {
-    pub(crate) fn new(arn: &str, model: &str, metadata: &str) -> Self {
-        Self { arn: arn.to_owned(), model: model.to_owned(), metadata: metadata.to_owned() }
-    }
-}
-
 /// An owner as one comparable text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Shown {
