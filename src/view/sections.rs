@@ -69,7 +69,8 @@ fn counters(scene: &Scene<'_>, columns: usize) -> Line<'static> {
 /// Returns the line of keys.
 pub(crate) fn footer(scene: &Scene<'_>, columns: usize) -> Line<'static> {
     let pause = if scene.paused { "go on" } else { "pause" };
-    let keys = [("q", "quit".to_owned()), ("s", format!("sort ({})", scene.sort.as_str())), ("p", pause.to_owned()), ("↑↓", "scroll".to_owned())];
+    let keys =
+        [("q", "quit".to_owned()), ("s", format!("sort ({})", scene.sort.as_str())), ("p", pause.to_owned()), ("↑↓", "scroll".to_owned())];
     Line::styled(pairs(keys, columns), scene.style(Role::Dim))
 }
 
@@ -107,7 +108,8 @@ pub(crate) fn agents(scene: &Scene<'_>, columns: usize, rows: usize) -> Vec<Line
     let first = scene.scroll.min(order.len().saturating_sub(shown));
     for agent in order.iter().skip(first).take(shown) {
         let (mark, role) = mark(scene, agent);
-        let budget = snapshot.budgets.iter().filter(|budget| targets_agent(&budget.target, &agent.agent_id)).max_by_key(|row| row.percent_millis);
+        let budget =
+            snapshot.budgets.iter().filter(|budget| targets_agent(&budget.target, &agent.agent_id)).max_by_key(|row| row.percent_millis);
         let cost = if agent.cost.0 == 0 { Role::Dim } else { Role::Strong };
         let row = vec![
             cell(agent.agent_id.clone(), scene.style(role)),

@@ -94,7 +94,8 @@ impl Table {
     /// Returns a row; `cells` has one for each column, shed ones included.
     pub(crate) fn row(&self, cells: Vec<Cell>, filler: Style) -> Line<'static> {
         let mut spans = Vec::with_capacity(cells.len() * 3);
-        let kept = cells.into_iter().zip(&self.columns).zip(&self.widths).filter_map(|((cell, column), width)| Some((cell, column, (*width)?)));
+        let kept =
+            cells.into_iter().zip(&self.columns).zip(&self.widths).filter_map(|((cell, column), width)| Some((cell, column, (*width)?)));
         for (index, (mut cell, column, room)) in kept.enumerate() {
             if index > 0 {
                 spans.push(Span::styled(" ".repeat(GAP), filler));

@@ -45,10 +45,7 @@ impl Trends {
         let Some(samples) = self.costs.get(agent_id).filter(|_| top > 0) else { return String::new() };
         let steps: Vec<PicoUsd> = steps(samples).collect();
         let shown = &steps[steps.len().saturating_sub(columns)..];
-        shown
-            .iter()
-            .map(|step| if step.0 <= 0 { ' ' } else { BARS[usize::try_from((step.0 * 8 - 1) / top).unwrap_or(7).min(7)] })
-            .collect()
+        shown.iter().map(|step| if step.0 <= 0 { ' ' } else { BARS[usize::try_from((step.0 * 8 - 1) / top).unwrap_or(7).min(7)] }).collect()
     }
 }
 
