@@ -1,3 +1,8 @@
 //! Sources and decoding: bytes and positions in, invocations, trail events and rejected records out.
 
 pub mod decode;
+pub mod files;
+mod framing;
+pub mod inflate;
+pub mod piece;
+pub mod source;

@@ -1,0 +1,207 @@
+//! Finds where records end in a stream of bytes: at a newline, or, where a writer left newlines out, between two JSON values.
+//!
+//! Cuts only; what a record means is the decoder's business.
+
+use std::io::{self, Read};
+
+use memchr::{memchr, memmem, memrchr};
+use serde::de::IgnoredAny;
+use serde_json::error::Category;
+
+use crate::decode::is_one_value;
+
+#[cfg(test)]
+mod tests;
+
+/// Size at which a piece is cut at its last record.
+pub(crate) const PIECE_BYTES: usize = 4 << 20;
+/// Longest line taken for a record: sixteen times what CloudWatch delivers in one event.
+pub(crate) const MAX_LINE: usize = 16 << 20;
+/// Largest file read as one JSON value. CloudTrail promises no more than 50 MB inflated.
+pub(crate) const MAX_DOCUMENT: usize = 64 << 20;
+/// Bytes kept of what is refused without a look inside.
+pub(crate) const RAW_HEAD: usize = 64 << 10;
+
+/// What a stretch of text is, taken as JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// Exactly one value.
+    One,
+    /// The beginning of one value, or nothing yet.
+    Prefix,
+    /// Neither.
+    Other,
+}
+
+/// Tells what `bytes` are.
+pub(crate) fn shape(bytes: &[u8]) -> Shape {
+    match serde_json::from_slice::<IgnoredAny>(bytes) {
+        Ok(_) => Shape::One,
+        Err(error) if error.classify() == Category::Eof => Shape::Prefix,
+        Err(_) => Shape::Other,
+    }
+}
+
+/// Returns the first line without its newline, and whether it has one.
+pub(crate) fn first_line(bytes: &[u8]) -> (&[u8], bool) {
+    memchr(b'\n', bytes).map_or((bytes, false), |end| (&bytes[..end], true))
+}
+
+/// Tells whether a whole file is one JSON value that cannot be read line by line.
+///
+/// A file whose first line is a value is read by lines, and so is one that is not exactly one value: a torn first line costs
+/// that line only.
+pub(crate) fn is_document(bytes: &[u8]) -> bool {
+    let (line, _) = first_line(bytes);
+    bytes.len() <= MAX_DOCUMENT && !(line.len() <= MAX_LINE && is_one_value(line)) && shape(bytes) == Shape::One
+}
+
+/// Returns the end of each complete object of back-to-back objects at the start of `bytes`.
+///
+/// An end counts when the next object or nothing follows; what comes after the last one is broken or unfinished.
+fn object_ends(bytes: &[u8]) -> impl Iterator<Item = usize> {
+    let mut values = serde_json::Deserializer::from_slice(bytes).into_iter::<IgnoredAny>();
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        let opens = bytes[start..].trim_ascii_start().starts_with(b"{");
+        let Some(Ok(_)) = opens.then(|| values.next()).flatten() else { return None };
+        start = values.byte_offset();
+        let rest = bytes[start..].trim_ascii_start();
+        (rest.is_empty() || rest.starts_with(b"{")).then_some(start)
+    })
+}
+
+/// Returns the end of the last complete object of back-to-back objects; 0 when there is none.
+pub(crate) fn last_object_end(bytes: &[u8]) -> usize {
+    object_ends(bytes).last().unwrap_or(0)
+}
+
+/// Returns how much of the unterminated last line holds whole records.
+///
+/// Only an object or an array shows that it is complete: a number could go on.
+pub(crate) fn complete_part(rest: &[u8]) -> usize {
+    let closes = matches!(rest.trim_ascii_start().first(), Some(b'{' | b'['));
+    if closes && is_one_value(rest) { rest.len() } else { last_object_end(rest) }
+}
+
+/// Returns how much of a stream's end holds whole records: all lines, and of the last one its complete part.
+pub(crate) fn complete_len(bytes: &[u8]) -> usize {
+    let lines = memrchr(b'\n', bytes).map_or(0, |newline| newline + 1);
+    lines + complete_part(&bytes[lines..])
+}
+
+/// Splits `bytes` into stretches that hold a record a line, cutting up the lines that hold several values back to back, as
+/// Firehose stores the envelopes of CloudWatch Logs. Gives each stretch with its place.
+pub(crate) fn split_values(bytes: &[u8], mut each: impl FnMut(usize, &[u8])) {
+    if memmem::find(bytes, b"}{").is_none() {
+        return each(0, bytes);
+    }
+    let (mut pending, mut at) = (0, 0);
+    while at < bytes.len() {
+        let end = memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |newline| at + newline + 1);
+        let line = &bytes[at..end];
+        if memmem::find(line, b"}{").is_some() && !is_one_value(line) {
+            each(pending, &bytes[pending..at]);
+            let mut start = 0;
+            for value_end in object_ends(line) {
+                each(at + start, &line[start..value_end]);
+                start = value_end;
+            }
+            each(at + start, &line[start..]);
+            pending = end;
+        }
+        at = end;
+    }
+    each(pending, &bytes[pending..]);
+}
+
+/// A stretch of a stream between two record ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// Whole records.
+    Lines(Vec<u8>),
+    /// A line too long to be a record, skipped.
+    Oversize {
+        /// Its first 64 KiB.
+        head: Vec<u8>,
+        /// Its length, newline included.
+        bytes: u64,
+        /// Its newline was found; otherwise the stream ended first.
+        terminated: bool,
+    },
+    /// The last line, which has no newline; empty when the stream ends with one.
+    Rest(Vec<u8>),
+}
+
+/// Cuts a stream into stretches of whole records, keeping no more of it than the longest line allowed.
+#[derive(Debug, Default)]
+pub(crate) struct Cutter {
+    carry: Vec<u8>,
+    at_end: bool,
+}
+
+impl Cutter {
+    /// Returns the next stretch; after [`Cut::Rest`] there is none.
+    ///
+    /// # Errors
+    /// Those of the reader. What was read before stays and is given by [`Cutter::salvage`].
+    pub(crate) fn next(&mut self, reader: &mut impl Read) -> io::Result<Cut> {
+        let mut want = PIECE_BYTES;
+        loop {
+            self.fill(reader, want)?;
+            if let Some(newline) = memrchr(b'\n', &self.carry) {
+                return Ok(Cut::Lines(self.cut(newline + 1)));
+            }
+            if self.carry.len() > MAX_LINE {
+                return self.skip_line(reader);
+            }
+            if self.at_end {
+                return Ok(Cut::Rest(std::mem::take(&mut self.carry)));
+            }
+            let end = last_object_end(&self.carry);
+            if end > 0 && end < self.carry.len() {
+                return Ok(Cut::Lines(self.cut(end)));
+            }
+            want = want.saturating_mul(2).min(MAX_LINE + 1);
+        }
+    }
+
+    /// Returns the whole records read before an error.
+    pub(crate) fn salvage(&mut self) -> Vec<u8> {
+        let end = complete_len(&self.carry);
+        self.cut(end)
+    }
+
+    fn fill(&mut self, reader: &mut impl Read, want: usize) -> io::Result<()> {
+        let missing = want.saturating_sub(self.carry.len());
+        if self.at_end || missing == 0 {
+            return Ok(());
+        }
+        self.carry.reserve(missing);
+        let read = reader.by_ref().take(missing as u64).read_to_end(&mut self.carry)?;
+        self.at_end = read < missing;
+        Ok(())
+    }
+
+    fn cut(&mut self, end: usize) -> Vec<u8> {
+        let tail = self.carry.split_off(end);
+        std::mem::replace(&mut self.carry, tail)
+    }
+
+    fn skip_line(&mut self, reader: &mut impl Read) -> io::Result<Cut> {
+        let head = self.carry[..RAW_HEAD].to_vec();
+        let mut bytes = 0;
+        loop {
+            if let Some(newline) = memchr(b'\n', &self.carry) {
+                self.carry.drain(..=newline);
+                return Ok(Cut::Oversize { head, bytes: bytes + newline as u64 + 1, terminated: true });
+            }
+            bytes += self.carry.len() as u64;
+            self.carry.clear();
+            if self.at_end {
+                return Ok(Cut::Oversize { head, bytes, terminated: false });
+            }
+            self.fill(reader, PIECE_BYTES)?;
+        }
+    }
+}

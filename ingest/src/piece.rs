@@ -1,0 +1,137 @@
+//! Turns one piece of a source into records: inflates, frames, decodes. Stateless, so pieces may go to any thread.
+
+use std::io::Read;
+
+use sluice_schemas::position::Span;
+use sluice_schemas::{Batch, Micros, Position, RejectReason, Rejected};
+
+use crate::decode::Decoder;
+use crate::framing::{Cut, Cutter, MAX_DOCUMENT, MAX_LINE, RAW_HEAD, complete_len, is_document, split_values};
+use crate::inflate::{GzipReader, InflateLimits, inflate_bounded, survey};
+use crate::source::{Payload, Piece};
+
+#[cfg(test)]
+mod tests;
+
+/// Inflates, frames and decodes one piece; returns where its shard now stands.
+pub fn decode_piece(piece: Piece, decoder: &mut Decoder, out: &mut Batch) -> Span {
+    let Piece { shard, from, payload, arrival, base_offset, identity, to, ended, .. } = piece;
+    let mut records = Records { decoder, arrival, at: base_offset, out };
+    match payload {
+        Payload::Lines(bytes) => records.lines(&bytes),
+        Payload::Document(bytes) => records.document(&bytes),
+        Payload::Gzip(bytes) => records.gzip(&bytes),
+        Payload::Refused { reason, raw } => records.refuse(reason, raw),
+        Payload::Unreadable(message) => records.refuse(RejectReason::Unreadable { message }, Vec::new()),
+    }
+    let offset = to.unwrap_or(records.at);
+    Span { shard, from, to: Position { offset, identity, ended } }
+}
+
+/// Records on their way into a batch.
+struct Records<'a> {
+    decoder: &'a mut Decoder,
+    arrival: Micros,
+    /// Offset up to which the stream was dealt with.
+    at: u64,
+    out: &'a mut Batch,
+}
+
+impl Records<'_> {
+    fn lines(&mut self, bytes: &[u8]) {
+        split_values(bytes, |place, part| {
+            if !part.is_empty() {
+                self.decoder.decode_lines(part, self.at + place as u64, self.arrival, self.out);
+            }
+        });
+        self.at += bytes.len() as u64;
+    }
+
+    fn document(&mut self, bytes: &[u8]) {
+        self.decoder.decode_document(bytes, self.at, self.arrival, self.out);
+        self.at += bytes.len() as u64;
+    }
+
+    fn refuse(&mut self, reason: RejectReason, raw: Vec<u8>) {
+        self.out.rejected.push(Rejected { offset: self.at, reason, raw });
+    }
+
+    /// Decodes a whole gzip file. Beyond the size cap, or damaged, it is looked through first and then decoded as far as it
+    /// can be trusted.
+    fn gzip(&mut self, compressed: &[u8]) {
+        let mut inflated = Vec::new();
+        if inflate_bounded(compressed, &InflateLimits::FILE, &mut inflated).is_ok() {
+            return self.whole(&inflated, true);
+        }
+        let found = match survey(compressed) {
+            Ok(found) => found,
+            Err(error) => return self.refuse(RejectReason::Unreadable { message: error.to_string() }, Vec::new()),
+        };
+        let (mut trusted, sound) = (GzipReader::new(compressed).take(found.trusted), found.fault.is_none());
+        if found.trusted > MAX_DOCUMENT as u64 {
+            self.cuts(&mut trusted, sound);
+        } else if trusted.read_to_end(&mut inflated).is_ok() {
+            self.whole(&inflated, sound);
+        }
+        if let Some(fault) = found.fault {
+            self.refuse(fault.reason(), head(compressed));
+        }
+    }
+
+    /// Decodes the content of a file from its first byte; `sound` tells that it is all there is.
+    fn whole(&mut self, bytes: &[u8], sound: bool) {
+        if is_document(bytes) {
+            self.document(bytes);
+        } else if bytes.len() <= MAX_LINE {
+            self.end(bytes, sound);
+        } else {
+            self.cuts(&mut &*bytes, sound);
+        }
+    }
+
+    /// Decodes a stream by stretches to its end.
+    fn cuts(&mut self, stream: &mut impl Read, sound: bool) {
+        let mut cutter = Cutter::default();
+        loop {
+            match cutter.next(stream) {
+                Ok(Cut::Lines(bytes)) => self.lines(&bytes),
+                Ok(Cut::Rest(bytes)) => return self.end(&bytes, sound),
+                Ok(Cut::Oversize { head, bytes, terminated }) => {
+                    if terminated || sound {
+                        self.refuse(too_long(bytes), head);
+                    }
+                    if !terminated {
+                        return;
+                    }
+                    self.at += bytes;
+                }
+                Err(error) => {
+                    self.lines(&cutter.salvage());
+                    return self.refuse(RejectReason::Unreadable { message: error.to_string() }, Vec::new());
+                }
+            }
+        }
+    }
+
+    /// Decodes the last stretch. A torn last line of a sound stream is decoded too, which refuses it, but the position stays
+    /// before it: should the file grow, the line is read again, whole.
+    fn end(&mut self, bytes: &[u8], sound: bool) {
+        let (complete, torn) = bytes.split_at(complete_len(bytes));
+        self.lines(complete);
+        if sound && !torn.is_empty() {
+            let at = self.at;
+            self.lines(torn);
+            self.at = at;
+        }
+    }
+}
+
+/// Reason for refusing a line of `bytes` bytes.
+pub(crate) fn too_long(bytes: u64) -> RejectReason {
+    RejectReason::TooLong { bytes, limit: MAX_LINE as u64 }
+}
+
+/// First bytes of what cannot be inflated, as it was stored.
+pub(crate) fn head(compressed: &[u8]) -> Vec<u8> {
+    compressed[..compressed.len().min(RAW_HEAD)].to_vec()
+}

@@ -1,0 +1,125 @@
+//! What every source offers: pieces of shards in order, and how far it has come.
+//!
+//! One thread polls a source; the pieces it gives are inflated and decoded elsewhere ([`crate::piece::decode_piece`]).
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sluice_schemas::{ErrorClass, Micros, Position, RejectReason, ShardId};
+
+/// A stretch of one shard: bytes still to be decoded, and what they cover.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// The shard.
+    pub shard: ShardId,
+    /// Where the previous piece of this shard ended; `None` for the first one and when the shard was started over.
+    pub from: Option<Position>,
+    /// The bytes.
+    pub payload: Payload,
+    /// When they were read.
+    pub arrival: Micros,
+    /// Place of the payload's first byte in the decompressed stream.
+    pub base_offset: u64,
+    /// Identity of the content, for the position this piece leads to.
+    pub identity: String,
+    /// Offset this piece leads to; `None` when only inflating it tells.
+    pub to: Option<u64>,
+    /// The shard ends with this piece.
+    pub ended: bool,
+    /// Bytes read from disk or network for it.
+    pub source_bytes: u64,
+}
+
+/// The bytes of a [`Piece`] and how they are to be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// Whole records, one a line or back to back. Only the last piece of a shard may end within a record.
+    Lines(Vec<u8>),
+    /// One JSON value, over as many lines as it likes.
+    Document(Vec<u8>),
+    /// A whole gzip file.
+    Gzip(Vec<u8>),
+    /// A record, or the rest of a stream, that is refused without a look inside.
+    Refused {
+        /// Why.
+        reason: RejectReason,
+        /// Its first 64 KiB as they were stored.
+        raw: Vec<u8>,
+    },
+    /// The file could not be read, with what the system said; the position stays, so that a later run tries again.
+    Unreadable(String),
+}
+
+/// Answer of [`Source::poll`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Poll {
+    /// More to decode.
+    Piece(Piece),
+    /// Nothing yet.
+    Idle,
+    /// Nothing ever again.
+    Ended,
+}
+
+/// A place records come from.
+pub trait Source: Send {
+    /// Returns the next piece, waiting for at most `wait`; `now` is the time at the call.
+    ///
+    /// # Errors
+    /// When the source as a whole cannot be read. A single file that cannot be read is a piece.
+    fn poll(&mut self, wait: Duration, now: Micros) -> Result<Poll, SourceError>;
+
+    /// Returns how far the source was read.
+    fn progress(&self) -> Progress;
+}
+
+/// How far a source was read. Bytes are as stored: compressed ones where files are compressed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Files known.
+    pub files_total: u64,
+    /// Files read to their end, those of earlier runs included.
+    pub files_done: u64,
+    /// Bytes of the files known.
+    pub bytes_total: u64,
+    /// Bytes read, those of earlier runs included.
+    pub bytes_done: u64,
+    /// The part of `bytes_done` that earlier runs had read: subtract it to get this run's speed.
+    pub bytes_resumed: u64,
+    /// The file being read.
+    pub current: Option<PathBuf>,
+}
+
+/// Why a source cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// There is nothing to read from.
+    #[error("no path was given")]
+    NoPath,
+    /// A path that was asked for does not exist or cannot be reached.
+    #[error("cannot open {path}")]
+    Open {
+        /// The path.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A path that was asked for is a device, a socket or a pipe.
+    #[error("{path} is neither a file nor a folder")]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
+}
+
+impl SourceError {
+    /// Returns what the failure asks of the caller.
+    #[must_use]
+    pub const fn class(&self) -> ErrorClass {
+        match self {
+            Self::NoPath | Self::Open { .. } | Self::NotAFile { .. } => ErrorClass::Misconfigured,
+        }
+    }
+}
