@@ -204,6 +204,11 @@ impl Catalogue {
         self.inner.cards.values().flatten().map(Arc::as_ref)
     }
 
+    /// Returns the models priced at the endpoint that writes invocation logs, in no order.
+    pub fn models(&self) -> impl Iterator<Item = &str> {
+        self.inner.models.iter().map(String::as_str)
+    }
+
     /// Returns the cards of one key, earliest first.
     pub(super) fn cards_of(&self, key: &PriceKey) -> &[Arc<RateCard>] {
         self.inner.cards.get(key).map_or(&[], Vec::as_slice)

@@ -15,10 +15,8 @@ const DEFAULT_QUALITY: &str = "standard";
 
 /// Returns the price of one image of a call, or `None` when it is larger than any card says.
 pub(super) fn rate_of(rates: &[ImageRate], extras: &Extras) -> Option<UnitPrice> {
-    let side = match extras.image_width.max(extras.image_height) {
-        0 => DEFAULT_SIDE,
-        side => side,
-    };
+    let told = |side: u32| if side == 0 { DEFAULT_SIDE } else { side };
+    let side = told(extras.image_width).max(told(extras.image_height));
     let steps = if extras.image_steps == 0 { DEFAULT_STEPS } else { extras.image_steps };
     let quality = if extras.image_quality.is_empty() { DEFAULT_QUALITY } else { &extras.image_quality };
     let fits = |rate: &&ImageRate| {

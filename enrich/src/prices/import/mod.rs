@@ -1,9 +1,11 @@
 //! Price lists of others, read into rate cards. What cannot be read is listed with the reason, never dropped silently.
 
+mod aws;
 mod litellm;
 
 use sluice_schemas::ErrorClass;
 
+pub use aws::aws_offer;
 pub use litellm::litellm;
 
 use super::catalogue::{Catalogue, CatalogueError};
