@@ -1,1 +1,39 @@
 //! Budgets, the ledger, breaches, holds and the actions that follow.
+//!
+//! Owns: what a budget is, how spend is counted against it, when a threshold is crossed and what is done about it.
+//! Does not own: what a call costs and who it belongs to (that comes in), the local commit (rows go out).
+//! Invariants: C6, C7, C8 and C10.
+//!
+//! The way of a crossing: [`Ledger::apply`] finds it → its row is part of the local commit → [`outbox::Outbox`] claims its
+//! fire id in the shared store and runs its actions, each until it has a receipt.
+
+pub mod budget;
+pub mod config;
+pub mod fault;
+pub mod fire;
+pub mod ledger;
+pub mod limits;
+pub mod notation;
+pub mod period;
+pub mod permit;
+pub mod predicate;
+pub mod ring;
+pub mod tally;
+pub mod target;
+
+mod book;
+mod codec;
+mod counter;
+mod decide;
+#[cfg(test)]
+mod test_support;
+
+pub use budget::{ActionKind, Budget, Mode, Threshold, Window};
+pub use codec::LedgerError;
+pub use config::Budgets;
+pub use counter::FiredState;
+pub use fault::{BudgetFault, BudgetsError};
+pub use fire::{Crossing, HoldTerms, Withheld};
+pub use ledger::{BudgetStatus, FiredStatus, Ledger, NeedsSeed, Overview};
+pub use limits::{AgentLimits, LimitTable, NoLimits};
+pub use permit::CommitPermit;

@@ -1,0 +1,269 @@
+//! The ledger: every budget's counters, fed with spend, asked for crossings. No I/O and no clock.
+//!
+//! Owns: invariant C8 (a counter is the spend with event time in its period) and the rows that make it durable.
+//! Does not own: the local commit (the caller writes [`Ledger::take_dirty`] in the same transaction as the positions) and
+//! what follows a crossing ([`crate::outbox`]).
+//!
+//! After a failed commit the ledger is ahead of its rows and has to be loaded again.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use sluice_schemas::time::MINUTE;
+use sluice_schemas::{Micros, Owner, PicoUsd, Profile, SpendDelta, SpendView, Sym};
+
+use crate::book::{Book, Key};
+use crate::budget::{LimitSource, Window};
+use crate::config::Budgets;
+use crate::counter::Addition;
+use crate::decide::{Context, Purpose};
+use crate::fire::Crossing;
+use crate::limits::AgentLimits;
+use crate::notation::tagged_amount;
+use crate::predicate::{Row, TextColumn};
+use crate::tally::Tally;
+use crate::target::{self, Dimension};
+
+mod change;
+mod rows;
+mod spill;
+mod status;
+
+pub use change::NeedsSeed;
+pub use status::{BudgetStatus, FiredStatus, Overview};
+
+/// How far the logs may lag behind the clock before a rolling sum is taken as of later than the newest event. AWS delivers
+/// invocation logs within minutes; without this a short window would look empty before its spend has even arrived.
+const LOG_LAG: i64 = 10 * MINUTE;
+
+/// Counters of all budgets.
+pub struct Ledger {
+    budgets: Arc<Budgets>,
+    limits: Arc<dyn AgentLimits>,
+    books: Vec<Book>,
+    now: Micros,
+    newest: Micros,
+    batch: u64,
+    /// Nothing but history was added so far.
+    pristine: bool,
+    swept: Micros,
+    /// Crossings whose actions are not settled, by fire id.
+    pending: BTreeMap<String, Crossing>,
+    changed_pending: Vec<String>,
+    deletes: Vec<Vec<u8>>,
+}
+
+/// What a delta's calls share, resolved for one budget.
+struct Placed {
+    target: String,
+    tag_limit: Option<PicoUsd>,
+    /// A session budget cannot place calls without a session: they would all share one counter that never ends.
+    without_session: bool,
+}
+
+impl Ledger {
+    /// Returns an empty ledger. Its budgets count as confirmed: they were there from the start.
+    #[must_use]
+    pub fn new(budgets: Arc<Budgets>, limits: Arc<dyn AgentLimits>) -> Self {
+        let books = budgets.iter().map(|budget| Book::new(Arc::clone(budget))).collect();
+        Self {
+            budgets,
+            limits,
+            books,
+            now: Micros(i64::MIN),
+            newest: Micros(i64::MIN),
+            batch: 0,
+            pristine: true,
+            swept: Micros(i64::MIN),
+            pending: BTreeMap::new(),
+            changed_pending: Vec::new(),
+            deletes: Vec::new(),
+        }
+    }
+
+    /// Adds spend that the next commit makes true; returns the crossings it causes, each once.
+    ///
+    /// Totals do not depend on the order or the split of the deltas. A ledger rebuilt after the loss of local state is fed
+    /// here as well: crossings that acted before have the same fire ids, and the shared store knows them.
+    pub fn apply(&mut self, view: SpendView<'_>, now: Micros) -> Vec<Crossing> {
+        self.pristine = false;
+        for book in self.books.iter_mut().filter(|book| book.seeding) {
+            book.seeding = false;
+            book.dirty_self = true;
+        }
+        let crossings = self.fold(view, now, Purpose::Live);
+        self.enlist(&crossings);
+        crossings
+    }
+
+    /// Takes spend back that was booked to the wrong owner or at another price: apply the right one after it.
+    pub fn retract(&mut self, view: SpendView<'_>, now: Micros) {
+        self.fold(view, now, Purpose::Retract);
+    }
+
+    /// Adds history to the budgets that need it ([`Ledger::needs_seed`]), or to all before the first [`Ledger::apply`].
+    /// Thresholds found crossed are noted and fire when the budget is confirmed. The first `apply` ends the seeding.
+    pub fn seed(&mut self, view: SpendView<'_>) {
+        self.fold(view, self.now, Purpose::Seed);
+    }
+
+    /// Returns the crossings whose actions are not settled, the ones of earlier runs included.
+    pub fn pending(&self) -> impl Iterator<Item = &Crossing> {
+        self.pending.values()
+    }
+
+    /// Notes that all actions of a crossing are settled; its row goes with the next commit.
+    pub fn settle(&mut self, fire_id: &str) {
+        if self.pending.remove(fire_id).is_some() {
+            self.changed_pending.push(fire_id.to_owned());
+        }
+    }
+
+    /// Returns the budgets in force.
+    #[must_use]
+    pub const fn budgets(&self) -> &Arc<Budgets> {
+        &self.budgets
+    }
+
+    /// Moves time on and forgets what can no longer matter. Rolling windows slide with it.
+    pub fn advance(&mut self, now: Micros) {
+        self.now = self.now.max(now);
+        let at = self.now.min(self.newest);
+        if at.0 < self.swept.0.saturating_add(MINUTE) {
+            return;
+        }
+        self.swept = at;
+        for book in &mut self.books {
+            let gone = book.forget(at);
+            let name = book.budget.name.clone();
+            self.deletes.extend(gone.into_iter().flat_map(|(key, buckets)| rows::keys_of(&name, &key, &buckets)));
+        }
+    }
+
+    /// Replaces the agents file.
+    pub fn set_limits(&mut self, limits: Arc<dyn AgentLimits>) {
+        self.limits = limits;
+        for counter in self.books.iter_mut().flat_map(|book| book.counters.values_mut()) {
+            counter.next_at = None;
+        }
+    }
+
+    fn enlist(&mut self, crossings: &[Crossing]) {
+        for crossing in crossings {
+            let fire_id = crossing.breach.fire_id.clone();
+            self.changed_pending.push(fire_id.clone());
+            self.pending.insert(fire_id, crossing.clone());
+        }
+    }
+
+    /// How far the logs have come: rolling sums are taken as of then.
+    fn as_of(&self) -> Micros {
+        if self.newest >= self.now { self.now } else { self.newest.max(self.now.plus(-LOG_LAG)) }
+    }
+
+    fn context<'a>(&self, limits: &'a dyn AgentLimits, purpose: Purpose) -> Context<'a> {
+        Context { limits, now: self.now, as_of: self.as_of(), batch: self.batch, purpose }
+    }
+
+    fn fold(&mut self, view: SpendView<'_>, now: Micros, purpose: Purpose) -> Vec<Crossing> {
+        self.now = self.now.max(now);
+        self.batch += 1;
+        self.newest = view.deltas.iter().map(|delta| delta.last_event).fold(self.newest, Micros::max);
+        let limits = Arc::clone(&self.limits);
+        let context = self.context(limits.as_ref(), purpose);
+        // Within a batch spend is added in event-time order, so that a crossing names the call that crossed.
+        let mut order: Vec<usize> = (0..view.deltas.len()).collect();
+        order.sort_by_key(|at| {
+            let delta = &view.deltas[*at];
+            (delta.minute, delta.last_event, delta.profile, delta.model, delta.scope)
+        });
+        let kinds = Kinds::of(view);
+        let mut crossings = Vec::new();
+        for book in &mut self.books {
+            if purpose == Purpose::Seed && !book.seeding && !self.pristine {
+                continue;
+            }
+            let placed: Vec<Option<Placed>> = kinds.rows.iter().map(|row| place(book, row, context.limits)).collect();
+            let mut rolling: Vec<Key> = Vec::new();
+            for &at in &order {
+                let delta = &view.deltas[at];
+                let Some(placed) = placed.get(kinds.of_delta[at]).and_then(Option::as_ref) else { continue };
+                let addition = addition(book, delta, placed, purpose);
+                if placed.without_session {
+                    book.unplaced.add(addition.tally);
+                    book.dirty_self = true;
+                    continue;
+                }
+                rolling.extend(book.add(&placed.target, addition, context, &mut crossings));
+            }
+            if purpose != Purpose::Retract {
+                for key in rolling {
+                    book.check_rolling(&key, context, &mut crossings);
+                }
+            }
+        }
+        crossings
+    }
+}
+
+/// A delta whose profile the batch does not hold still counts, as a call of nobody.
+static NOBODY: LazyLock<(Profile, Owner)> = LazyLock::new(Default::default);
+
+/// The distinct (profile, model, scope) of a batch: targets are worked out once for each.
+struct Kinds<'a> {
+    rows: Vec<Row<'a>>,
+    of_delta: Vec<usize>,
+}
+
+impl<'a> Kinds<'a> {
+    fn of(view: SpendView<'a>) -> Self {
+        let mut known: HashMap<(u32, Sym, Sym), usize, FixedState> = HashMap::default();
+        let mut rows = Vec::new();
+        let of_delta = view.deltas.iter().map(|delta| {
+            *known.entry((delta.profile, delta.model, delta.scope)).or_insert_with(|| {
+                let at = delta.profile as usize;
+                rows.push(Row {
+                    batch: view.batch,
+                    profile: view.batch.batch.profiles.get(at).unwrap_or(&NOBODY.0),
+                    owner: view.batch.owners.get(at).unwrap_or(&NOBODY.1),
+                    model: delta.model,
+                    scope: delta.scope,
+                });
+                rows.len() - 1
+            })
+        });
+        let of_delta = of_delta.collect();
+        Self { rows, of_delta }
+    }
+}
+
+/// Works out which counter of a budget a kind of call belongs to; `None` if the budget does not count it.
+fn place(book: &Book, row: &Row<'_>, limits: &dyn AgentLimits) -> Option<Placed> {
+    let budget = &book.budget;
+    if !budget.filter.as_ref().is_none_or(|filter| filter.keeps(row)) {
+        return None;
+    }
+    let tag_limit = match &budget.limit.source {
+        Some(LimitSource::Tag(key)) => {
+            let agent = TextColumn::parse("agent_id").and_then(|column| row.text(column)).unwrap_or_default();
+            limits.tag(agent, key).or_else(|| row.tag(key).map(str::to_owned)).as_deref().and_then(tagged_amount)
+        }
+        _ => None,
+    };
+    let absent = |dimension: &Dimension| dimension.is("session_id") && dimension.value(row).is_none();
+    let without_session = budget.window == Window::Session && budget.each.iter().any(absent);
+    Some(Placed { target: target::of(&budget.each, row), tag_limit, without_session })
+}
+
+fn addition(book: &Book, delta: &SpendDelta, placed: &Placed, purpose: Purpose) -> Addition {
+    let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let sums = &delta.sums;
+    let tally = Tally { amount: book.budget.amount(sums), calls: count(sums.calls), unpriced: count(sums.unpriced) };
+    let tally = if purpose == Purpose::Retract { tally.negated() } else { tally };
+    Addition { tally, minute: delta.minute, last_event: delta.last_event, tag_limit: placed.tag_limit }
+}
+
+#[cfg(test)]
+mod tests;
