@@ -92,6 +92,8 @@ pub(crate) struct Session {
     pub(crate) caching: Caching,
     /// Tokens of context so far.
     pub(crate) context: u64,
+    /// Whether that context is in the prompt cache.
+    pub(crate) warm: bool,
     /// Whether it has lost its brakes.
     pub(crate) runaway: bool,
 }
@@ -195,14 +197,20 @@ impl Cast {
         }
         for number in 0..plan.sessions.max(plan.agents) as usize {
             let region = plan.regions[(number / cast.agents.len() + number) % plan.regions.len()].as_str();
-            let session = cast.session(number % cast.agents.len(), region, random);
+            let (ordinal, agent) = (number / cast.agents.len(), number % cast.agents.len());
+            let form = match random.below(50) {
+                0 => Form::Application(random.next() >> 17),
+                1..8 => Form::Arn,
+                _ => Form::Id,
+            };
+            let session = cast.session(agent, ordinal, region, form, random);
             cast.sessions.push(session);
         }
         cast
     }
 
-    /// Opens a session of an agent in a region.
-    pub(crate) fn session(&self, number: usize, region: &str, random: &mut Random) -> Session {
+    /// Opens the session `ordinal` of an agent in a region.
+    pub(crate) fn session(&self, number: usize, ordinal: usize, region: &str, form: Form, random: &mut Random) -> Session {
         let agent = &self.agents[number];
         let id: Arc<str> = if random.chance(1, 2) { random.uuid() } else { format!("s-{:010x}", random.next() >> 24) }.into();
         let account_id = &agent.account_id;
@@ -220,17 +228,12 @@ impl Cast {
         };
         let claimed_agent = match agent.identity {
             Identity::Metadata => Some(Arc::clone(&agent.id)),
-            Identity::Spoofer if random.chance(1, 2) => self.agents.first().map(|victim| Arc::clone(&victim.id)),
+            Identity::Spoofer if ordinal.is_multiple_of(2) => self.agents.first().map(|victim| Arc::clone(&victim.id)),
             _ => None,
         };
         let claims_session = matches!(agent.identity, Identity::Metadata | Identity::User | Identity::Spoofer);
         let claimed_session = claims_session.then(|| Arc::clone(&id));
         let metadata = metadata(agent.keys, claimed_agent.as_deref(), claimed_session.as_deref(), agent.team, random);
-        let form = match random.below(50) {
-            0 => Form::Application(random.next() >> 17),
-            1..8 => Form::Arn,
-            _ => Form::Id,
-        };
         let global = random.chance(1, 4);
         let named = |model: usize| {
             let form = if let Form::Application(number) = form { Form::Application(number + model as u64) } else { form };
@@ -249,6 +252,7 @@ impl Cast {
             order: random.pick(&[Order::SchemaFirst, Order::SchemaLast, Order::IdentityLast, Order::IdentityLast]),
             caching: random.pick(&[Caching::Off, Caching::Short, Caching::Short, Caching::Long, Caching::Both]),
             context: random.range(1500, 12_000),
+            warm: false,
             runaway: false,
         }
     }

@@ -12,7 +12,7 @@ use super::Shape;
 use super::call::{TruthCall, hour_folder};
 use super::cast::{Caching, Cast, Identity, agent};
 use super::generator::Generator;
-use super::models::at;
+use super::models::{Form, at};
 use super::random::Random;
 use super::run::AgentTruth;
 
@@ -75,8 +75,8 @@ impl DemoTraffic {
                 due: Duration::from_millis(random.below(*millis)),
                 held: false,
             };
-            for _ in 0..*sessions {
-                let mut session = cast.session(number, REGION, &mut random);
+            for ordinal in 0..*sessions {
+                let mut session = cast.session(number, ordinal, REGION, Form::Id, &mut random);
                 session.context = CALM_CONTEXT;
                 session.caching = Caching::Short;
                 playing.sessions.push(cast.sessions.len());

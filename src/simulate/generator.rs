@@ -117,7 +117,7 @@ impl Generator {
         let (model, naming) = &session.models[usize::from(side)];
         let operation = operation(model.family, random);
         let (tiers, naming_region) = (model.tiers.contains(&naming.geography), naming.geography);
-        let (model_id, family, inside) = (Arc::clone(&naming.model_id), model.family, model.id);
+        let (model_id, family, inside) = (Arc::clone(&naming.model_id), model.family, model.own_name());
         let inference_region = inference_region(naming_region, &session.region, random);
         let error_code = if session.runaway { "" } else { error_code(random) };
         let guard = guard(shape, operation, random);
@@ -281,11 +281,14 @@ fn usage(session: &mut Session, family: Family, shape: Shape, random: &mut Rando
         Family::Claude => {}
     }
     let limit = if shape == Shape::Long { 320_000 } else { 120_000 };
-    let fresh = session.context < 12_001 || random.chance(1, 30);
+    // Caches are lost now and then.
+    let fresh = !session.warm || random.chance(1, 30);
+    session.warm = true;
     let context = session.context;
     session.context += prompt + output;
     if session.context > limit {
         session.context = random.range(1500, 12_000);
+        session.warm = false;
     }
     let (read, written) = if fresh { (0, context) } else { (context, prompt) };
     let hour = match session.caching {

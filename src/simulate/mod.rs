@@ -34,7 +34,7 @@ pub(crate) use run::{AgentTruth, Summary, write};
 /// How much text the records carry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Shape {
-    /// No bodies, as with every data delivery switched off: about 550 bytes a record.
+    /// No bodies, as with every data delivery switched off: about 600 bytes a record.
     #[default]
     Meta,
     /// Bodies of an agent's turn, about 8 kB a record.

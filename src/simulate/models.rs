@@ -36,6 +36,14 @@ pub(crate) struct Model {
 
 const CLAUDE_GEOGRAPHIES: &[&str] = &["us", "eu", "jp", "global"];
 
+impl Model {
+    /// Returns the name its maker uses inside bodies.
+    pub(crate) fn own_name(&self) -> &'static str {
+        let (_, name) = self.id.split_once('.').unwrap_or(("", self.id));
+        name.split_once("-v1").map_or(name, |(name, _)| name)
+    }
+}
+
 /// All models.
 pub(crate) const MODELS: [Model; 11] = [
     Model {

@@ -63,15 +63,29 @@ pub(crate) fn fit(text: &str, columns: usize) -> String {
     out
 }
 
-/// Writes money for people: more decimals the less it is.
-pub(crate) fn money(amount: PicoUsd) -> String {
-    let places = match amount.0.unsigned_abs() {
-        0 => 2,
+/// Decimals that suit an amount: more the less it is.
+pub(crate) const fn places(largest: PicoUsd) -> u32 {
+    match largest.0.unsigned_abs() {
         ..=9_999_949_999_999 => 4,
         ..=99_999_994_999_999_999 => 2,
         _ => 0,
-    };
-    amount.display(places)
+    }
+}
+
+/// Writes money for people.
+pub(crate) fn money(amount: PicoUsd) -> String {
+    if amount.0 == 0 { amount.display(2) } else { amount.display(places(amount)) }
+}
+
+/// Writes money in a column with these decimals; what they round away is still shown to be there.
+pub(crate) fn money_in(amount: PicoUsd, places: u32) -> String {
+    let text = amount.display(places);
+    let lost = amount.0 > 0 && !text.bytes().any(|byte| matches!(byte, b'1'..=b'9'));
+    match (lost, places) {
+        (false, _) => text,
+        (true, 0) => "<$1".to_owned(),
+        (true, _) => format!("<$0.{:0>width$}", 1, width = places as usize),
+    }
 }
 
 /// Writes a count with a comma every three digits.
@@ -142,7 +156,7 @@ pub(crate) fn lag(millis: u64) -> String {
 /// Writes thousandths of a percent as whole percents, rounded down so that 100 % means reached.
 pub(crate) fn percent(millis: u64) -> String {
     let whole = millis / 1000;
-    if whole > 9999 { ">9999%".to_owned() } else { format!("{whole}%") }
+    if whole > 999 { ">999%".to_owned() } else { format!("{whole}%") }
 }
 
 /// Draws a bar of `columns` filled to `percent_millis` in eighths of a column; over 100 % it is full.

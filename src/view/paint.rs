@@ -10,6 +10,8 @@ use super::{BudgetState, Snapshot, sections};
 
 /// From this width on, sessions stand beside the agents.
 const WIDE: u16 = 120;
+/// From this height on, a blank line stands between two sections.
+const AIRY: u16 = 32;
 
 /// What the agents are sorted by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,7 +80,8 @@ impl Scene<'_> {
             Role::Plain => (None, Modifier::empty()),
             Role::Strong => (None, Modifier::BOLD),
             Role::Dim => (Some(Color::DarkGray), Modifier::empty()),
-            Role::Heading => (Some(Color::Cyan), Modifier::BOLD),
+            Role::Title => (Some(Color::Cyan), Modifier::BOLD),
+            Role::Heading => (Some(Color::Cyan), Modifier::UNDERLINED),
             Role::Good => (Some(Color::Green), Modifier::empty()),
             Role::Warn => (Some(Color::Yellow), Modifier::empty()),
             Role::Bad => (Some(Color::Red), Modifier::BOLD),
@@ -100,6 +103,8 @@ pub(crate) enum Role {
     Strong,
     /// Beside the point.
     Dim,
+    /// What this is.
+    Title,
     /// Heading of a section.
     Heading,
     /// As it should be.
@@ -121,116 +126,121 @@ impl Role {
     }
 }
 
-/// Rows of a section: what it cannot do without and what it would fill.
-struct Share {
-    rows: usize,
-    wanted: usize,
+/// A section in the order of the screen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Section {
+    Agents,
+    AgentsAndSessions,
+    Budgets,
+    Holds,
+    Sessions,
+    Events,
 }
 
-/// Gives every share its minimum in order, then the rest row by row.
-fn share_out(mut room: usize, wanted: &[(usize, usize)]) -> Vec<usize> {
-    let mut shares: Vec<Share> = Vec::with_capacity(wanted.len());
-    for &(min, wanted) in wanted {
-        let rows = min.min(wanted).min(room);
-        // A section of a heading alone says nothing.
-        let rows = if rows < 2 { 0 } else { rows };
-        room -= rows;
-        shares.push(Share { rows, wanted });
+/// What a section wants of the screen's rows, its heading included.
+struct Want {
+    section: Section,
+    /// Rows below which it is left out; the lower the place, the sooner.
+    min: usize,
+    /// Rows it can fill.
+    most: usize,
+    /// Rows it takes at a time while there are any to share.
+    weight: usize,
+    /// Who is served first when there is little.
+    place: u8,
+}
+
+fn want(section: Section, items: usize, min: usize, weight: usize, place: u8) -> Want {
+    let most = if items == 0 { 0 } else { items + 1 };
+    Want { section, min: min.min(most), most, weight, place }
+}
+
+fn wants(scene: &Scene<'_>, area: Rect) -> Vec<Want> {
+    let snapshot = scene.snapshot;
+    // Without agents there is a line that says so.
+    let (agents, sessions) = (snapshot.agents.len().max(1), snapshot.sessions.len());
+    let mut wants = if area.width >= WIDE {
+        vec![want(Section::AgentsAndSessions, agents.max(sessions), 5, 3, 0)]
+    } else {
+        vec![want(Section::Agents, agents, 4, 3, 0)]
+    };
+    wants.push(want(Section::Budgets, snapshot.budgets.len(), 3, 2, 2));
+    wants.push(want(Section::Holds, snapshot.holds.len(), 2, 1, 1));
+    if area.width < WIDE {
+        wants.push(want(Section::Sessions, sessions, 3, 1, 4));
     }
-    while room > 0 {
+    wants.push(want(Section::Events, snapshot.events.len(), 3, 1, 3));
+    wants
+}
+
+/// Returns the rows of every section: its minimum by rank, then the rest by weight; `gap` rows follow each that is shown.
+fn share_out(mut room: usize, gap: usize, wants: &[Want]) -> Vec<usize> {
+    let mut rows = vec![0; wants.len()];
+    let mut by_place: Vec<usize> = (0..wants.len()).collect();
+    by_place.sort_by_key(|&at| wants[at].place);
+    for at in by_place {
+        let least = wants[at].min;
+        // A heading alone says nothing.
+        if least >= 2 && least + gap <= room {
+            rows[at] = least;
+            room -= least + gap;
+        }
+    }
+    loop {
         let before = room;
-        for share in shares.iter_mut().filter(|share| share.rows > 0 && share.rows < share.wanted) {
-            if room > 0 {
-                share.rows += 1;
-                room -= 1;
-            }
+        for (rows, want) in rows.iter_mut().zip(wants).filter(|(rows, _)| **rows > 0) {
+            let more = want.weight.min(want.most - *rows).min(room);
+            *rows += more;
+            room -= more;
         }
         if room == before {
-            break;
+            return rows;
         }
     }
-    shares.into_iter().map(|share| share.rows).collect()
 }
 
 /// Paints a scene over the whole buffer.
 pub(crate) fn paint(scene: &Scene<'_>, buffer: &mut Buffer) {
     let area = buffer.area;
     buffer.reset();
-    if area.width < 30 || area.height < 6 {
+    if area.width < 30 || area.height < 8 {
         put(buffer, area, sections::too_small(scene));
         return;
     }
     let columns = usize::from(area.width);
-    let header = sections::header(scene, columns);
-    let top = header.len();
-    put(buffer, area, header);
-    let footer = Rect { y: area.bottom() - 1, height: 1, ..area };
-    put(buffer, footer, vec![sections::footer(scene, columns)]);
-    let body = Rect { y: area.y + top as u16, height: area.height.saturating_sub(top as u16 + 1), ..area };
-    if area.width >= WIDE { wide(scene, buffer, body) } else { narrow(scene, buffer, body) }
+    let gap = u16::from(area.height >= AIRY);
+    put(buffer, area, sections::header(scene, columns));
+    put(buffer, Rect { y: area.bottom() - 1, height: 1, ..area }, vec![sections::footer(scene, columns)]);
+
+    let top = sections::HEADER_ROWS + gap;
+    let mut below = Rect { y: area.y + top, height: area.height - top - 1, ..area };
+    let wants = wants(scene, area);
+    for (want, rows) in wants.iter().zip(share_out(usize::from(below.height), usize::from(gap), &wants)) {
+        let height = u16::try_from(rows).unwrap_or(below.height).min(below.height);
+        section(scene, want.section, buffer, Rect { height, ..below });
+        let used = if rows == 0 { 0 } else { (height + gap).min(below.height) };
+        below.y += used;
+        below.height -= used;
+    }
 }
 
-/// Rows a section with a heading and a blank line after it takes.
-fn rows_of(items: usize) -> usize {
-    if items == 0 { 0 } else { items + 2 }
-}
-
-fn narrow(scene: &Scene<'_>, buffer: &mut Buffer, area: Rect) {
-    let snapshot = scene.snapshot;
-    let columns = usize::from(area.width);
-    let holds = rows_of(snapshot.holds.len());
-    let shares = share_out(
-        usize::from(area.height),
-        &[
-            (5, rows_of(snapshot.agents.len().max(1))),
-            (4, rows_of(snapshot.budgets.len())),
-            (4, rows_of(snapshot.events.len())),
-            (3, holds),
-            (4, rows_of(snapshot.sessions.len())),
-        ],
-    );
-    let mut below = area;
-    let mut place = |rows: usize, lines: Vec<Line<'static>>| {
-        put(buffer, Rect { height: rows.saturating_sub(1) as u16, ..below }, lines);
-        below.y += rows as u16;
-        below.height -= rows as u16;
+fn section(scene: &Scene<'_>, section: Section, buffer: &mut Buffer, area: Rect) {
+    let (columns, rows) = (usize::from(area.width), usize::from(area.height));
+    let lines = match section {
+        Section::Agents => sections::agents(scene, columns, rows),
+        Section::Budgets => sections::budgets(scene, columns, rows),
+        Section::Holds => sections::holds(scene, columns, rows),
+        Section::Sessions => sections::sessions(scene, columns, rows),
+        Section::Events => sections::events(scene, columns, rows),
+        Section::AgentsAndSessions => {
+            let left = Rect { width: area.width * 2 / 3, ..area };
+            let right = Rect { x: left.right() + 2, width: area.width - left.width - 2, ..area };
+            put(buffer, right, sections::sessions(scene, usize::from(right.width), rows));
+            put(buffer, left, sections::agents(scene, usize::from(left.width), rows));
+            return;
+        }
     };
-    let inner = |rows: usize| rows.saturating_sub(1);
-    place(shares[0], sections::agents(scene, columns, inner(shares[0])));
-    place(shares[1], sections::budgets(scene, columns, inner(shares[1])));
-    place(shares[3], sections::holds(scene, columns, inner(shares[3])));
-    place(shares[4], sections::sessions(scene, columns, inner(shares[4])));
-    place(shares[2], sections::events(scene, columns, inner(shares[2])));
-}
-
-fn wide(scene: &Scene<'_>, buffer: &mut Buffer, area: Rect) {
-    let snapshot = scene.snapshot;
-    let columns = usize::from(area.width);
-    let tallest = snapshot.agents.len().max(snapshot.sessions.len()).max(1);
-    let shares = share_out(
-        usize::from(area.height),
-        &[
-            (8, rows_of(tallest)),
-            (5, rows_of(snapshot.budgets.len())),
-            (5, rows_of(snapshot.events.len())),
-            (3, rows_of(snapshot.holds.len())),
-        ],
-    );
-    let mut y = area.y;
-    let mut next = |rows: usize| {
-        let at = Rect { y, height: rows.saturating_sub(1) as u16, ..area };
-        y += rows as u16;
-        at
-    };
-    let inner = |rows: usize| rows.saturating_sub(1);
-    let both = next(shares[0]);
-    let left = Rect { width: area.width * 5 / 8, ..both };
-    let right = Rect { x: left.right() + 3, width: area.width - left.width - 3, ..both };
-    put(buffer, left, sections::agents(scene, usize::from(left.width), inner(shares[0])));
-    put(buffer, right, sections::sessions(scene, usize::from(right.width), inner(shares[0])));
-    put(buffer, next(shares[1]), sections::budgets(scene, columns, inner(shares[1])));
-    put(buffer, next(shares[3]), sections::holds(scene, columns, inner(shares[3])));
-    put(buffer, next(shares[2]), sections::events(scene, columns, inner(shares[2])));
+    put(buffer, area, lines);
 }
 
 fn put(buffer: &mut Buffer, area: Rect, lines: Vec<Line<'static>>) {

@@ -66,7 +66,7 @@ fn block(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
         lag(totals.lag_ms),
     )?;
     let unusual = [
-        ("again", totals.duplicates),
+        ("duplicates", totals.duplicates),
         ("rejected", totals.rejected),
         ("unpriced", totals.unpriced),
         ("spoofed", totals.spoofed),

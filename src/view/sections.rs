@@ -5,10 +5,13 @@ use std::cmp::Reverse;
 use ratatui::text::{Line, Span};
 use sluice_schemas::AgentStatus;
 
-use super::format::{ago, bar, clock, count, fit, lag, money, pairs, percent, short_count, span, width};
+use super::format::{ago, bar, clock, count, fit, lag, money, money_in, pairs, percent, places, short_count, span, width};
 use super::paint::{Role, Scene, Sort};
 use super::table::{Cell, Table, cell, number, text};
 use super::{AgentRow, BudgetRow, BudgetState, Level, SessionRow, targets_agent};
+
+/// Rows of the header.
+pub(crate) const HEADER_ROWS: u16 = 3;
 
 /// Returns the header: what it is, what it cost, whether the pipeline is well.
 pub(crate) fn header(scene: &Scene<'_>, columns: usize) -> Vec<Line<'static>> {
@@ -16,7 +19,7 @@ pub(crate) fn header(scene: &Scene<'_>, columns: usize) -> Vec<Line<'static>> {
     let totals = &snapshot.totals;
     let right = format!("up {}  {} UTC", span(snapshot.started, snapshot.at), clock(snapshot.at));
     let title = fit(scene.title, columns.saturating_sub(width(&right) + 12));
-    let mut left = vec![Span::styled(title, scene.style(Role::Heading))];
+    let mut left = vec![Span::styled(title, scene.style(Role::Title))];
     if scene.paused {
         left.push(Span::styled("  PAUSED", scene.style(Role::Warn)));
     }
@@ -36,7 +39,7 @@ pub(crate) fn header(scene: &Scene<'_>, columns: usize) -> Vec<Line<'static>> {
         spend.push(Span::styled(format!("{name} "), scene.style(Role::Dim)));
         spend.push(Span::styled(format!("{value}   "), scene.style(role)));
     }
-    vec![Line::from(left), Line::from(spend), counters(scene, columns), Line::default()]
+    vec![Line::from(left), Line::from(spend), counters(scene, columns)]
 }
 
 /// Returns the counters; the ones that want a look are coloured once they are not zero.
@@ -45,7 +48,7 @@ fn counters(scene: &Scene<'_>, columns: usize) -> Line<'static> {
     let counters = [
         ("records", totals.records, Role::Plain),
         ("calls", totals.facts, Role::Plain),
-        ("again", totals.duplicates, Role::Plain),
+        ("dup", totals.duplicates, Role::Plain),
         ("rejected", totals.rejected, Role::Warn),
         ("unpriced", totals.unpriced, Role::Warn),
         ("spoofed", totals.spoofed, Role::Bad),
@@ -84,27 +87,29 @@ pub(crate) fn agents(scene: &Scene<'_>, columns: usize, rows: usize) -> Vec<Line
     let snapshot = scene.snapshot;
     let table = Table::new(
         &[
-            text("AGENT", 14, 34, 0),
-            text("", 4, 4, 0),
+            text("AGENT", 16, 34, 0),
+            text("TRUST", 5, 5, 0),
             text("TEAM", 8, 12, 7),
-            number("SPEND", 11, 0),
-            number("BURN/H", 11, 2),
-            text("BUDGET", 11, 16, 3),
-            number("CALLS", 6, 4),
-            number("TOKENS", 6, 6),
-            number("SESS", 4, 8),
+            number("SPEND", 10, 0),
+            number("BURN/H", 10, 2),
+            text("BUDGET", 10, 16, 3),
+            number("CALLS", 5, 4),
+            number("TOKENS", 6, 8),
+            number("SESS", 4, 9),
             number("LAST", 4, 5),
-            text("TREND", 12, 24, 9),
+            text("TREND", 8, 24, 6),
         ],
         columns,
     );
     let mut order: Vec<&AgentRow> = snapshot.agents.iter().collect();
     order.sort_by(|a, b| by_sort(scene.sort, a, b));
-    let mut lines = vec![table.heading(scene.style(Role::Heading))];
+    let shown = rows.saturating_sub(1);
+    let mut lines = vec![table.heading(scene.style(Role::Heading), shown, order.len())];
     if order.is_empty() {
         lines.push(Line::styled("waiting for the first call", scene.style(Role::Dim)));
     }
-    let shown = rows.saturating_sub(1).max(1);
+    let cost_places = places(snapshot.agents.iter().map(|agent| agent.cost).max().unwrap_or_default());
+    let burn_places = places(snapshot.agents.iter().map(|agent| agent.burn_per_hour).max().unwrap_or_default());
     let first = scene.scroll.min(order.len().saturating_sub(shown));
     for agent in order.iter().skip(first).take(shown) {
         let (mark, role) = mark(scene, agent);
@@ -115,8 +120,8 @@ pub(crate) fn agents(scene: &Scene<'_>, columns: usize, rows: usize) -> Vec<Line
             cell(agent.agent_id.clone(), scene.style(role)),
             cell(mark, scene.style(role)),
             cell(agent.team.clone(), scene.style(Role::Dim)),
-            cell(money(agent.cost), scene.style(cost)),
-            cell(money(agent.burn_per_hour), scene.style(Role::Plain)),
+            cell(money_in(agent.cost, cost_places), scene.style(cost)),
+            cell(money_in(agent.burn_per_hour, burn_places), scene.style(Role::Plain)),
             budget.map_or_else(Cell::default, |budget| gauge(scene, budget, table.width(5))),
             cell(short_count(agent.calls), scene.style(Role::Plain)),
             cell(short_count(agent.tokens), scene.style(Role::Plain)),
@@ -126,7 +131,6 @@ pub(crate) fn agents(scene: &Scene<'_>, columns: usize, rows: usize) -> Vec<Line
         ];
         lines.push(table.row(row, scene.style(Role::Plain)));
     }
-    more(scene, &mut lines, rows, order.len() - first);
     lines
 }
 
@@ -149,7 +153,7 @@ fn mark(scene: &Scene<'_>, agent: &AgentRow) -> (&'static str, Role) {
     match agent.status {
         AgentStatus::Spoofed => ("FAKE", Role::Bad),
         AgentStatus::Unattributed => ("none", Role::Warn),
-        AgentStatus::Unverified => ("said", Role::Plain),
+        AgentStatus::Unverified => ("claim", Role::Plain),
         AgentStatus::Verified => ("ok", Role::Plain),
     }
 }
@@ -158,11 +162,11 @@ fn mark(scene: &Scene<'_>, agent: &AgentRow) -> (&'static str, Role) {
 fn gauge(scene: &Scene<'_>, budget: &BudgetRow, columns: usize) -> Cell {
     let role = Role::of_budget(budget.percent_millis, budget.state);
     let label = percent(budget.percent_millis);
-    let (full, rest) = bar(budget.percent_millis, columns.saturating_sub(7));
+    let (full, rest) = bar(budget.percent_millis, columns.saturating_sub(5));
     Cell::pieces(vec![
         Span::styled(full, scene.style(role)),
         Span::styled(rest, scene.style(Role::Dim)),
-        Span::styled(format!("{label:>7}"), scene.style(role)),
+        Span::styled(format!("{label:>5}"), scene.style(role)),
     ])
 }
 
@@ -170,24 +174,24 @@ fn gauge(scene: &Scene<'_>, budget: &BudgetRow, columns: usize) -> Cell {
 pub(crate) fn sessions(scene: &Scene<'_>, columns: usize, rows: usize) -> Vec<Line<'static>> {
     let snapshot = scene.snapshot;
     let table = Table::new(
-        &[text("SESSION", 12, 40, 0), text("AGENT", 10, 24, 2), number("SPEND", 11, 0), number("CALLS", 6, 3), number("LAST", 4, 4)],
+        &[text("SESSION", 12, 40, 0), text("AGENT", 10, 24, 2), number("SPEND", 10, 0), number("CALLS", 5, 3), number("LAST", 4, 4)],
         columns,
     );
     let mut order: Vec<&SessionRow> = snapshot.sessions.iter().collect();
     order.sort_by_key(|row| (Reverse(row.cost), Reverse(row.last_event), row.session_id.as_str()));
-    let mut lines = vec![table.heading(scene.style(Role::Heading))];
+    let cost_places = places(order.first().map(|row| row.cost).unwrap_or_default());
+    let mut lines = vec![table.heading(scene.style(Role::Heading), rows.saturating_sub(1), order.len())];
     for session in order.iter().take(rows.saturating_sub(1)) {
         let name = if session.session_id.is_empty() { "(no session)" } else { &session.session_id };
         let row = vec![
             cell(name, scene.style(Role::Plain)),
             cell(session.agent_id.clone(), scene.style(Role::Dim)),
-            cell(money(session.cost), scene.style(Role::Strong)),
+            cell(money_in(session.cost, cost_places), scene.style(Role::Strong)),
             cell(short_count(session.calls), scene.style(Role::Plain)),
             cell(ago(session.last_event, snapshot.at), scene.style(Role::Dim)),
         ];
         lines.push(table.row(row, scene.style(Role::Plain)));
     }
-    more(scene, &mut lines, rows, order.len());
     lines
 }
 
@@ -197,9 +201,9 @@ pub(crate) fn budgets(scene: &Scene<'_>, columns: usize, rows: usize) -> Vec<Lin
         &[
             text("BUDGET", 14, 30, 0),
             text("TARGET", 12, 34, 2),
-            text("", 16, 34, 1),
-            number("SPENT", 11, 0),
-            number("LIMIT", 9, 3),
+            text("", 16, 24, 1),
+            number("SPENT", 10, 0),
+            number("LIMIT", 10, 3),
             text("WINDOW", 10, 14, 5),
             text("PERIOD", 8, 20, 7),
             number("PROJECTED", 11, 6),
@@ -209,7 +213,7 @@ pub(crate) fn budgets(scene: &Scene<'_>, columns: usize, rows: usize) -> Vec<Lin
     );
     let mut order: Vec<&BudgetRow> = scene.snapshot.budgets.iter().collect();
     order.sort_by_key(|row| (Reverse(row.state), Reverse(row.percent_millis), row.budget.as_str(), row.target.as_str()));
-    let mut lines = vec![table.heading(scene.style(Role::Heading))];
+    let mut lines = vec![table.heading(scene.style(Role::Heading), rows.saturating_sub(1), order.len())];
     for budget in order.iter().take(rows.saturating_sub(1)) {
         let role = Role::of_budget(budget.percent_millis, budget.state);
         let state = match budget.state {
@@ -223,7 +227,7 @@ pub(crate) fn budgets(scene: &Scene<'_>, columns: usize, rows: usize) -> Vec<Lin
             cell(budget.budget.clone(), scene.style(Role::Plain)),
             cell(target, scene.style(Role::Plain)),
             gauge(scene, budget, table.width(2)),
-            cell(money(budget.spent), scene.style(Role::Strong)),
+            cell(money_in(budget.spent, 2), scene.style(Role::Strong)),
             cell(budget.limit.display(2), scene.style(Role::Plain)),
             cell(budget.window.clone(), scene.style(Role::Dim)),
             cell(budget.period.clone(), scene.style(Role::Dim)),
@@ -232,7 +236,6 @@ pub(crate) fn budgets(scene: &Scene<'_>, columns: usize, rows: usize) -> Vec<Lin
         ];
         lines.push(table.row(row, scene.style(Role::Plain)));
     }
-    more(scene, &mut lines, rows, order.len());
     lines
 }
 
@@ -242,7 +245,7 @@ pub(crate) fn holds(scene: &Scene<'_>, columns: usize, rows: usize) -> Vec<Line<
         &[text("HOLD", 14, 34, 0), text("STATE", 9, 18, 0), text("LEVER", 16, 40, 2), text("BUDGET", 14, 30, 3), number("SINCE", 8, 4)],
         columns,
     );
-    let mut lines = vec![table.heading(scene.style(Role::Heading))];
+    let mut lines = vec![table.heading(scene.style(Role::Heading), rows.saturating_sub(1), scene.snapshot.holds.len())];
     for hold in scene.snapshot.holds.iter().take(rows.saturating_sub(1)) {
         let row = vec![
             cell(hold.target.strip_prefix("agent_id=").unwrap_or(&hold.target), scene.style(Role::Bad)),
@@ -253,14 +256,13 @@ pub(crate) fn holds(scene: &Scene<'_>, columns: usize, rows: usize) -> Vec<Line<
         ];
         lines.push(table.row(row, scene.style(Role::Plain)));
     }
-    more(scene, &mut lines, rows, scene.snapshot.holds.len());
     lines
 }
 
 /// Returns the latest events, the newest last.
 pub(crate) fn events(scene: &Scene<'_>, columns: usize, rows: usize) -> Vec<Line<'static>> {
     let events = &scene.snapshot.events;
-    let mut lines = vec![Line::styled("EVENTS", scene.style(Role::Heading))];
+    let mut lines = vec![Line::styled(format!("{:<columns$}", "EVENTS"), scene.style(Role::Heading))];
     let shown = rows.saturating_sub(1).min(events.len());
     for event in &events[events.len() - shown..] {
         let role = match event.level {
@@ -274,14 +276,4 @@ pub(crate) fn events(scene: &Scene<'_>, columns: usize, rows: usize) -> Vec<Line
         ]));
     }
     lines
-}
-
-/// Turns the last line into a count of what did not fit.
-fn more(scene: &Scene<'_>, lines: &mut [Line<'static>], rows: usize, items: usize) {
-    let shown = lines.len().saturating_sub(1);
-    if items > shown && lines.len() >= rows && shown > 1 {
-        if let Some(last) = lines.last_mut() {
-            *last = Line::styled(format!("… {} more", count((items - shown + 1) as u64)), scene.style(Role::Dim));
-        }
-    }
 }

@@ -53,6 +53,7 @@ pub(crate) fn cell(text: impl Into<String>, style: Style) -> Cell {
 pub(crate) struct Table {
     columns: Vec<Column>,
     widths: Vec<Option<usize>>,
+    total: usize,
 }
 
 impl Table {
@@ -78,7 +79,7 @@ impl Table {
                 break;
             }
         }
-        Self { columns: columns.to_vec(), widths }
+        Self { columns: columns.to_vec(), widths, total }
     }
 
     /// Returns the width a column got, 0 when it was shed.
@@ -86,9 +87,15 @@ impl Table {
         self.widths.get(column).copied().flatten().unwrap_or(0)
     }
 
-    /// Returns the heading.
-    pub(crate) fn heading(&self, style: Style) -> Line<'static> {
-        self.row(self.columns.iter().map(|column| cell(column.title, style)).collect(), style)
+    /// Returns the heading, over the whole width; it tells how many of all rows are shown, unless it is all of them.
+    pub(crate) fn heading(&self, style: Style, shown: usize, all: usize) -> Line<'static> {
+        let mut titles: Vec<Cell> = self.columns.iter().map(|column| cell(column.title, style)).collect();
+        if let (Some(first), Some(column)) = (titles.first_mut(), self.columns.first().filter(|_| shown < all)) {
+            *first = cell(format!("{} {shown}/{all}", column.title), style);
+        }
+        let mut line = self.row(titles, style);
+        line.push_span(Span::styled(" ".repeat(self.total.saturating_sub(used(&self.widths))), style));
+        line
     }
 
     /// Returns a row; `cells` has one for each column, shed ones included.
