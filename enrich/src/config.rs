@@ -10,7 +10,7 @@
 //! team    = ["team", "team_id"]
 //! [enrich.inference_profiles]          # the model behind an application inference profile, whose ARN does not tell it
 //! "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2c3d4e5f6" = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
-//! [[enrich.discount]]                  # several that match multiply
+//! [[enrich.discount]]                  # off every price, those of prices_file included; several that match multiply
 //! provider = "anthropic"
 //! percent  = "12.5%"
 //! from     = "2026-10-01"
@@ -24,7 +24,7 @@ use sluice_schemas::time::parse_day;
 use sluice_schemas::{ErrorClass, Micros};
 
 use crate::attribution::is_plain;
-use crate::prices::Discount;
+use crate::prices::{Catalogue, CatalogueError, Discount};
 
 /// Keys of request metadata that name agent, session and team; of several the first that a call carries counts.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -84,6 +84,20 @@ pub struct EnrichConfig {
     pub inference_profiles: BTreeMap<String, String>,
     /// Discounts on list prices.
     pub discounts: Vec<Discount>,
+}
+
+impl EnrichConfig {
+    /// Lays the text of the price file over the built-in prices, names the models of inference profiles and takes the discounts off.
+    ///
+    /// # Errors
+    /// [`CatalogueError`] for a price file that cannot be read.
+    pub fn catalogue(&self, builtin: &Catalogue, prices_file: Option<&str>) -> Result<Catalogue, CatalogueError> {
+        let listed = match prices_file {
+            Some(text) => builtin.overlay(&Catalogue::from_text(text)?)?,
+            None => builtin.clone(),
+        };
+        Ok(listed.with_aliases(self.inference_profiles.clone()).with_discounts(&self.discounts))
+    }
 }
 
 /// Why `[enrich]` was refused. All faults are listed, not only the first.
@@ -261,6 +275,25 @@ mod tests {
         assert_eq!(config.discounts[0].from.map(|from| from.to_string()).as_deref(), Some("2026-10-01T00:00:00Z"));
         assert_eq!(config.discounts[0].percent.to_string(), "12.5");
         assert_eq!(config.inference_profiles.len(), 1);
+    }
+
+    #[test]
+    fn prices_are_laid_over_then_named_then_discounted() {
+        let arn = "arn:aws:bedrock:us-east-1:1:application-inference-profile/a1";
+        let config = read(&format!("[inference_profiles]\n\"{arn}\" = \"x.y-v1:0\"\n[[discount]]\nprovider = \"x\"\npercent = \"50%\""))
+            .expect("valid");
+        let prices = |usd: &str| {
+            format!("format = 'sluice.prices/1'\nlabel = 'l'\n[[card]]\nmodel = 'x.y-v1:0'\nusd_per_million_tokens = {{ input = '{usd}' }}")
+        };
+        let builtin = Catalogue::from_text(&prices("8")).expect("valid");
+        let cost = |prices_file: Option<&str>| {
+            let catalogue = config.catalogue(&builtin, prices_file).expect("valid");
+            let usage = sluice_schemas::Usage { input: 1_000_000, ..Default::default() };
+            let rates = catalogue.resolve(arn, "us-east-1", "", sluice_schemas::ServiceTier::Standard, "Converse");
+            rates.quote(Micros(0), &usage, None, sluice_schemas::CostBasis::Exact, false).cost
+        };
+        assert_eq!((cost(None).display(2), cost(Some(&prices("6"))).display(2)), ("$4.00".to_owned(), "$3.00".to_owned()));
+        assert!(config.catalogue(&builtin, Some("x")).is_err());
     }
 
     #[test]

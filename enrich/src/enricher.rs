@@ -25,8 +25,8 @@ pub struct Enricher {
     identity: Arc<()>,
 }
 
-/// What one worker remembers across batches, bounded in bytes: what each distinct ARN and metadata object says, and the rates of each
-/// model, place, tier and operation. Emptied when it meets another [`Enricher`].
+/// What one worker remembers across batches, bounded in bytes: the agents of each principal, and the rates of each model, place, tier
+/// and operation. Emptied when it meets another [`Enricher`].
 #[derive(Debug, Default)]
 pub struct EnrichCache {
     filled_by: Option<Arc<()>>,

@@ -5,8 +5,8 @@ use std::hash::BuildHasher;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
-/// Bytes of texts and results above which a memo starts afresh: about 30,000 role sessions. A miss costs under a microsecond, so
-/// starting afresh is cheaper than keeping an order of use.
+/// Bytes of texts and results above which a memo starts afresh: about 20,000 principals. A miss costs a few microseconds, so starting
+/// afresh is cheaper than keeping an order of use.
 const BYTE_BUDGET: usize = 8 << 20;
 /// Assumed cost of an entry beside twice its text.
 const ENTRY_BYTES: usize = 192;

@@ -53,6 +53,10 @@ principals = ["arn:aws:iam::123456789012:role/Pair"]
 inference_profiles = ["arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/pair"]
 
 [[agent]]
+id = "guest"
+principals = ["arn:aws:iam::999999999999:role/Guest", "arn:aws-us-gov:iam::123456789012:user/guest"]
+
+[[agent]]
 id = "floating"
 team = "research"
 "#;
@@ -172,6 +176,18 @@ fn closed_principals_of_one_agent() {
         ("arn:aws:sts::210987654321:assumed-role/Checkout/run-7", NOVA, "", "unattributed none 0 unattributed", none, "", ""),
         ("arn:aws-cn:sts::123456789012:assumed-role/Checkout/run-7", NOVA, "", "unattributed none 0 unattributed", none, "", ""),
         ("arn:aws:iam::123456789012:user/Library", NOVA, "", "unattributed none 0 unattributed", "", "", ""),
+    ]);
+}
+
+#[test]
+fn principals_of_other_accounts_and_partitions() {
+    let row = |arn| (arn, NOVA, "", "guest principal 4 verified", "", "", "");
+    let (_, _, _, agent, _, team, tags) = row("");
+    check(&[
+        // The calls are of account 123456789012; the principal's own account is what it is registered with.
+        ("arn:aws:sts::999999999999:assumed-role/Guest/run-7", NOVA, "", agent, "run-7 session_name 2", team, tags),
+        row("arn:aws-us-gov:iam::123456789012:user/guest"),
+        ("arn:aws:iam::123456789012:user/guest", NOVA, "", "unattributed none 0 unattributed", "", "", ""),
     ]);
 }
 

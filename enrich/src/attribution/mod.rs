@@ -22,7 +22,8 @@
 //! profile on a principal that is not one of them.
 //!
 //! **Sessions.** A session id that AgentCore set and one in the metadata are equally specific, so the higher rank, AgentCore's,
-//! wins; a plain role session name is less specific than either. A refused call keeps no session and no team of its own claim: they
+//! wins; a plain role session name is less specific than either, and
+//! stays chosen (2) even where a pattern is pinned, for the pin says whose session it is and not which. A refused call keeps no session and no team of its own claim: they
 //! come from the same mouth. A claim that did not become the call's agent, session or team stays visible in the tags
 //! `claimed_agent`, `claimed_session`, `claimed_team`.
 

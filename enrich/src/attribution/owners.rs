@@ -4,80 +4,43 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use sluice_schemas::{AgentStatus, Owner, Profile, Rank, StringTable, Sym};
 
-use super::claims::{Claim, Claims};
+use super::claims::{Claim, ClaimReader, Claims};
 use super::ladder::{Decision, Evidence, Facts, Named, decide};
-use super::principal::Principal;
+use super::principal::{Principal, PrincipalKind};
 use super::{CLAIMED_AGENT, CLAIMED_SESSION, CLAIMED_TEAM, SPOOFED_PREFIX, UNATTRIBUTED};
 use crate::agents::AgentsFile;
 use crate::config::MetadataKeys;
 use crate::memo::Memo;
 
-/// What the agents file says about one identity ARN.
+/// What the agents file says about one principal.
 #[derive(Debug, Default)]
-struct Caller {
-    role: Box<str>,
-    session_name: Box<str>,
-    agentcore_session: Box<str>,
+struct Known {
     /// `spoofed:<name>`.
     spoofed: Box<str>,
     agents: Vec<u32>,
 }
 
-impl Caller {
-    fn read(arn: &str, agents: &AgentsFile) -> Self {
-        let Some(principal) = Principal::parse(arn) else {
-            return Self { spoofed: format!("{SPOOFED_PREFIX}unknown").into(), ..Self::default() };
-        };
-        let role = if principal.kind == super::PrincipalKind::Role { principal.name } else { "" };
-        Self {
-            role: role.into(),
-            session_name: principal.session.into(),
-            agentcore_session: principal.agentcore_session().unwrap_or("").into(),
-            spoofed: format!("{SPOOFED_PREFIX}{}", principal.name).into(),
-            agents: agents.on_principal(&principal),
-        }
-    }
-}
-
-/// What one worker remembers across batches. Depends on the agents file and the metadata keys it was filled with.
+/// What one worker remembers across batches: principals by ARN without session. Sessions and metadata are mostly new in each batch,
+/// so they are read again. Depends on the agents file it was filled with.
 #[derive(Debug, Default)]
 pub(crate) struct OwnerCache {
-    callers: Memo<Caller>,
-    claims: Memo<Claims>,
+    principals: Memo<Known>,
 }
 
 impl OwnerCache {
     pub(crate) fn trim(&mut self) {
-        self.callers.trim();
-        self.claims.trim();
+        self.principals.trim();
     }
 }
 
-/// A caller's texts as symbols of the batch.
+/// An identity ARN as symbols of the batch.
 #[derive(Clone, Copy)]
-struct CallerSyms {
-    number: u32,
+struct Caller {
+    /// Number of its principal.
+    principal: u32,
     role: Sym,
     session_name: Sym,
     agentcore_session: Sym,
-}
-
-/// A claim as symbols of the batch.
-#[derive(Clone, Copy, Default)]
-struct ClaimSym {
-    text: Sym,
-    evidence: Sym,
-    valid: bool,
-}
-
-/// The claims of a metadata object as symbols of the batch.
-struct ClaimSyms {
-    number: u32,
-    malformed: bool,
-    agent: ClaimSym,
-    session: ClaimSym,
-    team: ClaimSym,
-    tags: Vec<(Sym, Sym)>,
 }
 
 /// A registered agent's texts as symbols of the batch.
@@ -96,10 +59,6 @@ struct Words {
     agentcore_session: Sym,
     inference_profile: Sym,
     principal: Sym,
-    /// `metadata:<key>` for each key of the agent.
-    agent_keys: Vec<Sym>,
-    /// The same for the session.
-    session_keys: Vec<Sym>,
 }
 
 const UNSEEN: u32 = u32::MAX;
@@ -107,13 +66,15 @@ const UNSEEN: u32 = u32::MAX;
 /// Attributes the profiles of one batch.
 pub(crate) struct Owners<'a> {
     agents: &'a AgentsFile,
-    keys: &'a MetadataKeys,
     cache: &'a mut OwnerCache,
     words: Words,
-    callers: Vec<CallerSyms>,
+    callers: Vec<Caller>,
     /// Position in `callers` by symbol of the ARN.
     caller_at: Vec<u32>,
-    claims: Vec<ClaimSyms>,
+    /// Reused: text of an ARN.
+    arn: String,
+    reader: ClaimReader,
+    claims: Vec<Claims>,
     /// Position in `claims` by symbol of the metadata.
     claims_at: Vec<u32>,
     /// Agents that own calls of the batch, by number.
@@ -131,20 +92,10 @@ impl<'a> Owners<'a> {
             agentcore_session: strings.intern("agentcore_session"),
             inference_profile: strings.intern("inference_profile"),
             principal: strings.intern("principal"),
-            agent_keys: keys.agent.iter().map(|key| strings.intern(&format!("metadata:{key}"))).collect(),
-            session_keys: keys.session.iter().map(|key| strings.intern(&format!("metadata:{key}"))).collect(),
         };
-        Self {
-            agents,
-            keys,
-            cache,
-            words,
-            callers: Vec::new(),
-            caller_at: unseen.clone(),
-            claims: Vec::new(),
-            claims_at: unseen,
-            registered: HashMap::default(),
-        }
+        let reader = ClaimReader::new(keys, strings);
+        let (callers, claims, registered) = (Vec::new(), Vec::new(), HashMap::default());
+        Self { agents, cache, words, callers, caller_at: unseen.clone(), arn: String::new(), reader, claims, claims_at: unseen, registered }
     }
 
     /// Returns the owner of a profile of the batch whose strings these are.
@@ -153,12 +104,12 @@ impl<'a> Owners<'a> {
         let claims = self.claims(profile.metadata, strings);
         let claim = self.claims[claims].agent;
         let through = self.agents.on_profile(strings.get(profile.model_id));
-        let decision = self.decide(caller, claims, through);
+        let decision = self.decide(caller, claim, through, strings);
         let agent_id = match decision.named {
             Named::Nobody => self.words.unattributed,
             Named::Agent(agent) => self.registered(agent, strings),
             Named::Claimed => claim.text,
-            Named::Spoofed => strings.intern(&self.cache.callers.get(caller.number).spoofed),
+            Named::Spoofed => strings.intern(&self.cache.principals.get(caller.principal).spoofed),
         };
         let agent_evidence = match decision.evidence {
             Evidence::None if self.claims[claims].malformed || !claim.text.is_empty() => self.words.invalid,
@@ -190,19 +141,17 @@ impl<'a> Owners<'a> {
         owner
     }
 
-    fn decide(&self, caller: CallerSyms, claims: usize, through: &[u32]) -> Decision {
-        let known = self.cache.callers.get(caller.number);
-        let claim = self.cache.claims.get(self.claims[claims].number).agent.as_ref();
+    fn decide(&self, caller: Caller, claim: Claim, through: &[u32], strings: &StringTable) -> Decision {
         let facts = Facts {
-            principal: &known.agents,
+            principal: &self.cache.principals.get(caller.principal).agents,
             profile: through,
-            session_name: &known.session_name,
-            claim: claim.filter(|claim| claim.valid).map(|claim| &*claim.text),
+            session_name: strings.get(caller.session_name),
+            claim: claim.valid.then(|| strings.get(claim.text)),
         };
         decide(self.agents, &facts)
     }
 
-    fn session(&self, caller: CallerSyms, claims: usize, status: AgentStatus) -> (Sym, Sym, Rank) {
+    fn session(&self, caller: Caller, claims: usize, status: AgentStatus) -> (Sym, Sym, Rank) {
         let claim = self.claims[claims].session;
         if !caller.agentcore_session.is_empty() {
             (caller.agentcore_session, self.words.agentcore_session, Rank::Pinned)
@@ -246,7 +195,7 @@ impl<'a> Owners<'a> {
             }
         }
         let own = owner.tags.len();
-        for &(key, value) in &claims.tags {
+        for &(key, value) in &self.reader.tags[claims.tags.clone()] {
             if !owner.tags[..own].iter().any(|&(taken, _)| taken == key) {
                 owner.tags.push((key, value));
             }
@@ -256,25 +205,38 @@ impl<'a> Owners<'a> {
         }
     }
 
-    fn caller(&mut self, arn: Sym, strings: &mut StringTable) -> CallerSyms {
+    fn caller(&mut self, arn: Sym, strings: &mut StringTable) -> Caller {
         let seen = self.caller_at.get(arn.0 as usize).copied().unwrap_or(UNSEEN);
         if let Some(&caller) = self.callers.get(seen as usize) {
             return caller;
         }
-        let agents = self.agents;
-        let number = self.cache.callers.number(strings.get(arn), |arn| Caller::read(arn, agents));
-        let known = self.cache.callers.get(number);
-        let caller = CallerSyms {
-            number,
-            role: strings.intern(&known.role),
-            session_name: strings.intern(&known.session_name),
-            agentcore_session: strings.intern(&known.agentcore_session),
-        };
+        // The string table cannot lend the ARN while it takes new strings.
+        let mut text = std::mem::take(&mut self.arn);
+        strings.get(arn).clone_into(&mut text);
+        let caller = self.read_caller(&text, strings);
+        self.arn = text;
         if let Some(slot) = self.caller_at.get_mut(arn.0 as usize) {
             *slot = self.callers.len() as u32;
         }
         self.callers.push(caller);
         caller
+    }
+
+    fn read_caller(&mut self, arn: &str, strings: &mut StringTable) -> Caller {
+        let agents = self.agents;
+        let Some(principal) = Principal::parse(arn) else {
+            let unknown = || Known { spoofed: format!("{SPOOFED_PREFIX}unknown").into(), agents: Vec::new() };
+            let principal = self.cache.principals.number("", |_| unknown());
+            return Caller { principal, role: Sym::EMPTY, session_name: Sym::EMPTY, agentcore_session: Sym::EMPTY };
+        };
+        let known =
+            |_: &str| Known { spoofed: format!("{SPOOFED_PREFIX}{}", principal.name).into(), agents: agents.on_principal(&principal) };
+        let without_session = arn.strip_suffix(principal.session).unwrap_or(arn);
+        let number = self.cache.principals.number(without_session, known);
+        let role = if principal.kind == PrincipalKind::Role { principal.name } else { "" };
+        let names = [role, principal.session, principal.agentcore_session().unwrap_or("")];
+        let [role, session_name, agentcore_session] = names.map(|name| if name.is_empty() { Sym::EMPTY } else { strings.intern(name) });
+        Caller { principal: number, role, session_name, agentcore_session }
     }
 
     /// Returns the position of the claims of a metadata object.
@@ -283,17 +245,7 @@ impl<'a> Owners<'a> {
         if seen != UNSEEN {
             return seen as usize;
         }
-        let keys = self.keys;
-        let number = self.cache.claims.number(strings.get(metadata), |json| Claims::parse(json, keys));
-        let read = self.cache.claims.get(number);
-        let claims = ClaimSyms {
-            number,
-            malformed: read.malformed,
-            agent: intern_claim(read.agent.as_ref(), &self.words.agent_keys, strings),
-            session: intern_claim(read.session.as_ref(), &self.words.session_keys, strings),
-            team: intern_claim(read.team.as_ref(), &[], strings),
-            tags: read.tags.iter().map(|(key, value)| (strings.intern(key), strings.intern(value))).collect(),
-        };
+        let claims = self.reader.read(metadata, strings);
         if let Some(slot) = self.claims_at.get_mut(metadata.0 as usize) {
             *slot = self.claims.len() as u32;
         }
@@ -313,11 +265,4 @@ impl<'a> Owners<'a> {
         });
         syms.id
     }
-}
-
-fn intern_claim(claim: Option<&Claim>, evidence: &[Sym], strings: &mut StringTable) -> ClaimSym {
-    let Some(claim) = claim else {
-        return ClaimSym::default();
-    };
-    ClaimSym { text: strings.intern(&claim.text), evidence: evidence.get(claim.key).copied().unwrap_or_default(), valid: claim.valid }
 }

@@ -12,10 +12,15 @@ pub(crate) fn is_plain(text: &str) -> bool {
     if text.is_empty() || text.starts_with(' ') || text.ends_with(' ') {
         return false;
     }
-    if text.is_ascii() {
-        return text.len() <= MAX_CHARS && text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    if is_printable_ascii(text) {
+        return text.len() <= MAX_CHARS;
     }
     text.chars().count() <= MAX_CHARS && !text.chars().any(is_invisible)
+}
+
+/// Tells whether a text is of the common kind, in which nothing can be invisible.
+fn is_printable_ascii(text: &str) -> bool {
+    text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
 }
 
 /// Control, white space other than the plain space, zero-width, direction-changing and private-use tag characters.
@@ -29,7 +34,7 @@ fn is_invisible(c: char) -> bool {
 
 /// Writes invisible characters as `\u{…}`, so that a refused text can be kept and shown.
 pub(crate) fn escape(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_invisible) {
+    if is_printable_ascii(text) || !text.chars().any(is_invisible) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 8);
