@@ -303,6 +303,7 @@ fn teams_and_tags() {
         ),
         (CHECKOUT, NOVA, r#"{"team":"payments"}"#, "checkout-bot principal 4 verified", none, "payments", "cost_center=4711,env=prod"),
         // The caller cannot write the tags that keep refused claims.
+        (OPEN, NOVA, r#"{"claimed_agent":"writer","x":"y"}"#, "unattributed none 0 unattributed", none, "", "x=y"),
         (
             OPEN,
             NOVA,

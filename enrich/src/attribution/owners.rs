@@ -59,6 +59,8 @@ struct Words {
     agentcore_session: Sym,
     inference_profile: Sym,
     principal: Sym,
+    /// Tags that keep a refused claim of an agent, a session, a team; no caller can write them.
+    claimed: [Sym; 3],
 }
 
 const UNSEEN: u32 = u32::MAX;
@@ -92,6 +94,7 @@ impl<'a> Owners<'a> {
             agentcore_session: strings.intern("agentcore_session"),
             inference_profile: strings.intern("inference_profile"),
             principal: strings.intern("principal"),
+            claimed: [CLAIMED_AGENT, CLAIMED_SESSION, CLAIMED_TEAM].map(|key| strings.intern(key)),
         };
         let reader = ClaimReader::new(keys, strings);
         let (callers, claims, registered) = (Vec::new(), Vec::new(), HashMap::default());
@@ -175,28 +178,24 @@ impl<'a> Owners<'a> {
     }
 
     /// Adds the agent's tags, the claims that were not believed and the other pairs of the metadata, in this order of precedence.
-    fn tag(&mut self, owner: &mut Owner, claims: usize, decision: Decision, accused: Sym, strings: &mut StringTable) {
+    fn tag(&self, owner: &mut Owner, claims: usize, decision: Decision, accused: Sym, strings: &StringTable) {
         let claims = &self.claims[claims];
         // A refused claim stays, even one of the very name that it is booked to.
         let believed_agent = if decision.status == AgentStatus::Spoofed { Sym::EMPTY } else { owner.agent_id };
-        let refused = [
-            (CLAIMED_AGENT, accused, believed_agent),
-            (CLAIMED_SESSION, claims.session.text, owner.session_id),
-            (CLAIMED_TEAM, claims.team.text, owner.team),
-        ];
+        let refused = [(accused, believed_agent), (claims.session.text, owner.session_id), (claims.team.text, owner.team)];
         let of_agent = match decision.named {
             Named::Agent(agent) => self.registered.get(&agent).map_or(&[][..], |agent| &agent.tags),
             _ => &[],
         };
         owner.tags.extend_from_slice(of_agent);
-        for (key, claim, believed) in refused {
+        for (key, (claim, believed)) in self.words.claimed.into_iter().zip(refused) {
             if !claim.is_empty() && claim != believed {
-                owner.tags.push((strings.intern(key), claim));
+                owner.tags.push((key, claim));
             }
         }
         let own = owner.tags.len();
         for &(key, value) in &self.reader.tags[claims.tags.clone()] {
-            if !owner.tags[..own].iter().any(|&(taken, _)| taken == key) {
+            if !self.words.claimed.contains(&key) && !owner.tags[..own].iter().any(|&(taken, _)| taken == key) {
                 owner.tags.push((key, value));
             }
         }
