@@ -2,7 +2,9 @@
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
+use std::ops::Range;
+use std::str::Utf8Error;
 
 /// A string of a [`StringTable`]. Only meaningful together with the table that gave it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,23 +45,49 @@ impl StringTable {
     ///
     /// A table holds at most 4 GiB of text, far above a batch's byte cap.
     pub fn intern(&mut self, value: &str) -> Sym {
-        let hash = self.hasher.hash_one(value);
-        let found = self.index.find(hash, |&at| Self::slice(&self.text, &self.ends, at) == value);
-        if let Some(&at) = found {
-            return Sym(at);
+        let hash = self.hash(value.as_bytes());
+        self.find(hash, value.as_bytes()).unwrap_or_else(|| self.add(hash, value))
+    }
+
+    /// Returns the symbol of UTF-8 bytes, adding it if it is new; bytes that are in the table already are not checked again.
+    ///
+    /// # Errors
+    /// [`Utf8Error`] when `value` is not UTF-8.
+    pub fn intern_utf8(&mut self, value: &[u8]) -> Result<Sym, Utf8Error> {
+        let hash = self.hash(value);
+        match self.find(hash, value) {
+            Some(sym) => Ok(sym),
+            None => Ok(self.add(hash, std::str::from_utf8(value)?)),
         }
+    }
+
+    fn hash(&self, value: &[u8]) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(value);
+        hasher.finish()
+    }
+
+    fn find(&self, hash: u64, value: &[u8]) -> Option<Sym> {
+        self.index.find(hash, |&at| Self::slice(self.text.as_bytes(), &self.ends, at) == value).copied().map(Sym)
+    }
+
+    fn add(&mut self, hash: u64, value: &str) -> Sym {
         let at = self.ends.len() as u32;
         self.text.push_str(value);
         self.ends.push(self.text.len() as u32);
-        let (text, ends, hasher) = (&self.text, &self.ends, &self.hasher);
-        self.index.insert_unique(hash, at, |&other| hasher.hash_one(Self::slice(text, ends, other)));
+        let (text, ends, hasher) = (self.text.as_bytes(), &self.ends, &self.hasher);
+        self.index.insert_unique(hash, at, |&other| {
+            let mut hasher = hasher.build_hasher();
+            hasher.write(Self::slice(text, ends, other));
+            hasher.finish()
+        });
         Sym(at)
     }
 
     /// Returns the text of a symbol of this table; the empty string for a foreign one.
     #[must_use]
     pub fn get(&self, sym: Sym) -> &str {
-        Self::slice(&self.text, &self.ends, sym.0)
+        self.text.get(Self::range(&self.ends, sym.0)).unwrap_or_default()
     }
 
     /// Returns the number of distinct strings, the empty one included.
@@ -74,11 +102,14 @@ impl StringTable {
         self.ends.len() <= 1
     }
 
-    fn slice<'a>(text: &'a str, ends: &[u32], at: u32) -> &'a str {
+    fn slice<'a>(text: &'a [u8], ends: &[u32], at: u32) -> &'a [u8] {
+        text.get(Self::range(ends, at)).unwrap_or_default()
+    }
+
+    fn range(ends: &[u32], at: u32) -> Range<usize> {
         let at = at as usize;
         let start = if at == 0 { 0 } else { ends.get(at - 1).copied().unwrap_or(0) as usize };
-        let end = ends.get(at).copied().unwrap_or(0) as usize;
-        text.get(start..end).unwrap_or("")
+        start..ends.get(at).copied().unwrap_or(0) as usize
     }
 }
 
@@ -95,5 +126,8 @@ mod tests {
         assert_eq!((table.get(a), table.get(b), table.get(Sym::EMPTY)), ("agent-a", "agent-b", ""));
         assert_eq!(table.len(), 3);
         assert_eq!(table.get(Sym(99)), "");
+        assert_eq!(table.intern_utf8(b"agent-b"), Ok(b));
+        assert!(table.intern_utf8(b"agent-\xff").is_err());
+        assert_eq!(table.len(), 3);
     }
 }

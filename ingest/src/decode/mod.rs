@@ -1,10 +1,65 @@
 //! Decodes log bytes into a batch: invocations, CloudTrail events, and what could not be read.
+//!
+//! Owns: the shapes a record comes in (a line, a document, an array, a CloudTrail file, an EventBridge event, a CloudWatch
+//! Logs subscription envelope, several values on one line) and that none is lost: records seen = invocations + trail events
+//! + rejected + control (C1). Does not own: framing of streams and inflating.
+//!
+//! A record that cannot be read is refused alone. A container that is itself unbalanced or not JSON is refused whole, before
+//! anything in it is used.
 
-use sluice_schemas::{Batch, Micros};
+mod body;
+mod cloudwatch;
+mod envelope;
+mod masks;
+mod metadata;
+mod number;
+mod profile;
+mod record;
+mod scan;
+mod trail;
+mod unescape;
+mod usage;
+
+use std::ops::Range;
+
+use memchr::memchr_iter;
+use sluice_schemas::{Batch, Micros, RejectReason, Rejected};
+
+use cloudwatch::Message;
+use envelope::{Envelope, Kind};
+use profile::Profiles;
+use scan::Scanner;
+
+/// What Bedrock writes once, when logging is switched on.
+const PERMISSION_LINE: &[u8] = b"Permissions are correctly set for Amazon Bedrock logs.";
+/// Most containers that may hold one another before a record: real data has three.
+const MAX_NESTING: u32 = 16;
 
 /// Turns bytes into records; holds scratch memory between calls.
 #[derive(Debug, Default)]
-pub struct Decoder {}
+pub struct Decoder {
+    profiles: Profiles,
+    /// Scratch for the messages of a CloudWatch envelope.
+    message: Vec<u8>,
+}
+
+/// Where a record stands and what becomes of it.
+struct Sink<'o> {
+    out: &'o mut Batch,
+    arrival: Micros,
+    nesting: u32,
+}
+
+impl Sink<'_> {
+    fn event(&mut self, text: &[u8]) -> Result<(), RejectReason> {
+        self.out.trail.push(trail::event(text, self.arrival)?);
+        Ok(())
+    }
+
+    fn reject(&mut self, text: &[u8], offset: u64, reason: RejectReason) {
+        self.out.rejected.push(Rejected { offset, reason, raw: text.to_vec() });
+    }
+}
 
 impl Decoder {
     /// Returns a decoder with empty scratch memory.
@@ -16,18 +71,134 @@ impl Decoder {
     /// Decodes whole lines; `base_offset` is the place of `bytes[0]` in its decompressed stream, `arrival` when we got it.
     pub fn decode_lines(&mut self, bytes: &[u8], base_offset: u64, arrival: Micros, out: &mut Batch) {
         out.bytes += bytes.len() as u64;
-        let _ = (base_offset, arrival);
+        self.profiles.adopt(out);
+        let mut sink = Sink { out, arrival, nesting: 0 };
+        let mut start = 0;
+        for end in memchr_iter(b'\n', bytes).chain([bytes.len()]) {
+            self.value(&bytes[start..end], base_offset + start as u64, &mut sink);
+            start = (end + 1).min(bytes.len());
+        }
     }
 
     /// Decodes one whole document of any shape: pretty-printed JSON, an array of records, an envelope, one record.
     pub fn decode_document(&mut self, bytes: &[u8], base_offset: u64, arrival: Micros, out: &mut Batch) {
         out.bytes += bytes.len() as u64;
-        let _ = (base_offset, arrival);
+        self.profiles.adopt(out);
+        self.value(bytes, base_offset, &mut Sink { out, arrival, nesting: 0 });
+    }
+
+    fn value(&mut self, text: &[u8], offset: u64, sink: &mut Sink<'_>) {
+        let offset = offset + (text.len() - text.trim_ascii_start().len()) as u64;
+        let text = text.trim_ascii();
+        match text.first() {
+            None => {}
+            Some(b'{') => self.object(text, offset, sink),
+            Some(b'[') => {
+                let mut scanner = Scanner::new(text);
+                match scanner.elements() {
+                    Ok(places) if scanner.peek().is_none() => self.each(text, offset, places, sink),
+                    Ok(_) => self.several(text, offset, RejectReason::NotJson, sink),
+                    Err(broken) => self.several(text, offset, broken.into(), sink),
+                }
+            }
+            Some(_) if text == PERMISSION_LINE => sink.out.control += 1,
+            Some(_) => sink.reject(text, offset, RejectReason::NotJson),
+        }
+    }
+
+    fn object(&mut self, text: &[u8], offset: u64, sink: &mut Sink<'_>) {
+        let (mut envelope, mut scanner) = (Envelope::default(), Scanner::new(text));
+        let read = envelope.read(&mut scanner);
+        match (read, envelope.foreign) {
+            (Ok(()), _) if scanner.peek().is_some() => self.several(text, offset, RejectReason::NotJson, sink),
+            (Ok(()), foreign) if envelope.is_invocation(foreign) => self.invocation(&envelope, text, offset, sink),
+            (_, Some(kind)) => self.foreign(kind, text, offset, sink),
+            (Err(reason), None) => self.several(text, offset, reason, sink),
+            (Ok(()), None) => sink.reject(text, offset, RejectReason::UnknownKind),
+        }
+    }
+
+    fn invocation(&mut self, envelope: &Envelope<'_>, text: &[u8], offset: u64, sink: &mut Sink<'_>) {
+        if let Err(reason) = record::add(envelope, sink.arrival, &mut self.profiles, sink.out) {
+            sink.reject(text, offset, reason);
+        }
+    }
+
+    /// Decodes an object that is not an invocation record.
+    fn foreign(&mut self, kind: Kind, text: &[u8], offset: u64, sink: &mut Sink<'_>) {
+        if !is_one_value(text) {
+            return self.several(text, offset, RejectReason::Unbalanced, sink);
+        }
+        let read = match kind {
+            Kind::CloudWatch => cloudwatch::read(text).map(|message| match message {
+                Message::Control => sink.out.control += 1,
+                Message::Data(events) => self.messages(text, offset, events, sink),
+            }),
+            Kind::TrailFile => trail::records(text).map(|places| self.each(text, offset, places, sink)),
+            Kind::EventBridge => trail::bridged(text).and_then(|detail| sink.event(detail)),
+            Kind::TrailEvent => sink.event(text),
+        };
+        if let Err(reason) = read {
+            sink.reject(text, offset, reason);
+        }
+    }
+
+    /// Decodes the messages of a CloudWatch envelope; each is JSON text inside a JSON string.
+    fn messages(&mut self, text: &[u8], offset: u64, events: Vec<Range<usize>>, sink: &mut Sink<'_>) {
+        let mut plain = std::mem::take(&mut self.message);
+        for place in events {
+            let (event, offset) = (&text[place.clone()], offset + place.start as u64);
+            let (message, at) = match cloudwatch::message(event) {
+                Ok(found) => found,
+                Err(reason) => {
+                    sink.reject(event, offset, reason);
+                    continue;
+                }
+            };
+            plain.clear();
+            match unescape::unescape(message.raw, &mut plain) {
+                Err(_) => sink.reject(event, offset, RejectReason::Malformed { field: cloudwatch::MESSAGE }),
+                // An event is a record even when there is nothing in it.
+                Ok(()) if plain.trim_ascii().is_empty() => sink.reject(event, offset, RejectReason::NotJson),
+                Ok(()) => self.nested(&plain, offset + at as u64, sink),
+            }
+        }
+        self.message = plain;
+    }
+
+    /// Decodes each of the values at `places`.
+    fn each(&mut self, text: &[u8], offset: u64, places: Vec<Range<usize>>, sink: &mut Sink<'_>) {
+        for place in places {
+            self.nested(&text[place.clone()], offset + place.start as u64, sink);
+        }
+    }
+
+    fn nested(&mut self, text: &[u8], offset: u64, sink: &mut Sink<'_>) {
+        if sink.nesting == MAX_NESTING {
+            return sink.reject(text, offset, RejectReason::TooDeep { limit: MAX_NESTING });
+        }
+        sink.nesting += 1;
+        self.value(text, offset, sink);
+        sink.nesting -= 1;
+    }
+
+    /// Decodes containers that stand one after another, as Firehose joins them; what is anything else is refused whole.
+    fn several(&mut self, text: &[u8], offset: u64, reason: RejectReason, sink: &mut Sink<'_>) {
+        let (mut scanner, mut places) = (Scanner::new(text), Vec::new());
+        while matches!(scanner.peek(), Some(b'{' | b'[')) {
+            let start = scanner.at();
+            if scanner.skip_value().is_err() {
+                break;
+            }
+            places.push(start..scanner.at());
+        }
+        if scanner.peek().is_none() && places.len() > 1 { self.each(text, offset, places, sink) } else { sink.reject(text, offset, reason) }
     }
 }
 
-/// Tells whether `bytes` is exactly one balanced JSON value, white space aside.
+/// Tells whether `bytes` is exactly one balanced JSON value, white space aside: a document rather than lines.
 #[must_use]
 pub fn is_one_value(bytes: &[u8]) -> bool {
-    !bytes.is_empty()
+    let mut scanner = Scanner::new(bytes);
+    scanner.skip_value().is_ok() && scanner.peek().is_none()
 }

@@ -1,0 +1,286 @@
+//! Reads the envelope of an invocation log record in one forward pass, whatever the order of its keys.
+//!
+//! Source of the shape: AWS, "Monitor model invocation using Amazon CloudWatch Logs and Amazon S3".
+//! A key that is read may stand once only: of two values, which one the service meant cannot be told.
+
+use sluice_schemas::RejectReason;
+
+use super::body::{self, RequestFacts, ResponseFacts};
+use super::metadata;
+use super::number;
+use super::scan::{Broken, Scanner, Text};
+use super::usage::Counts;
+
+/// The fields of the envelope that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Field {
+    AccountId,
+    Region,
+    InferenceRegion,
+    Operation,
+    ModelId,
+    Arn,
+    ErrorCode,
+    RequestId,
+    Timestamp,
+    SchemaType,
+    Identity,
+    Input,
+    Output,
+    RequestMetadata,
+    InputTokens,
+    CacheRead,
+    CacheWrite,
+    InputBody,
+    OutputTokens,
+    OutputBody,
+    VideoSeconds,
+}
+
+/// The first fields of [`Field`] are plain strings.
+pub(super) const TEXTS: usize = Field::SchemaType as usize + 1;
+
+impl Field {
+    /// Returns the field's path in a record.
+    pub(super) const fn path(self) -> &'static str {
+        match self {
+            Self::AccountId => "accountId",
+            Self::Region => "region",
+            Self::InferenceRegion => "inferenceRegion",
+            Self::Operation => "operation",
+            Self::ModelId => "modelId",
+            Self::Arn => "identity.arn",
+            Self::ErrorCode => "errorCode",
+            Self::RequestId => "requestId",
+            Self::Timestamp => "timestamp",
+            Self::SchemaType => "schemaType",
+            Self::Identity => "identity",
+            Self::Input => "input",
+            Self::Output => "output",
+            Self::RequestMetadata => "requestMetadata",
+            Self::InputTokens => "input.inputTokenCount",
+            Self::CacheRead => "input.cacheReadInputTokenCount",
+            Self::CacheWrite => "input.cacheWriteInputTokenCount",
+            Self::InputBody => "input.inputBodyJson",
+            Self::OutputTokens => "output.outputTokenCount",
+            Self::OutputBody => "output.outputBodyJson",
+            Self::VideoSeconds => "output.outputVideoDurationSeconds",
+        }
+    }
+}
+
+/// What a JSON object turned out to be, by the keys only that kind has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A CloudWatch Logs subscription envelope.
+    CloudWatch,
+    /// A CloudTrail log file.
+    TrailFile,
+    /// An EventBridge event.
+    EventBridge,
+    /// A CloudTrail event.
+    TrailEvent,
+}
+
+impl Kind {
+    const fn of(key: &[u8]) -> Option<Self> {
+        Some(match key {
+            b"messageType" | b"logEvents" => Self::CloudWatch,
+            b"Records" => Self::TrailFile,
+            b"detail" | b"detail-type" => Self::EventBridge,
+            b"eventID" | b"eventName" | b"eventSource" | b"eventTime" | b"eventVersion" => Self::TrailEvent,
+            _ => return None,
+        })
+    }
+}
+
+/// One record as it was read, nothing looked up yet.
+#[derive(Debug, Default)]
+pub(super) struct Envelope<'a> {
+    seen: u32,
+    /// `input` or `output` has a member.
+    has_members: bool,
+    texts: [Text<'a>; TEXTS],
+    /// `requestMetadata` as it came; empty when absent or without a pair.
+    pub(super) metadata: &'a [u8],
+    /// Token counts.
+    pub(super) counts: Counts,
+    /// `outputVideoDurationSeconds`, in milliseconds.
+    pub(super) video_ms: u64,
+    /// What the request body tells.
+    pub(super) request: RequestFacts,
+    /// What the response body tells.
+    pub(super) response: ResponseFacts,
+    /// The other kind of object that a key speaks for.
+    pub(super) foreign: Option<Kind>,
+}
+
+impl<'a> Envelope<'a> {
+    /// Returns a string field; empty when absent.
+    pub(super) const fn text(&self, field: Field) -> Text<'a> {
+        self.texts[field as usize]
+    }
+
+    /// Tells whether the record has the field, `null` or not.
+    pub(super) const fn has(&self, field: Field) -> bool {
+        self.seen >> field as u8 & 1 == 1
+    }
+
+    /// Tells whether the object is an invocation record: it says so, or says nothing and names a model.
+    pub(super) fn is_invocation(&self, foreign: Option<Kind>) -> bool {
+        match self.text(Field::SchemaType).bytes().as_deref() {
+            Ok(b"ModelInvocationLog") => true,
+            Ok(b"") => foreign.is_none() && self.has(Field::ModelId),
+            _ => false,
+        }
+    }
+
+    /// Tells whether `input` and `output` are empty: the call failed before the model was asked.
+    pub(super) const fn is_bare(&self) -> bool {
+        !self.has_members
+    }
+
+    /// Reads the object at the scanner.
+    pub(super) fn read(&mut self, scanner: &mut Scanner<'a>) -> Result<(), RejectReason> {
+        scanner.object(|scanner, key| self.member(scanner, key))
+    }
+
+    fn member(&mut self, scanner: &mut Scanner<'a>, key: &[u8]) -> Result<(), RejectReason> {
+        let field = match key {
+            b"timestamp" => Field::Timestamp,
+            b"accountId" => Field::AccountId,
+            b"region" => Field::Region,
+            b"requestId" => Field::RequestId,
+            b"operation" => Field::Operation,
+            b"modelId" => Field::ModelId,
+            b"inferenceRegion" => Field::InferenceRegion,
+            b"errorCode" => Field::ErrorCode,
+            b"schemaType" => Field::SchemaType,
+            b"input" => Field::Input,
+            b"output" => Field::Output,
+            b"identity" => Field::Identity,
+            b"requestMetadata" => Field::RequestMetadata,
+            _ => {
+                self.foreign = self.foreign.or(Kind::of(key));
+                return Ok(scanner.skip_value()?);
+            }
+        };
+        self.claim(field)?;
+        match field {
+            Field::Input => object_or_null(scanner, field, |scanner, key| self.input_member(scanner, key)),
+            Field::Output => object_or_null(scanner, field, |scanner, key| self.output_member(scanner, key)),
+            Field::Identity => self.identity(scanner),
+            Field::RequestMetadata => metadata::read(scanner).map(|raw| self.metadata = raw),
+            _ => self.read_text(scanner, field),
+        }
+    }
+
+    fn input_member(&mut self, scanner: &mut Scanner<'a>, key: &[u8]) -> Result<(), RejectReason> {
+        self.has_members = true;
+        let field = match key {
+            b"inputTokenCount" => Field::InputTokens,
+            b"cacheReadInputTokenCount" => Field::CacheRead,
+            b"cacheWriteInputTokenCount" => Field::CacheWrite,
+            b"inputBodyJson" => Field::InputBody,
+            _ => return Ok(scanner.skip_value()?),
+        };
+        self.claim(field)?;
+        match field {
+            Field::InputTokens => self.counts.input = read_count(scanner, field)?,
+            Field::CacheRead => self.counts.cache_read = read_count(scanner, field)?,
+            Field::CacheWrite => self.counts.cache_write = read_count(scanner, field)?,
+            _ => self.request = body::request(scanner)?,
+        }
+        Ok(())
+    }
+
+    fn output_member(&mut self, scanner: &mut Scanner<'a>, key: &[u8]) -> Result<(), RejectReason> {
+        self.has_members = true;
+        let field = match key {
+            b"outputTokenCount" => Field::OutputTokens,
+            b"outputBodyJson" => Field::OutputBody,
+            b"outputVideoDurationSeconds" => Field::VideoSeconds,
+            _ => return Ok(scanner.skip_value()?),
+        };
+        self.claim(field)?;
+        match field {
+            Field::OutputTokens => self.counts.output = read_count(scanner, field)?,
+            Field::VideoSeconds => {
+                scanner.peek();
+                self.video_ms = number::millis(scanner.scalar(), field.path())?.unwrap_or(0);
+            }
+            _ => self.response = body::response(scanner)?,
+        }
+        Ok(())
+    }
+
+    /// `{"arn": …}`; of a list, its first object.
+    fn identity(&mut self, scanner: &mut Scanner<'a>) -> Result<(), RejectReason> {
+        if scanner.peek() != Some(b'[') {
+            return object_or_null(scanner, Field::Identity, |scanner, key| self.identity_member(scanner, key));
+        }
+        let mut first = true;
+        scanner.array(|scanner| match scanner.peek() {
+            Some(b'{') if std::mem::take(&mut first) => scanner.object(|scanner, key| self.identity_member(scanner, key)),
+            _ => Ok(scanner.skip_value()?),
+        })
+    }
+
+    fn identity_member(&mut self, scanner: &mut Scanner<'a>, key: &[u8]) -> Result<(), RejectReason> {
+        if key != b"arn" {
+            return Ok(scanner.skip_value()?);
+        }
+        self.claim(Field::Arn)?;
+        self.read_text(scanner, Field::Arn)
+    }
+
+    fn claim(&mut self, field: Field) -> Result<(), RejectReason> {
+        if self.has(field) {
+            return Err(RejectReason::Duplicate { field: field.path() });
+        }
+        self.seen |= 1 << field as u8;
+        Ok(())
+    }
+
+    fn read_text(&mut self, scanner: &mut Scanner<'a>, field: Field) -> Result<(), RejectReason> {
+        match scanner.peek() {
+            Some(b'"') => {
+                self.texts[field as usize] = scanner.string().map_err(|broken| in_text(broken, field))?;
+                Ok(())
+            }
+            _ => null(scanner, field),
+        }
+    }
+}
+
+/// Returns the reason of a string that is broken in itself, or cut off.
+pub(super) fn in_text(broken: Broken, field: Field) -> RejectReason {
+    match broken {
+        Broken::Text => RejectReason::Malformed { field: field.path() },
+        broken => broken.into(),
+    }
+}
+
+fn read_count(scanner: &mut Scanner<'_>, field: Field) -> Result<Option<u64>, RejectReason> {
+    scanner.peek();
+    number::count(scanner.scalar(), field.path())
+}
+
+fn null(scanner: &mut Scanner<'_>, field: Field) -> Result<(), RejectReason> {
+    if scanner.peek().is_none() {
+        return Err(RejectReason::Unbalanced);
+    }
+    if scanner.scalar() == b"null" { Ok(()) } else { Err(RejectReason::Malformed { field: field.path() }) }
+}
+
+fn object_or_null<'a>(
+    scanner: &mut Scanner<'a>,
+    field: Field,
+    each: impl FnMut(&mut Scanner<'a>, &[u8]) -> Result<(), RejectReason>,
+) -> Result<(), RejectReason> {
+    match scanner.peek() {
+        Some(b'{') => scanner.object(each),
+        _ => null(scanner, field),
+    }
+}

@@ -1,0 +1,11 @@
+//! The decoder as its callers see it: samples, an independent reading to compare with, and hostile input.
+
+mod decode {
+    pub(crate) mod adversarial;
+    pub(crate) mod differential;
+    pub(crate) mod golden;
+    pub(crate) mod oracle;
+    pub(crate) mod shapes;
+    pub(crate) mod support;
+    pub(crate) mod units;
+}
