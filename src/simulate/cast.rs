@@ -86,6 +86,8 @@ pub(crate) struct Session {
     pub(crate) claimed_session: Option<Arc<str>>,
     /// Its models, named for its region and account.
     pub(crate) models: Vec<(Model, Naming)>,
+    /// Decides its operations.
+    pub(crate) style: u64,
     /// Key order of its records.
     pub(crate) order: Order,
     /// Lifetimes of its cache writes.
@@ -249,6 +251,7 @@ impl Cast {
             claimed_agent,
             claimed_session,
             models,
+            style: random.below(20),
             order: random.pick(&[Order::SchemaFirst, Order::SchemaLast, Order::IdentityLast, Order::IdentityLast]),
             caching: random.pick(&[Caching::Off, Caching::Short, Caching::Short, Caching::Long, Caching::Both]),
             context: random.range(1500, 12_000),

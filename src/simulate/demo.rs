@@ -22,7 +22,7 @@ const REGION: &str = "us-east-1";
 /// When the runaway loses its brakes.
 const RUNAWAY_AFTER: Duration = Duration::from_secs(8);
 /// Shortest pause of the runaway between two calls.
-const RUNAWAY_PAUSE: Duration = Duration::from_millis(220);
+const RUNAWAY_PAUSE: Duration = Duration::from_millis(350);
 /// Tokens of the runaway's context before it runs away.
 const CALM_CONTEXT: u64 = 6000;
 
@@ -48,7 +48,6 @@ pub(crate) struct DemoTraffic {
     generator: Generator,
     parts: Vec<Playing>,
     files: BTreeMap<PathBuf, File>,
-    denied: u64,
 }
 
 /// An agent at work.
@@ -56,7 +55,6 @@ struct Playing {
     sessions: Vec<usize>,
     pause: Duration,
     due: Duration,
-    held: bool,
 }
 
 impl DemoTraffic {
@@ -69,12 +67,8 @@ impl DemoTraffic {
         }
         let mut parts = Vec::new();
         for (number, (.., sessions, millis)) in PARTS.iter().enumerate() {
-            let mut playing = Playing {
-                sessions: Vec::new(),
-                pause: Duration::from_millis(*millis),
-                due: Duration::from_millis(random.below(*millis)),
-                held: false,
-            };
+            let mut playing =
+                Playing { sessions: Vec::new(), pause: Duration::from_millis(*millis), due: Duration::from_millis(random.below(*millis)) };
             for ordinal in 0..*sessions {
                 let mut session = cast.session(number, ordinal, REGION, Form::Id, &mut random);
                 session.context = CALM_CONTEXT;
@@ -84,30 +78,12 @@ impl DemoTraffic {
             }
             parts.push(playing);
         }
-        Self { generator: Generator::with_cast(cast, Shape::Agent, random), parts, files: BTreeMap::new(), denied: 0 }
+        Self { generator: Generator::with_cast(cast, Shape::Agent, random), parts, files: BTreeMap::new() }
     }
 
     /// Returns everybody, to be registered.
     pub(crate) fn agents(&self) -> Vec<AgentTruth> {
         self.generator.cast().truth()
-    }
-
-    /// Returns the calls that were refused since the start.
-    pub(crate) const fn denied(&self) -> u64 {
-        self.denied
-    }
-
-    /// Pulls (or gives back) the permission of everybody on a role or user: their calls are refused and leave no log.
-    /// Returns whether anybody is on it. `principal` is an ARN, a role's name or an agent's.
-    pub(crate) fn set_held(&mut self, principal: &str, held: bool) -> bool {
-        let mut found = false;
-        for (agent, playing) in self.generator.cast().agents.iter().zip(&mut self.parts) {
-            if agent.principal() == principal || &*agent.role == principal || &*agent.id == principal {
-                playing.held = held;
-                found = true;
-            }
-        }
-        found
     }
 
     /// Writes the records that are due after `elapsed` since the start, stamped `now`, below `folder`. Each line is whole on disk
@@ -122,10 +98,6 @@ impl DemoTraffic {
                 let due = self.parts[number].due;
                 let pause = self.pause(number, due);
                 self.parts[number].due = due + pause;
-                if self.parts[number].held {
-                    self.denied += 1;
-                    continue;
-                }
                 self.call(number, due, now, folder)?;
                 written += 1;
             }

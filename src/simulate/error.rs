@@ -3,8 +3,6 @@
 use std::io;
 use std::path::PathBuf;
 
-use sluice_schemas::ErrorClass;
-
 /// A run of the simulator that failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SimulateError {
@@ -33,11 +31,4 @@ pub(crate) enum SimulateError {
         #[source]
         source: io::Error,
     },
-}
-
-impl SimulateError {
-    /// Returns what the failure asks of the caller.
-    pub(crate) fn class(&self) -> ErrorClass {
-        ErrorClass::Misconfigured
-    }
 }

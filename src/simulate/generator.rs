@@ -115,7 +115,7 @@ impl Generator {
         let agent = &self.cast.agents[session.agent];
         let side = session.models.len() > 1 && !session.runaway && random.chance(3, 20);
         let (model, naming) = &session.models[usize::from(side)];
-        let operation = operation(model.family, random);
+        let operation = operation(model.family, session.style);
         let (tiers, naming_region) = (model.tiers.contains(&naming.geography), naming.geography);
         let (model_id, family, inside) = (Arc::clone(&naming.model_id), model.family, model.own_name());
         let inference_region = inference_region(naming_region, &session.region, random);
@@ -176,6 +176,9 @@ fn reveal(call: &mut Call, random: &mut Random) {
         let written = call.usage.cache_write_5m + call.usage.cache_write_1h;
         truth.usage = Usage { cache_write_5m: written, cache_write_1h: 0, ..call.usage };
         truth.basis = if written > 0 { CostBasis::Envelope } else { CostBasis::Exact };
+        // The tier asked for is the best that is left.
+        let asked = call.asked_tier.filter(|_| call.request == Delivery::Inline);
+        truth.service_tier = asked.and_then(ServiceTier::parse).unwrap_or_default();
         return;
     }
     truth.service_tier = call.served_tier.and_then(ServiceTier::parse).unwrap_or_default();
@@ -188,17 +191,17 @@ fn reveal(call: &mut Call, random: &mut Random) {
     }
 }
 
-fn operation(family: Family, random: &mut Random) -> &'static str {
-    let draw = random.below(20);
+/// A framework calls in one way: the operation is a session's habit, a number below twenty.
+fn operation(family: Family, style: u64) -> &'static str {
     match family {
         Family::Embedding => "InvokeModel",
-        Family::Claude | Family::OpenAi => match draw {
+        Family::Claude | Family::OpenAi => match style {
             0..8 => "ConverseStream",
             8..14 => "Converse",
             14..18 => "InvokeModelWithResponseStream",
             _ => "InvokeModel",
         },
-        Family::Nova | Family::Llama => match draw {
+        Family::Nova | Family::Llama => match style {
             0..9 => "ConverseStream",
             9..17 => "Converse",
             _ => "InvokeModel",
@@ -265,7 +268,7 @@ fn delivery(shape: Shape, random: &mut Random) -> (Delivery, Delivery) {
 /// Spends tokens: the context of a session grows with every turn until it is compacted.
 fn usage(session: &mut Session, family: Family, shape: Shape, random: &mut Random) -> Usage {
     if session.runaway {
-        session.context = (session.context * 13 / 10 + 2000).min(RUNAWAY_CONTEXT);
+        session.context = (session.context * 23 / 20 + 2000).min(RUNAWAY_CONTEXT);
         let output = if family == Family::Embedding { 0 } else { random.range(800, 4000) };
         return Usage { input: session.context, output, ..Usage::default() };
     }

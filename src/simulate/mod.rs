@@ -25,11 +25,9 @@ mod tests;
 use sluice_schemas::Micros;
 use sluice_schemas::time::HOUR;
 
-pub(crate) use call::TruthCall;
 pub(crate) use demo::DemoTraffic;
 pub(crate) use error::SimulateError;
-pub(crate) use generator::Generator;
-pub(crate) use run::{AgentTruth, Summary, write};
+pub(crate) use run::write;
 
 /// How much text the records carry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

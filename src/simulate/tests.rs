@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use sluice_schemas::time::HOUR;
 use tempfile::TempDir;
 
-use super::demo::RUNAWAY;
+use super::run::Summary;
 use super::*;
 
 const CONTROL: &str = "Permissions are correctly set for Amazon Bedrock logs.";
@@ -73,6 +73,12 @@ fn run(plan: &Plan) -> (TempDir, Summary, BTreeMap<String, Value>) {
     (folder, summary, by_id)
 }
 
+/// The tier of a Converse request: what is left where the response was not delivered.
+fn asked(record: &Value) -> Option<&str> {
+    let converse = record["operation"].as_str()?.starts_with("Converse");
+    record["input"]["inputBodyJson"]["serviceTier"]["type"].as_str().filter(|_| converse)
+}
+
 /// What a reader of one record can know, found by walking the parsed JSON.
 fn read(record: &Value) -> Value {
     let body = &record["output"]["outputBodyJson"];
@@ -101,7 +107,8 @@ fn read(record: &Value) -> Value {
         .flat_map(|one| one.values())
         .map(|one| one["invocationMetrics"]["usage"]["contentPolicyUnits"].as_u64().unwrap())
         .sum();
-    let tier = body["serviceTier"]["type"].as_str().unwrap_or("default").replace("default", "standard");
+    let served = body["serviceTier"]["type"].as_str().or_else(|| asked(record));
+    let tier = served.unwrap_or("default").replace("default", "standard");
     json!({
         "event_time": record["timestamp"], "account_id": record["accountId"], "region": record["region"],
         "inference_region": record["inferenceRegion"], "operation": record["operation"], "model_id": record["modelId"],
@@ -159,7 +166,7 @@ fn check(plan: &Plan) -> Summary {
 fn records_without_bodies_say_what_the_truth_says() {
     let plan = Plan { calls: 4000, bad_per_100k: 2000, duplicates_permille: 50, ..Plan::default() };
     let summary = check(&plan);
-    assert!(summary.bad.len() == 13 && summary.duplicates > 100 && summary.errors > 10 && summary.false_claims > 0);
+    assert!(summary.bad.len() == 12 && summary.duplicates > 100 && summary.errors > 10 && summary.false_claims > 0);
     assert!(summary.envelope_basis > 100, "without bodies the lifetime of cache writes is unknown");
 }
 
@@ -229,6 +236,22 @@ fn shuffled_time_is_out_of_order_and_complete() {
 }
 
 #[test]
+fn every_damage_is_done() {
+    let mut generator = generator::Generator::new(&Plan::default());
+    let mut random = random::Random::new(5);
+    for _ in 0..200 {
+        let mut record = Vec::new();
+        generator.next_bare_record(Plan::default().start, &mut record);
+        assert!(serde_json::from_slice::<Value>(&record).is_ok());
+        for damage in bad::Damage::ALL {
+            let damaged = damage.apply(&record, &mut random);
+            assert_ne!(damaged, record, "{}", damage.as_str());
+            assert!(!damaged.contains(&b'\n'));
+        }
+    }
+}
+
+#[test]
 fn impossible_plans_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let refused = |plan: Plan| write(&plan, folder.path(), None).unwrap_err().to_string();
@@ -241,7 +264,7 @@ fn impossible_plans_are_refused() {
 }
 
 #[test]
-fn the_demo_is_calm_then_one_agent_runs_away_until_it_is_held() {
+fn the_demo_is_calm_then_one_agent_runs_away() {
     let folder = tempfile::tempdir().unwrap();
     let start = Plan::default().start;
     let mut traffic = DemoTraffic::new(7);
@@ -267,12 +290,6 @@ fn the_demo_is_calm_then_one_agent_runs_away_until_it_is_held() {
     };
     let burnt = prompt_tokens(&records(folder.path()));
     assert!(burnt > 2_000_000, "the runaway burnt {burnt} tokens");
-    assert!(traffic.set_held(RUNAWAY, true) && !traffic.set_held("role/nobody", true));
-    for millis in (20_000..25_000).step_by(100) {
-        tick(&mut traffic, millis);
-    }
-    assert_eq!(prompt_tokens(&records(folder.path())), burnt);
-    assert!(traffic.denied() > 5);
     let total = tick(&mut traffic, 25_000);
     assert_eq!(records(folder.path()).len() as u64, total);
 }

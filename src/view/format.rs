@@ -66,8 +66,8 @@ pub(crate) fn fit(text: &str, columns: usize) -> String {
 /// Decimals that suit an amount: more the less it is.
 pub(crate) const fn places(largest: PicoUsd) -> u32 {
     match largest.0.unsigned_abs() {
-        ..=9_999_949_999_999 => 4,
-        ..=99_999_994_999_999_999 => 2,
+        0..=9_999_949_999_999 => 4,
+        9_999_950_000_000..=99_999_994_999_999_999 => 2,
         _ => 0,
     }
 }
@@ -93,7 +93,7 @@ pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
@@ -147,8 +147,8 @@ pub(crate) fn clock(moment: Micros) -> String {
 /// Writes milliseconds as `870 ms`, `1.2 s`, `3:20`.
 pub(crate) fn lag(millis: u64) -> String {
     match millis {
-        ..=999 => format!("{millis} ms"),
-        ..=99_999 => format!("{}.{} s", millis / 1000, millis % 1000 / 100),
+        0..=999 => format!("{millis} ms"),
+        1000..=99_999 => format!("{}.{} s", millis / 1000, millis % 1000 / 100),
         _ => span(Micros(0), Micros(i64::try_from(millis).unwrap_or(i64::MAX / 1000).saturating_mul(1000))),
     }
 }

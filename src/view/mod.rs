@@ -16,12 +16,9 @@ mod tests;
 use serde::{Deserialize, Serialize};
 use sluice_schemas::{AgentStatus, Micros, PicoUsd};
 
-pub(crate) use paint::{Scene, Sort, render_to_text};
+pub(crate) use paint::render_to_text;
 pub(crate) use plain::PlainLines;
 pub(crate) use terminal::{Key, Terminal};
-
-/// Most events a snapshot carries.
-pub(crate) const MAX_EVENTS: usize = 50;
 
 /// Everything the view shows at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +37,7 @@ pub(crate) struct Snapshot {
     pub(crate) budgets: Vec<BudgetRow>,
     /// Holds in force or on their way.
     pub(crate) holds: Vec<HoldRow>,
-    /// What happened, newest last, at most [`MAX_EVENTS`].
+    /// What happened, newest last, at most fifty.
     pub(crate) events: Vec<EventRow>,
 }
 

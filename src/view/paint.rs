@@ -79,7 +79,8 @@ impl Scene<'_> {
         let (colour, modifier) = match role {
             Role::Plain => (None, Modifier::empty()),
             Role::Strong => (None, Modifier::BOLD),
-            Role::Dim => (Some(Color::DarkGray), Modifier::empty()),
+            // Not dark grey: in some palettes that is the background.
+            Role::Dim => (None, Modifier::DIM),
             Role::Title => (Some(Color::Cyan), Modifier::BOLD),
             Role::Heading => (Some(Color::Cyan), Modifier::UNDERLINED),
             Role::Good => (Some(Color::Green), Modifier::empty()),

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
-use signal_hook::SigId;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::Snapshot;
@@ -33,8 +32,8 @@ pub(crate) enum Key {
 /// A terminal in full-screen mode.
 pub(crate) struct Terminal {
     screen: Option<DefaultTerminal>,
-    signals: Vec<SigId>,
     ended: Arc<AtomicBool>,
+    left: Arc<AtomicBool>,
     colour: bool,
     sort: Sort,
     paused: bool,
@@ -53,17 +52,18 @@ impl Terminal {
         if !Self::available() {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "standard input and output are not a terminal"));
         }
-        let ended = Arc::new(AtomicBool::new(false));
-        let mut signals = Vec::new();
+        let (ended, left) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         for signal in [SIGTERM, SIGHUP, SIGINT] {
-            signals.push(signal_hook::flag::register(signal, Arc::clone(&ended))?);
+            // Once the terminal is given back, a signal does again what it does by default.
+            signal_hook::flag::register_conditional_default(signal, Arc::clone(&left))?;
+            signal_hook::flag::register(signal, Arc::clone(&ended))?;
         }
         // Also hooks panics: the terminal is restored before the message is printed.
-        let screen = ratatui::try_init()?;
+        let screen = ratatui::try_init().inspect_err(|_| left.store(true, Ordering::SeqCst))?;
         Ok(Self {
             screen: Some(screen),
-            signals,
             ended,
+            left,
             colour: colour_wanted(std::env::var_os("NO_COLOR").as_deref(), std::env::var_os("TERM").as_deref()),
             sort: Sort::default(),
             paused: false,
@@ -177,9 +177,7 @@ impl Terminal {
         if self.screen.take().is_some() {
             ratatui::restore();
         }
-        for signal in self.signals.drain(..) {
-            signal_hook::low_level::unregister(signal);
-        }
+        self.left.store(true, Ordering::SeqCst);
     }
 }
 
