@@ -22,6 +22,11 @@ pub(crate) const MAX_DOCUMENT: usize = 64 << 20;
 /// Bytes kept of what is refused without a look inside.
 pub(crate) const RAW_HEAD: usize = 64 << 10;
 
+/// Returns what is kept of bytes that are refused without a look inside.
+pub(crate) fn head(bytes: &[u8]) -> Vec<u8> {
+    bytes[..bytes.len().min(RAW_HEAD)].to_vec()
+}
+
 /// What a stretch of text is, taken as JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
@@ -47,13 +52,31 @@ pub(crate) fn first_line(bytes: &[u8]) -> (&[u8], bool) {
     memchr(b'\n', bytes).map_or((bytes, false), |end| (&bytes[..end], true))
 }
 
-/// Tells whether a whole file is one JSON value that cannot be read line by line.
+/// How the content of a file is framed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Frame {
+    /// A record a line.
+    Lines,
+    /// One JSON value over many lines.
+    Document,
+    /// The beginning of a [`Frame::Document`], or of a first line.
+    Unfinished,
+}
+
+/// Tells how a whole file is framed.
 ///
-/// A file whose first line is a value is read by lines, and so is one that is not exactly one value: a torn first line costs
+/// A file whose first line is a value is read by lines, and so is one that cannot be a single value: a torn first line costs
 /// that line only.
-pub(crate) fn is_document(bytes: &[u8]) -> bool {
+pub(crate) fn frame(bytes: &[u8]) -> Frame {
     let (line, _) = first_line(bytes);
-    bytes.len() <= MAX_DOCUMENT && !(line.len() <= MAX_LINE && is_one_value(line)) && shape(bytes) == Shape::One
+    if bytes.len() > MAX_DOCUMENT || bytes.trim_ascii().is_empty() || (line.len() <= MAX_LINE && is_one_value(line)) {
+        return Frame::Lines;
+    }
+    match shape(bytes) {
+        Shape::One => Frame::Document,
+        Shape::Prefix => Frame::Unfinished,
+        Shape::Other => Frame::Lines,
+    }
 }
 
 /// Returns the end of each complete object of back-to-back objects at the start of `bytes`.
@@ -134,25 +157,38 @@ pub(crate) enum Cut {
 }
 
 /// Cuts a stream into stretches of whole records, keeping no more of it than the longest line allowed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Cutter {
     carry: Vec<u8>,
     at_end: bool,
+    piece_bytes: usize,
+    max_line: usize,
+}
+
+impl Default for Cutter {
+    fn default() -> Self {
+        Self::new(PIECE_BYTES, MAX_LINE)
+    }
 }
 
 impl Cutter {
+    /// Cuts at the last record end within `piece_bytes`, and skips lines longer than `max_line`, which is no less.
+    pub(crate) const fn new(piece_bytes: usize, max_line: usize) -> Self {
+        Self { carry: Vec::new(), at_end: false, piece_bytes, max_line }
+    }
+
     /// Returns the next stretch; after [`Cut::Rest`] there is none.
     ///
     /// # Errors
     /// Those of the reader. What was read before stays and is given by [`Cutter::salvage`].
     pub(crate) fn next(&mut self, reader: &mut impl Read) -> io::Result<Cut> {
-        let mut want = PIECE_BYTES;
+        let mut want = self.piece_bytes;
         loop {
             self.fill(reader, want)?;
             if let Some(newline) = memrchr(b'\n', &self.carry) {
                 return Ok(Cut::Lines(self.cut(newline + 1)));
             }
-            if self.carry.len() > MAX_LINE {
+            if self.carry.len() > self.max_line {
                 return self.skip_line(reader);
             }
             if self.at_end {
@@ -162,7 +198,7 @@ impl Cutter {
             if end > 0 && end < self.carry.len() {
                 return Ok(Cut::Lines(self.cut(end)));
             }
-            want = want.saturating_mul(2).min(MAX_LINE + 1);
+            want = want.saturating_mul(2).min(self.max_line + 1);
         }
     }
 
@@ -189,7 +225,7 @@ impl Cutter {
     }
 
     fn skip_line(&mut self, reader: &mut impl Read) -> io::Result<Cut> {
-        let head = self.carry[..RAW_HEAD].to_vec();
+        let head = head(&self.carry);
         let mut bytes = 0;
         loop {
             if let Some(newline) = memchr(b'\n', &self.carry) {
@@ -201,7 +237,7 @@ impl Cutter {
             if self.at_end {
                 return Ok(Cut::Oversize { head, bytes, terminated: false });
             }
-            self.fill(reader, PIECE_BYTES)?;
+            self.fill(reader, self.piece_bytes)?;
         }
     }
 }

@@ -13,6 +13,8 @@ use memchr::memmem;
 use sluice_schemas::{ErrorClass, RejectReason};
 
 pub(crate) use reader::{GzipFault, GzipReader};
+#[cfg(test)]
+pub(crate) use survey::Survey;
 pub(crate) use survey::{begins_as_bomb, survey};
 
 /// First bytes of every gzip member: magic number and the only method there is.

@@ -6,7 +6,7 @@ use sluice_schemas::position::Span;
 use sluice_schemas::{Batch, Micros, Position, RejectReason, Rejected};
 
 use crate::decode::Decoder;
-use crate::framing::{Cut, Cutter, MAX_DOCUMENT, MAX_LINE, RAW_HEAD, complete_len, is_document, split_values};
+use crate::framing::{Cut, Cutter, Frame, MAX_DOCUMENT, MAX_LINE, complete_len, frame, head, split_values};
 use crate::inflate::{GzipReader, InflateLimits, inflate_bounded, survey};
 use crate::source::{Payload, Piece};
 
@@ -80,12 +80,12 @@ impl Records<'_> {
 
     /// Decodes the content of a file from its first byte; `sound` tells that it is all there is.
     fn whole(&mut self, bytes: &[u8], sound: bool) {
-        if is_document(bytes) {
-            self.document(bytes);
-        } else if bytes.len() <= MAX_LINE {
-            self.end(bytes, sound);
-        } else {
-            self.cuts(&mut &*bytes, sound);
+        match frame(bytes) {
+            Frame::Document => self.document(bytes),
+            Frame::Unfinished if sound => self.refuse(RejectReason::Unbalanced, head(bytes)),
+            Frame::Unfinished => {}
+            Frame::Lines if bytes.len() <= MAX_LINE => self.end(bytes, sound),
+            Frame::Lines => self.cuts(&mut &*bytes, sound),
         }
     }
 
@@ -129,9 +129,4 @@ impl Records<'_> {
 /// Reason for refusing a line of `bytes` bytes.
 pub(crate) fn too_long(bytes: u64) -> RejectReason {
     RejectReason::TooLong { bytes, limit: MAX_LINE as u64 }
-}
-
-/// First bytes of what cannot be inflated, as it was stored.
-pub(crate) fn head(compressed: &[u8]) -> Vec<u8> {
-    compressed[..compressed.len().min(RAW_HEAD)].to_vec()
 }

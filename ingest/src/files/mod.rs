@@ -34,7 +34,7 @@ use reading::{Next, Reading};
 use tracked::{Counted, Left, Tracked};
 use walk::{Listing, Root};
 
-/// Added to the time between two listings for each file.
+/// Least time between two listings, for each file.
 const LISTING_MICROS_PER_FILE: i64 = 20;
 /// Files looked at in every interval; the growth of further ones is seen by the next listing.
 const MAX_HOT: usize = 4096;
@@ -107,6 +107,7 @@ impl FolderSource {
         for found in listing.files {
             let tracked = self.files.entry(found.path).or_insert_with_key(|path| {
                 appeared.insert(found.inode);
+                self.progress.files_total += 1;
                 let position = self.past.take(&shard_of(path));
                 Tracked::new(position, found.size, now.map_or(found.modified, |now| found.modified.min(now)), found.inode)
             });
@@ -181,7 +182,7 @@ impl FolderSource {
         let interval = i64::try_from(interval.as_micros()).unwrap_or(i64::MAX);
         let due = |last: Option<Micros>, interval: i64| last.is_none_or(|last| !(0..interval).contains(&now.0.saturating_sub(last.0)));
         let files = i64::try_from(self.files.len()).unwrap_or(i64::MAX);
-        if due(self.listed_at, interval.saturating_add(files.saturating_mul(LISTING_MICROS_PER_FILE))) {
+        if due(self.listed_at, interval.max(files.saturating_mul(LISTING_MICROS_PER_FILE))) {
             let listing = walk::list(&self.roots);
             self.take_listing(listing, Some(now));
             self.listed_at = Some(now);

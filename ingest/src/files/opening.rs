@@ -4,14 +4,14 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use sluice_schemas::{Batch, Micros, Position};
+use sluice_schemas::{Batch, Micros, Position, RejectReason};
 
 use super::identity::{HEAD_BYTES, Identity, Standing, standing};
 use super::past::{Past, shard_of};
 use super::reading::{After, HEAVY, Lane, Reading, Stream};
 use super::tracked::{Left, Patience, Tracked};
 use crate::decode::{Decoder, is_one_value};
-use crate::framing::{MAX_DOCUMENT, MAX_LINE, RAW_HEAD, Shape, first_line, shape};
+use crate::framing::{Frame, MAX_DOCUMENT, MAX_LINE, RAW_HEAD, Shape, first_line, frame, head, shape};
 use crate::inflate::{GzipFault, GzipReader, InflateError, InflateLimits, MAGIC, begins_as_bomb, inflate_bounded, size_hint};
 use crate::piece::decode_piece;
 use crate::source::{Payload, Piece};
@@ -51,6 +51,9 @@ pub(super) fn open(path: &Path, tracked: &mut Tracked, past: &mut Past, grows: b
     let size = metadata.len();
     tracked.see(size, now);
     if size == 0 {
+        if tracked.was_cut {
+            offer(path, tracked, past);
+        }
         return Ok(Opened::Left(Left::Settled));
     }
     let start = read_at(&mut file, 0, HEAD_BYTES as u64)?;
@@ -67,9 +70,7 @@ pub(super) fn open(path: &Path, tracked: &mut Tracked, past: &mut Past, grows: b
             Lane { shard, offset: position.offset, from: Some(position), identity, now }
         }
         other => {
-            if let Some(former) = tracked.position.clone() {
-                past.offer(shard.clone(), former);
-            }
+            offer(path, tracked, past);
             if let Some(position) = past.adopt(&shard, &identity) {
                 return Ok(Opened::Adopted(Box::new(adoption(shard, position, now))));
             }
@@ -80,6 +81,13 @@ pub(super) fn open(path: &Path, tracked: &mut Tracked, past: &mut Past, grows: b
     let patience = if grows { tracked.patience(now) } else { Patience::NONE };
     let opening = Opening { file, size, lane, patience };
     if compressed { opening.gzip() } else { opening.plain() }
+}
+
+/// Offers the position of what the file was to other files.
+fn offer(path: &Path, tracked: &Tracked, past: &mut Past) {
+    if let Some(former) = &tracked.position {
+        past.offer(shard_of(path), former.clone());
+    }
 }
 
 /// Returns how far the file was read. Of one that was handed on whole, and has grown since, only decoding it again tells.
@@ -116,14 +124,6 @@ fn read_at(file: &mut File, offset: u64, bytes: u64) -> io::Result<Vec<u8>> {
     Ok(read)
 }
 
-/// How a plain file is framed.
-enum Framing {
-    Lines,
-    Document(Vec<u8>),
-    /// Cannot be told before more of it is written.
-    Unknown,
-}
-
 /// A file whose lane is known.
 struct Opening {
     file: File,
@@ -151,9 +151,9 @@ impl Opening {
                 return Ok(self.whole(Payload::Gzip(bytes), 0, nothing));
             }
         }
-        let head = read_at(&mut self.file, 0, RAW_HEAD as u64)?;
+        let start = read_at(&mut self.file, 0, RAW_HEAD as u64)?;
         if self.lane.offset == 0 && begins_as_bomb(self.stored()?)? {
-            return Ok(self.whole(Payload::Refused { reason: GzipFault::Bomb.reason(), raw: head }, 0, nothing));
+            return Ok(self.whole(Payload::Refused { reason: GzipFault::Bomb.reason(), raw: start }, 0, nothing));
         }
         let mut reader = GzipReader::new(self.stored()?);
         let skipped = io::copy(&mut reader.by_ref().take(self.lane.offset), &mut io::sink());
@@ -163,19 +163,23 @@ impl Opening {
         {
             return Err(error);
         }
-        let stream = Stream::Gzip { reader: Box::new(reader), head };
+        let stream = Stream::Gzip { reader: Box::new(reader), head: start };
         Ok(Opened::Reading(Box::new(Reading::new(self.lane, stream, self.patience, self.size, 0))))
     }
 
     fn plain(mut self) -> io::Result<Opened> {
-        let framing = if self.lane.offset == 0 { self.framing()? } else { Framing::Lines };
-        match framing {
-            Framing::Unknown => Ok(Opened::Left(Left::Waiting { heavy: self.size > HEAVY })),
-            Framing::Document(bytes) => {
-                let advance = bytes.len() as u64;
-                Ok(self.whole(Payload::Document(bytes), advance, After::More))
+        let (frame, content) = if self.lane.offset == 0 { self.frame()? } else { (Frame::Lines, Vec::new()) };
+        match frame {
+            Frame::Document => {
+                let advance = content.len() as u64;
+                Ok(self.whole(Payload::Document(content), advance, After::More))
             }
-            Framing::Lines => {
+            Frame::Unfinished if self.patience.takes_torn() => {
+                let (payload, size) = (Payload::Refused { reason: RejectReason::Unbalanced, raw: head(&content) }, self.size);
+                Ok(self.whole(payload, 0, After::Nothing { size, ended: false }))
+            }
+            Frame::Unfinished => Ok(Opened::Left(Left::Waiting { heavy: self.size > HEAVY })),
+            Frame::Lines => {
                 let Self { mut file, size, lane, patience } = self;
                 file.seek(SeekFrom::Start(lane.offset))?;
                 let (read, rest) = (lane.offset, size.saturating_sub(lane.offset));
@@ -184,30 +188,21 @@ impl Opening {
         }
     }
 
-    /// Tells a file of lines from one that is a single JSON value over many lines. A torn first line makes it no document.
-    fn framing(&mut self) -> io::Result<Framing> {
-        let mut start = Vec::new();
+    /// Finds how the file is framed, reading no more of it than that takes. The whole content comes with anything but lines.
+    fn frame(&mut self) -> io::Result<(Frame, Vec<u8>)> {
         for look in FRAME_LOOKS {
-            start = read_at(&mut self.file, 0, look.min(self.size))?;
+            let start = read_at(&mut self.file, 0, look.min(self.size))?;
             let (line, terminated) = first_line(&start);
-            if line.len() <= MAX_LINE && is_one_value(line) {
-                return Ok(Framing::Lines);
+            let is_record = line.len() <= MAX_LINE && is_one_value(line);
+            if is_record || self.size > MAX_DOCUMENT as u64 || (terminated && shape(&start) == Shape::Other) {
+                return Ok((Frame::Lines, start));
             }
             if terminated || look >= self.size {
                 break;
             }
         }
-        if self.size > MAX_DOCUMENT as u64 || shape(&start) == Shape::Other {
-            return Ok(Framing::Lines);
-        }
-        if (start.len() as u64) < self.size {
-            start = read_at(&mut self.file, 0, self.size)?;
-        }
-        Ok(match shape(&start) {
-            Shape::One => Framing::Document(start),
-            Shape::Prefix if !self.patience.takes_damaged() => Framing::Unknown,
-            Shape::Prefix | Shape::Other => Framing::Lines,
-        })
+        let content = read_at(&mut self.file, 0, self.size)?;
+        Ok((frame(&content), content))
     }
 
     fn stored(&mut self) -> io::Result<BufReader<io::Take<File>>> {

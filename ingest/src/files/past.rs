@@ -66,7 +66,8 @@ impl Past {
         let key = identity.key();
         let (former, _) = self.orphans.get(&key)?;
         let ((folder, name), (former_folder, former_name)) = (shard.rsplit_once('/')?, former.rsplit_once('/')?);
-        if folder != former_folder && name != former_name {
+        // Its own former position is of no use: the file was cut and begun again with the same bytes.
+        if former == shard || (folder != former_folder && name != former_name) {
             return None;
         }
         self.orphans.remove(&key).map(|(_, position)| position)

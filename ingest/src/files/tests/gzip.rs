@@ -1,0 +1,164 @@
+//! Compressed files: damage, growth, bombs, and big ones that are none.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use super::{Folder, gz, lines, read_once, read_some};
+
+/// The ids of the lines that lie wholly within the first `bytes` of `content`.
+fn whole_lines(content: &str, bytes: usize) -> usize {
+    content.as_bytes()[..bytes].iter().filter(|&&byte| byte == b'\n').count()
+}
+
+#[test]
+fn records_before_the_damage_are_kept() {
+    let content = lines(0..300);
+    let whole = gz(content.as_bytes());
+    let mut kept = 0;
+    for end in (0..whole.len()).step_by(whole.len() / 37).skip(1).chain([whole.len() - 9, whole.len() - 1]) {
+        let folder = Folder::new();
+        folder.write("a.json.gz", lines([1001]));
+        folder.write("b.json.gz", &whole[..end]);
+        folder.write("c.json.gz", gz(lines([1002]).as_bytes()));
+        let run = folder.read();
+        assert_eq!(run.reasons(), ["corrupt_gzip"], "cut at {end}");
+        let ids = &run.ids[1..run.ids.len() - 1];
+        assert_eq!((run.ids[0], run.ids[run.ids.len() - 1]), (1001, 1002));
+        assert_eq!(ids, (0..ids.len() as u32).collect::<Vec<_>>(), "cut at {end}");
+        assert!(ids.len() >= kept, "a longer piece holds no less");
+        kept = ids.len();
+        let (shard, offset, _) = &run.rejected[0];
+        assert_eq!(*shard, folder.shard("b.json.gz"));
+        assert_eq!((whole_lines(&content, *offset as usize), *offset), (kept, run.positions[shard].offset));
+        let again = read_once(&folder.path(), &run.positions);
+        assert_eq!(again.pieces, 0, "what was dealt with is not dealt with again");
+    }
+    assert_eq!(kept, 300);
+}
+
+#[test]
+fn no_changed_byte_becomes_a_call() {
+    let content = lines(0..40);
+    let whole = gz(content.as_bytes());
+    for at in (0..whole.len()).step_by(7) {
+        let folder = Folder::new();
+        let mut damaged = whole.clone();
+        damaged[at] ^= 0x10;
+        folder.write("a.json.gz", &damaged);
+        let run = folder.read();
+        if run.rejected.is_empty() && !run.ids.is_empty() {
+            assert_eq!(run.ids, (0..40).collect::<Vec<_>>(), "flipped at {at}");
+        } else {
+            assert!(!run.rejected.is_empty(), "flipped at {at}");
+            assert!(run.ids.iter().zip(0..).all(|(id, expected)| *id == expected), "flipped at {at}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_was_cut_short_is_read_on_when_it_is_whole() {
+    let folder = Folder::new();
+    let whole = gz(lines(0..300).as_bytes());
+    folder.write("a.json.gz", &whole[..whole.len() / 2]);
+    let first = folder.read();
+    assert_eq!(first.reasons(), ["corrupt_gzip"]);
+    folder.write("a.json.gz", &whole);
+    let second = read_once(&folder.path(), &first.positions);
+    assert_eq!(([first.ids, second.ids].concat(), second.rejected), ((0..300).collect(), vec![]));
+    assert!(second.positions[&folder.shard("a.json.gz")].ended);
+}
+
+#[test]
+fn members_appended_later_are_read() {
+    let folder = Folder::new();
+    folder.write("a.json.gz", gz(lines(0..10).as_bytes()));
+    let first = folder.read();
+    folder.append("a.json.gz", gz(lines(10..20).as_bytes()));
+    let second = read_once(&folder.path(), &first.positions);
+    assert_eq!((second.ids, second.rejected), ((10..20).collect(), vec![]));
+    // A line torn between two members is refused once, and whole when the rest is there.
+    let folder = Folder::new();
+    let content = lines(0..3);
+    let (head, tail) = content.split_at(1000);
+    folder.write("a.json.gz", gz(head.as_bytes()));
+    let first = folder.read();
+    assert_eq!((first.ids, first.rejected.len()), (vec![0], 1));
+    folder.append("a.json.gz", gz(tail.as_bytes()));
+    let second = read_once(&folder.path(), &first.positions);
+    assert_eq!((second.ids, second.rejected), (vec![1, 2], vec![]));
+}
+
+#[test]
+fn a_bomb_is_one_refused_record() {
+    let folder = Folder::new();
+    folder.write("a.json", lines([1]));
+    folder.write("b.json.gz", gz(&vec![b'0'; 70 << 20]));
+    let line = lines([7]).replace("{ }{ [", &"0".repeat(20_000));
+    let repeated = line.repeat((70 << 20) / line.len());
+    folder.write("c.json.gz", gz(repeated.as_bytes()));
+    // One that lies about its size is found out all the same.
+    folder.write("d.json.gz", [gz(repeated.as_bytes()), gz(b"\n")].concat());
+    folder.write("e.json", lines([2]));
+    let run = folder.read();
+    assert_eq!((run.ids.clone(), run.reasons()), (vec![1, 2], vec!["gzip_bomb"; 3]));
+    assert!(run.rejected.iter().all(|(_, offset, _)| *offset == 0));
+    assert_eq!(read_once(&folder.path(), &run.positions).pieces, 0);
+}
+
+/// Compressed 20 times, as a log is, and larger than what is inflated in one go.
+fn big() -> (Vec<u8>, usize) {
+    let mut compressed = Vec::new();
+    let mut records = 0;
+    let mut size = 0;
+    while size <= 80 << 20 {
+        let part = lines(records as u32..records as u32 + 5000);
+        size += part.len();
+        records += 5000;
+        compressed.extend(gz(part.as_bytes()));
+    }
+    (compressed, records)
+}
+
+#[test]
+fn a_big_file_is_no_bomb() {
+    let (members, records) = big();
+    let folder = Folder::new();
+    // Its last member is small, so the stated size misleads: it goes to a worker, which has to look through it first.
+    folder.write("a.json.gz", &members);
+    let run = folder.read();
+    assert_eq!((run.ids.len(), run.pieces, run.rejected), (records, 1, vec![]));
+    // Stated as too large, it is streamed.
+    let mut stated = members.clone();
+    let at = stated.len() - 4;
+    stated[at..].copy_from_slice(&(80_u32 << 20).to_le_bytes());
+    let folder = Folder::new();
+    folder.write("a.json.gz", &stated);
+    let streamed = folder.read();
+    assert_eq!(streamed.reasons(), ["corrupt_gzip"]);
+    assert!(streamed.pieces > 10 && streamed.ids.len() >= records - 5000 - 8000, "{} of {records}", streamed.ids.len());
+    assert_eq!(streamed.ids, (0..streamed.ids.len() as u32).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_streamed_file_is_resumed_at_every_piece() {
+    let content: Vec<String> = (0..26).map(|part| lines(part * 5000..(part + 1) * 5000)).collect();
+    let whole = gz(content.concat().as_bytes());
+    assert!(content.concat().len() > 64 << 20);
+    let folder = Folder::new();
+    folder.write("a.json.gz", &whole);
+    let straight = folder.read();
+    assert_eq!((straight.ids.len(), straight.rejected.len()), (130_000, 0));
+    let (mut positions, mut ids, mut restarts) = (BTreeMap::new(), Vec::new(), 0);
+    loop {
+        let some = read_some(&[folder.path()], &positions, 5);
+        if some.pieces == 0 {
+            break;
+        }
+        restarts += 1;
+        ids.extend(some.ids);
+        positions = some.positions;
+    }
+    assert!(restarts >= 3);
+    assert_eq!((ids, positions), (straight.ids, straight.positions));
+    assert_eq!(fs::read(folder.at("a.json.gz")).unwrap(), whole);
+}
