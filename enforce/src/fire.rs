@@ -17,7 +17,7 @@ pub const BREACH_SCHEMA: &str = "sluice.breach/1";
 /// A threshold was crossed: the fact, and what is to follow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Crossing {
-    /// The fact. Its epoch is zero until [`Crossing::committed_in`].
+    /// The fact. Its epoch is the one named by [`crate::Ledger::begin_epoch`].
     pub breach: Breach,
     /// What follows.
     pub actions: Vec<ActionKind>,
@@ -50,8 +50,19 @@ pub enum Withheld {
     Unconfirmed,
 }
 
+impl Withheld {
+    /// Returns the reason as it is told.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PeriodOver => "the period was over when the spend arrived",
+            Self::Unconfirmed => "the budget is new or changed and not confirmed",
+        }
+    }
+}
+
 impl Crossing {
-    /// Notes the epoch whose commit makes the crossing true.
+    /// Replaces the epoch whose commit makes the crossing true.
     #[must_use]
     pub fn committed_in(mut self, epoch: u64) -> Self {
         self.breach.epoch = epoch;
@@ -137,6 +148,7 @@ pub(crate) fn crossing(budget: &Budget, target: &str, threshold: &Threshold, fir
         actions: actions.iter().map(|kind| kind.as_str().to_owned()).collect(),
         mode: budget.mode.as_str().to_owned(),
         epoch: 0,
+        note: withheld.map(|reason| format!("hold not put: {}", reason.as_str())),
     };
     Crossing { breach, actions, withheld, hold }
 }

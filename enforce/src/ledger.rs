@@ -46,6 +46,7 @@ pub struct Ledger {
     now: Micros,
     newest: Micros,
     batch: u64,
+    epoch: u64,
     /// Nothing but history was added so far.
     pristine: bool,
     swept: Micros,
@@ -56,11 +57,11 @@ pub struct Ledger {
 }
 
 /// What a delta's calls share, resolved for one budget.
-struct Placed {
-    target: String,
-    tag_limit: Option<PicoUsd>,
+pub(crate) struct Placed {
+    pub(crate) target: String,
+    pub(crate) tag_limit: Option<PicoUsd>,
     /// A session budget cannot place calls without a session: they would all share one counter that never ends.
-    without_session: bool,
+    pub(crate) without_session: bool,
 }
 
 impl Ledger {
@@ -75,6 +76,7 @@ impl Ledger {
             now: Micros(i64::MIN),
             newest: Micros(i64::MIN),
             batch: 0,
+            epoch: 0,
             pristine: true,
             swept: Micros(i64::MIN),
             pending: BTreeMap::new(),
@@ -93,8 +95,8 @@ impl Ledger {
             book.seeding = false;
             book.dirty_self = true;
         }
-        let crossings = self.fold(view, now, Purpose::Live);
-        self.enlist(&crossings);
+        let mut crossings = self.fold(view, now, Purpose::Live);
+        self.enlist(&mut crossings);
         crossings
     }
 
@@ -150,8 +152,15 @@ impl Ledger {
         }
     }
 
-    fn enlist(&mut self, crossings: &[Crossing]) {
+    /// Names the epoch whose commit makes the crossings true that are found from here on.
+    pub const fn begin_epoch(&mut self, epoch: u64) {
+        self.epoch = epoch;
+    }
+
+    /// Notes crossings that nobody has settled.
+    fn enlist(&mut self, crossings: &mut [Crossing]) {
         for crossing in crossings {
+            crossing.breach.epoch = self.epoch;
             let fire_id = crossing.breach.fire_id.clone();
             self.changed_pending.push(fire_id.clone());
             self.pending.insert(fire_id, crossing.clone());
@@ -212,13 +221,13 @@ impl Ledger {
 static NOBODY: LazyLock<(Profile, Owner)> = LazyLock::new(Default::default);
 
 /// The distinct (profile, model, scope) of a batch: targets are worked out once for each.
-struct Kinds<'a> {
-    rows: Vec<Row<'a>>,
-    of_delta: Vec<usize>,
+pub(crate) struct Kinds<'a> {
+    pub(crate) rows: Vec<Row<'a>>,
+    pub(crate) of_delta: Vec<usize>,
 }
 
 impl<'a> Kinds<'a> {
-    fn of(view: SpendView<'a>) -> Self {
+    pub(crate) fn of(view: SpendView<'a>) -> Self {
         let mut known: HashMap<(u32, Sym, Sym), usize, FixedState> = HashMap::default();
         let mut rows = Vec::new();
         let of_delta = view.deltas.iter().map(|delta| {
@@ -240,7 +249,7 @@ impl<'a> Kinds<'a> {
 }
 
 /// Works out which counter of a budget a kind of call belongs to; `None` if the budget does not count it.
-fn place(book: &Book, row: &Row<'_>, limits: &dyn AgentLimits) -> Option<Placed> {
+pub(crate) fn place(book: &Book, row: &Row<'_>, limits: &dyn AgentLimits) -> Option<Placed> {
     let budget = &book.budget;
     if !budget.filter.as_ref().is_none_or(|filter| filter.keeps(row)) {
         return None;
@@ -257,7 +266,7 @@ fn place(book: &Book, row: &Row<'_>, limits: &dyn AgentLimits) -> Option<Placed>
     Some(Placed { target: target::of(&budget.each, row), tag_limit, without_session })
 }
 
-fn addition(book: &Book, delta: &SpendDelta, placed: &Placed, purpose: Purpose) -> Addition {
+pub(crate) fn addition(book: &Book, delta: &SpendDelta, placed: &Placed, purpose: Purpose) -> Addition {
     let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     let sums = &delta.sums;
     let tally = Tally { amount: book.budget.amount(sums), calls: count(sums.calls), unpriced: count(sums.unpriced) };

@@ -7,17 +7,22 @@
 //! The way of a crossing: [`Ledger::apply`] finds it → its row is part of the local commit → [`outbox::Outbox`] claims its
 //! fire id in the shared store and runs its actions, each until it has a receipt.
 
+pub mod actions;
+pub mod backtest;
 pub mod budget;
 pub mod config;
 pub mod fault;
 pub mod fire;
+pub mod hold;
 pub mod ledger;
 pub mod limits;
 pub mod notation;
+pub mod outbox;
 pub mod period;
 pub mod permit;
 pub mod predicate;
 pub mod ring;
+pub mod store;
 pub mod tally;
 pub mod target;
 
@@ -28,12 +33,17 @@ mod decide;
 #[cfg(test)]
 mod test_support;
 
+pub use actions::{Action, ActionError, FileAction, HoldAction, LogAction, WebhookAction};
+pub use backtest::{BacktestReport, backtest};
 pub use budget::{ActionKind, Budget, Mode, Threshold, Window};
 pub use codec::LedgerError;
 pub use config::Budgets;
 pub use counter::FiredState;
 pub use fault::{BudgetFault, BudgetsError};
 pub use fire::{Crossing, HoldTerms, Withheld};
+pub use hold::{Hold, HoldChange, HoldPolicy, reconcile_holds};
 pub use ledger::{BudgetStatus, FiredStatus, Ledger, NeedsSeed, Overview};
 pub use limits::{AgentLimits, LimitTable, NoLimits};
+pub use outbox::Outbox;
 pub use permit::CommitPermit;
+pub use store::{FileStore, SharedStore, StoreError};

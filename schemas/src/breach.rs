@@ -50,4 +50,7 @@ pub struct Breach {
     pub mode: String,
     /// Epoch whose commit made it true.
     pub epoch: u64,
+    /// Why a hold that the budget asks for was not put.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }

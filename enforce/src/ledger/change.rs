@@ -88,7 +88,7 @@ impl Ledger {
             }
             crossings.extend(found);
         }
-        self.enlist(&crossings);
+        self.enlist(&mut crossings);
         crossings
     }
 

@@ -86,7 +86,7 @@ impl Ledger {
                 book.mark(key.borrowed());
             }
         }
-        self.enlist(&crossings);
+        self.enlist(&mut crossings);
         Ok(crossings)
     }
 }

@@ -78,6 +78,8 @@ pub struct Overview {
     pub confirmed: bool,
     /// Whether it waits for its history.
     pub needs_seed: bool,
+    /// Rolling windows: microseconds after its last spend in which a counter is still kept.
+    pub forgets_after: Option<i64>,
     /// Counters in memory.
     pub live_counters: u64,
     /// Counters in the store alone; they are not in [`Ledger::status`].
@@ -125,6 +127,7 @@ impl Ledger {
             budget: book.budget.name.clone(),
             confirmed: book.confirmed,
             needs_seed: book.seeding,
+            forgets_after: book.geometry.map(|geometry| (geometry.reach + geometry.late) * geometry.bucket),
             live_counters: book.counters.len() as u64,
             spilled_counters: book.spilled.len() as u64,
             unplaced: book.unplaced.amount,

@@ -1,0 +1,164 @@
+//! People's words on holds, and the changes that follow from the ledger, written with their audit line in one step.
+
+use sluice_schemas::{ErrorClass, Micros};
+
+use super::{Cause, Change, Hold, HoldChange, HoldState, Released};
+use crate::budget::{Mode, digest};
+use crate::config::Budgets;
+use crate::store::{AuditEntry, Confirmation, SELF, SharedStore, StoreError};
+
+/// Why an order about a hold was not followed.
+#[derive(Debug, thiserror::Error)]
+pub enum HoldError {
+    /// Neither a hold nor a budget has this id.
+    #[error("'{id}' is neither a hold nor a budget")]
+    Unknown {
+        /// The id.
+        id: String,
+    },
+    /// The hold is in a state in which this makes no sense.
+    #[error("hold '{id}' is {state:?}")]
+    State {
+        /// The hold.
+        id: String,
+        /// Its state.
+        state: HoldState,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl HoldError {
+    /// Tells what is to be done.
+    #[must_use]
+    pub const fn class(&self) -> ErrorClass {
+        match self {
+            Self::Unknown { .. } | Self::State { .. } => ErrorClass::Misconfigured,
+            Self::Store(error) => error.class(),
+        }
+    }
+}
+
+/// What was approved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Approved {
+    /// A hold; it is in force.
+    Hold(Box<Hold>),
+    /// A budget; the ledger has to be told ([`crate::Ledger::confirm`]).
+    Budget(Confirmation),
+}
+
+fn entry(hold: &Hold, action: &str, actor: &str, detail: &str, now: Micros) -> AuditEntry {
+    let text = |text: &str| text.to_owned();
+    AuditEntry {
+        at: now,
+        fire_id: hold.id.clone(),
+        action: text(action),
+        target: hold.target.clone(),
+        state: text("done"),
+        actor: text(actor),
+        detail: text(detail),
+    }
+}
+
+fn open_hold(store: &dyn SharedStore, id: &str) -> Result<Hold, HoldError> {
+    let hold = store.hold(id)?.ok_or_else(|| HoldError::Unknown { id: id.to_owned() })?;
+    if hold.is_open() { Ok(hold) } else { Err(HoldError::State { id: hold.id, state: hold.state }) }
+}
+
+/// Lifts a hold.
+///
+/// # Errors
+/// Fails if there is no such open hold, or if the store does.
+pub fn release(store: &dyn SharedStore, id: &str, actor: &str, reason: &str, now: Micros) -> Result<Hold, HoldError> {
+    let hold = open_hold(store, id)?;
+    let released = Some(Released { at: now, actor: actor.to_owned(), reason: reason.to_owned() });
+    let hold = Hold { state: HoldState::Released, released, ..hold };
+    Ok(store.update_hold(&hold, &entry(&hold, "release", actor, reason, now))?)
+}
+
+/// Stops a target on a person's word, until another word or `until`. Pausing what is paused changes nothing.
+///
+/// # Errors
+/// Fails if the store does.
+pub fn pause(
+    store: &dyn SharedStore,
+    target: &str,
+    actor: &str,
+    note: &str,
+    until: Option<Micros>,
+    now: Micros,
+) -> Result<Hold, HoldError> {
+    if let Some(hold) = paused(store, target)?.into_iter().next() {
+        return Ok(hold);
+    }
+    let hold = Hold {
+        id: digest(&["manual/1", target, &now.to_string()]),
+        target: target.to_owned(),
+        cause: Cause::Manual { actor: actor.to_owned(), note: note.to_owned() },
+        until,
+        mode: Mode::Enforce,
+        state: HoldState::Active,
+        created: now,
+        approved_by: None,
+        released: None,
+        revision: 0,
+    };
+    Ok(store.put_hold(&hold, &entry(&hold, "pause", actor, note, now))?)
+}
+
+/// Lifts every manual hold of a target, and returns them. Holds for breaches stay.
+///
+/// # Errors
+/// Fails if the store does.
+pub fn resume(store: &dyn SharedStore, target: &str, actor: &str, reason: &str, now: Micros) -> Result<Vec<Hold>, HoldError> {
+    paused(store, target)?.into_iter().map(|hold| release(store, &hold.id, actor, reason, now)).collect()
+}
+
+fn paused(store: &dyn SharedStore, target: &str) -> Result<Vec<Hold>, StoreError> {
+    let manual = |hold: &Hold| hold.is_open() && hold.target == target && matches!(hold.cause, Cause::Manual { .. });
+    Ok(store.holds()?.into_iter().filter(manual).collect())
+}
+
+/// Approves a waiting hold by its id, or a new or changed budget by its name.
+///
+/// # Errors
+/// Fails if there is nothing of that id to approve, or if the store does.
+pub fn approve(store: &dyn SharedStore, budgets: &Budgets, id: &str, actor: &str, now: Micros) -> Result<Approved, HoldError> {
+    if store.hold(id)?.is_some() {
+        let hold = open_hold(store, id)?;
+        if hold.state != HoldState::PendingApproval {
+            return Err(HoldError::State { id: hold.id, state: hold.state });
+        }
+        let hold = Hold { state: HoldState::Active, approved_by: Some(actor.to_owned()), ..hold };
+        return Ok(Approved::Hold(Box::new(store.update_hold(&hold, &entry(&hold, "approve", actor, "", now))?)));
+    }
+    let budget = budgets.get(id).ok_or_else(|| HoldError::Unknown { id: id.to_owned() })?;
+    let confirmation = Confirmation { budget: budget.name.clone(), digest: budget.digest(), actor: actor.to_owned(), at: now };
+    let audit = AuditEntry {
+        at: now,
+        fire_id: confirmation.digest.clone(),
+        action: "approve".to_owned(),
+        target: format!("budget {}", budget.name),
+        state: "done".to_owned(),
+        actor: actor.to_owned(),
+        detail: String::new(),
+    };
+    store.confirm(&confirmation, &audit)?;
+    Ok(Approved::Budget(confirmation))
+}
+
+/// Makes a change that [`reconcile_holds`] found due.
+///
+/// # Errors
+/// Fails if the store does, or if the hold ended meanwhile.
+pub fn apply_change(store: &dyn SharedStore, change: &HoldChange, now: Micros) -> Result<Hold, HoldError> {
+    match &change.change {
+        Change::Release { reason } => release(store, &change.id, SELF, reason, now),
+        Change::Mode(mode) => {
+            let hold = Hold { mode: *mode, ..open_hold(store, &change.id)? };
+            Ok(store.update_hold(&hold, &entry(&hold, "mode", SELF, mode.as_str(), now))?)
+        }
+    }
+}

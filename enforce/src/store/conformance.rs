@@ -1,0 +1,214 @@
+//! What every [`SharedStore`] has to do, as checks that panic: run them against each implementation.
+//!
+//! A check needs an empty store. [`reopening`] also needs a way to open the same store again, as a new process would.
+
+#![expect(clippy::unwrap_used, reason = "these are tests that live outside a test module so that other implementations can run them")]
+
+use std::collections::BTreeMap;
+
+use sluice_schemas::breach::Breach;
+use sluice_schemas::{Micros, PicoUsd};
+
+use super::{AuditEntry, Claim, Command, Confirmation, FireRecord, Receipt, ReceiptState, SharedStore, StoreError};
+use crate::budget::{ActionKind, Mode};
+use crate::fire::{Crossing, HoldTerms};
+use crate::hold::{Cause, Hold, HoldState};
+
+/// Returns a crossing for tests.
+#[must_use]
+pub fn sample_crossing(fire_id: &str, target: &str) -> Crossing {
+    let breach = Breach {
+        schema: crate::fire::BREACH_SCHEMA.to_owned(),
+        fire_id: fire_id.to_owned(),
+        budget: "daily".to_owned(),
+        target: target.to_owned(),
+        period: "2026-10-01".to_owned(),
+        period_start: Micros(0),
+        period_end: Some(Micros(86_400_000_000)),
+        threshold: "100%".to_owned(),
+        limit_usd: PicoUsd::from_dollars(25),
+        spent_usd: PicoUsd::from_dollars(26),
+        projected_usd: None,
+        projection: None,
+        unpriced_calls: 0,
+        event_time: Micros(60_000_000),
+        detected_at: Micros(120_000_000),
+        actions: vec!["notify".to_owned(), "hold".to_owned()],
+        mode: "enforce".to_owned(),
+        epoch: 7,
+        note: None,
+    };
+    let hold = Some(HoldTerms { approval: false, until: breach.period_end, live_targets: 100 });
+    Crossing { breach, actions: vec![ActionKind::Notify, ActionKind::Hold], withheld: None, hold }
+}
+
+fn record(fire_id: &str, fence: u64) -> FireRecord {
+    let crossing = sample_crossing(fire_id, "agent_id=a");
+    FireRecord { crossing, fence, claimed_at: Micros(5), receipts: BTreeMap::new(), done_at: None }
+}
+
+fn line(action: &str) -> AuditEntry {
+    AuditEntry {
+        at: Micros(9),
+        fire_id: "f".to_owned(),
+        action: action.to_owned(),
+        target: "agent_id=a".to_owned(),
+        state: "done".to_owned(),
+        actor: "someone".to_owned(),
+        detail: "it's \"quoted\"\n".to_owned(),
+    }
+}
+
+fn hold(id: &str) -> Hold {
+    Hold {
+        id: id.to_owned(),
+        target: "agent_id=a".to_owned(),
+        cause: Cause::Manual { actor: "someone".to_owned(), note: String::new() },
+        until: None,
+        mode: Mode::Enforce,
+        state: HoldState::Active,
+        created: Micros(1),
+        approved_by: None,
+        released: None,
+        revision: 0,
+    }
+}
+
+/// Runs every check that needs one store, each on a store that `make` opens anew.
+pub fn all<S: SharedStore>(mut make: impl FnMut() -> S) {
+    claims_once(&make());
+    fences(&make());
+    keeps_receipts(&make());
+    holds_change_in_turn(&make());
+    confirms_and_stops(&make());
+    answers_commands_once(&make());
+    audits_in_order(&make());
+}
+
+/// A fire id is new once, whoever asks.
+pub fn claims_once<S: SharedStore>(store: &S) {
+    assert_eq!(store.fire("a").unwrap(), None);
+    assert_eq!(store.claim(&record("a", 0)).unwrap(), Claim::New);
+    let other = FireRecord { claimed_at: Micros(99), ..record("a", 0) };
+    assert_eq!(store.claim(&other).unwrap(), Claim::Already(Box::new(record("a", 0))));
+    assert_eq!(store.claim(&record("b", 0)).unwrap(), Claim::New);
+    // Many at once: one of them gets it.
+    let wins: usize = std::thread::scope(|scope| {
+        let claim = || usize::from(store.claim(&record("raced", 0)).unwrap() == Claim::New);
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(claim)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap_or(100)).sum()
+    });
+    assert_eq!(wins, 1);
+}
+
+/// A higher fence shuts the lower ones out.
+pub fn fences<S: SharedStore>(store: &S) {
+    assert_eq!(store.fence().unwrap(), 0);
+    let first = store.take_fence("one", Micros(1)).unwrap();
+    let second = store.take_fence("two", Micros(2)).unwrap();
+    assert!(second > first && first > 0);
+    assert_eq!(store.fence().unwrap(), second);
+    assert!(matches!(store.claim(&record("a", first)), Err(StoreError::Fenced { own, current }) if own == first && current == second));
+    assert_eq!(store.fire("a").unwrap(), None);
+    assert_eq!(store.claim(&record("a", second)).unwrap(), Claim::New);
+}
+
+/// The first receipt of an action stays, and a settled fire is no longer unfinished.
+pub fn keeps_receipts<S: SharedStore>(store: &S) {
+    let receipt = |state| Receipt { state, detail: "x".to_owned() };
+    let unknown = store.put_receipt("a", "log", &receipt(ReceiptState::Done), &line("log"));
+    assert!(matches!(unknown, Err(StoreError::NotFound { .. })));
+    assert!(matches!(store.mark_done("a", Micros(1)), Err(StoreError::NotFound { .. })));
+    store.claim(&record("a", 0)).unwrap();
+    store.claim(&record("b", 0)).unwrap();
+    store.put_receipt("a", "log", &receipt(ReceiptState::Done), &line("log")).unwrap();
+    store.put_receipt("a", "log", &receipt(ReceiptState::Failed), &line("log")).unwrap();
+    store.put_receipt("a", "hold", &receipt(ReceiptState::Degraded), &line("hold")).unwrap();
+    let kept = store.fire("a").unwrap().unwrap();
+    assert_eq!((kept.receipts["log"].state, kept.receipts["hold"].state), (ReceiptState::Done, ReceiptState::Degraded));
+    assert_eq!(store.audit_trail(0, 10).unwrap().len(), 2);
+    store.mark_done("a", Micros(7)).unwrap();
+    store.mark_done("a", Micros(8)).unwrap();
+    assert_eq!(store.fire("a").unwrap().unwrap().done_at, Some(Micros(7)));
+    let open: Vec<String> = store.unfinished().unwrap().iter().map(|record| record.fire_id().to_owned()).collect();
+    assert_eq!(open, ["b"]);
+}
+
+/// A hold is put once and changed only by who saw its latest state.
+pub fn holds_change_in_turn<S: SharedStore>(store: &S) {
+    assert!(matches!(store.update_hold(&hold("h"), &line("x")), Err(StoreError::NotFound { .. })));
+    assert_eq!(store.put_hold(&hold("h"), &line("hold")).unwrap(), hold("h"));
+    let again = Hold { target: "agent_id=b".to_owned(), ..hold("h") };
+    assert_eq!(store.put_hold(&again, &line("hold")).unwrap(), hold("h"));
+    let released = Hold { state: HoldState::Released, ..hold("h") };
+    let stored = store.update_hold(&released, &line("release")).unwrap();
+    assert_eq!((stored.state, stored.revision), (HoldState::Released, 1));
+    assert!(matches!(store.update_hold(&hold("h"), &line("x")), Err(StoreError::Conflict { .. })));
+    // A released hold is not put again.
+    assert_eq!(store.put_hold(&hold("h"), &line("hold")).unwrap(), stored);
+    assert_eq!(store.hold("h").unwrap(), Some(stored.clone()));
+    assert_eq!(store.holds().unwrap(), [stored]);
+    assert_eq!(store.audit_trail(0, 10).unwrap().len(), 2, "what did not happen is not in the trail");
+}
+
+/// The latest word on a budget and on the kill switch counts.
+pub fn confirms_and_stops<S: SharedStore>(store: &S) {
+    let confirmation =
+        |digest: &str| Confirmation { budget: "daily".to_owned(), digest: digest.to_owned(), actor: "someone".to_owned(), at: Micros(3) };
+    store.confirm(&confirmation("1"), &line("approve")).unwrap();
+    store.confirm(&confirmation("2"), &line("approve")).unwrap();
+    assert_eq!(store.confirmations().unwrap(), [confirmation("2")]);
+    assert!(!store.stopped().unwrap());
+    store.set_stopped(true, &line("stop")).unwrap();
+    assert!(store.stopped().unwrap());
+    store.set_stopped(false, &line("stop")).unwrap();
+    assert!(!store.stopped().unwrap());
+}
+
+/// A command is handed in once and answered once.
+pub fn answers_commands_once<S: SharedStore>(store: &S) {
+    let command = Command {
+        id: "c".to_owned(),
+        actor: "someone".to_owned(),
+        at: Micros(1),
+        verb: "pause".to_owned(),
+        arguments: BTreeMap::from([("agent".to_owned(), "a".to_owned())]),
+        outcome: None,
+    };
+    assert_eq!(store.submit(&command).unwrap(), command);
+    assert_eq!(store.submit(&Command { verb: "resume".to_owned(), ..command.clone() }).unwrap(), command);
+    assert_eq!(store.open_commands().unwrap(), [command.clone()]);
+    store.answer("c", "done", &line("pause")).unwrap();
+    store.answer("c", "failed", &line("pause")).unwrap();
+    assert_eq!(store.open_commands().unwrap(), []);
+    assert_eq!(store.submit(&command).unwrap().outcome.as_deref(), Some("done"));
+    assert!(matches!(store.answer("d", "done", &line("x")), Err(StoreError::NotFound { .. })));
+}
+
+/// The audit trail keeps its order and can be read in pieces.
+pub fn audits_in_order<S: SharedStore>(store: &S) {
+    for action in ["a", "b", "c"] {
+        store.audit(&line(action)).unwrap();
+    }
+    let first = store.audit_trail(0, 2).unwrap();
+    assert_eq!(first, [(1, line("a")), (2, line("b"))]);
+    assert_eq!(store.audit_trail(2, 2).unwrap(), [(3, line("c"))]);
+    assert_eq!(store.audit_trail(u64::MAX, 2).unwrap(), []);
+}
+
+/// What was written is there for the next process.
+pub fn reopening<S: SharedStore>(mut open: impl FnMut() -> S) {
+    let fence = {
+        let store = open();
+        let fence = store.take_fence("one", Micros(1)).unwrap();
+        store.claim(&record("a", fence)).unwrap();
+        store.put_hold(&hold("h"), &line("hold")).unwrap();
+        fence
+    };
+    let store = open();
+    assert_eq!(store.fence().unwrap(), fence);
+    assert_eq!(store.claim(&record("a", fence)).unwrap(), Claim::Already(Box::new(record("a", fence))));
+    assert_eq!(store.unfinished().unwrap().len(), 1);
+    assert_eq!(store.hold("h").unwrap(), Some(hold("h")));
+    assert_eq!(store.audit_trail(0, 10).unwrap(), [(1, line("hold"))]);
+}

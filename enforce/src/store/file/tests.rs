@@ -1,0 +1,85 @@
+//! The file store passes the conformance checks and tells damage from absence.
+
+use std::io::Write;
+
+use sluice_schemas::ErrorClass;
+use tempfile::TempDir;
+
+use super::*;
+use crate::store::conformance;
+
+#[test]
+fn conforms() {
+    let folder = TempDir::new().expect("a folder");
+    let mut number = 0;
+    conformance::all(|| {
+        number += 1;
+        FileStore::open(&folder.path().join(format!("{number}.redb"))).expect("a new store")
+    });
+}
+
+#[test]
+fn outlives_its_process() {
+    let folder = TempDir::new().expect("a folder");
+    conformance::reopening(|| FileStore::open(&folder.path().join("s.redb")).expect("the store"));
+}
+
+#[test]
+fn a_second_process_is_kept_out() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("s.redb");
+    let _held = FileStore::open(&path).expect("a new store");
+    assert!(matches!(FileStore::open(&path), Err(StoreError::Busy { .. })));
+}
+
+#[test]
+fn a_file_that_is_no_store_is_corrupt_and_left_alone() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("s.redb");
+    let garbage = vec![7_u8; 64 * 1024];
+    std::fs::write(&path, &garbage).expect("written");
+    let error = FileStore::open(&path).err().expect("refused");
+    assert_eq!(error.class(), ErrorClass::Corrupt, "{error}");
+    assert!(error.to_string().contains("restore it from a copy"));
+    assert_eq!(std::fs::read(&path).expect("still there"), garbage);
+}
+
+#[test]
+fn a_row_that_is_damaged_is_named() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("s.redb");
+    let store = FileStore::open(&path).expect("a new store");
+    store
+        .write("test", |transaction| {
+            let mut holds = transaction.open_table(HOLDS).map_err(|error| store.failed("test", error))?;
+            holds.insert("h", b"{\"id\":".as_slice()).map_err(|error| store.failed("test", error))?;
+            Ok(())
+        })
+        .expect("written");
+    let error = store.holds().expect_err("refused");
+    assert_eq!(error.class(), ErrorClass::Corrupt);
+    assert!(error.to_string().contains("row 'h' of holds"), "{error}");
+}
+
+#[test]
+fn a_newer_format_is_refused() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("s.redb");
+    {
+        let store = FileStore::open(&path).expect("a new store");
+        store.write("test", |transaction| store.set_meta(transaction, "format", "2")).expect("written");
+    }
+    assert!(matches!(FileStore::open(&path), Err(StoreError::Format { known: 1, .. })));
+}
+
+#[test]
+fn a_truncated_file_is_refused() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("s.redb");
+    drop(FileStore::open(&path).expect("a new store"));
+    let mut bytes = std::fs::read(&path).expect("read");
+    bytes.truncate(100);
+    std::fs::File::create(&path).and_then(|mut file| file.write_all(&bytes)).expect("written");
+    let error = FileStore::open(&path).err().expect("refused");
+    assert_eq!(error.class(), ErrorClass::Corrupt, "{error}");
+}
