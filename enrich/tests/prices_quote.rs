@@ -118,6 +118,23 @@ fn a_missing_class_is_unpriced_and_never_another_class() {
 }
 
 #[test]
+fn a_tier_has_no_price_from_another_place() {
+    let catalogue = builtin();
+    let model = "anthropic.claude-haiku-4-5-20251001-v1:0";
+    for (region, tier, cost) in [
+        ("us-gov-west-1", ServiceTier::Standard, Some("1.2")),
+        // The commercial regions have a batch price, at their own level.
+        ("us-gov-west-1", ServiceTier::Batch, None),
+        ("us-east-1", ServiceTier::Batch, Some("0.55")),
+    ] {
+        let rates = catalogue.resolve(model, region, "", tier, "Converse");
+        let expected = cost.map_or((PriceStatus::Unpriced, PicoUsd::ZERO), |cost| (PriceStatus::Priced, usd(cost)));
+        let (status, found, _) = exact(&rates, tokens(1_000_000, 0));
+        assert_eq!((status, found), expected, "{region} {tier:?}");
+    }
+}
+
+#[test]
 fn batch_jobs_are_at_the_batch_tier() {
     let job = builtin().resolve("amazon.nova-pro-v1:0", "us-east-1", "", ServiceTier::Standard, "CreateModelInvocationJob");
     assert_eq!(exact(&job, tokens(1_000_000, 0)).1, usd("0.4"));

@@ -12,7 +12,7 @@ use super::names;
 use super::span::{Span, cut};
 
 /// Millionths of a percent in one whole.
-const WHOLE: i128 = 100_000_000;
+const WHOLE: i64 = 100_000_000;
 
 /// Not a percentage.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -114,7 +114,8 @@ impl Catalogue {
 }
 
 fn discounted(cards: &Cards, discount: &Discount) -> Cards {
-    let numerator = WHOLE - i128::from(discount.percent.millionths);
+    // A percentage is at most 100, so what is left is not negative.
+    let numerator = u128::from((WHOLE - discount.percent.millionths).unsigned_abs());
     let mark = format!("~{}", short_hash(&format!("{discount:?}")));
     let mut all: Cards = Vec::with_capacity(cards.len());
     for card in cards {
@@ -122,7 +123,7 @@ fn discounted(cards: &Cards, discount: &Discount) -> Cards {
         all.extend(span.minus([discount.span()]).into_iter().map(|rest| cut(card, rest)));
         if let Some(within) = span.intersect(discount.span()) {
             let mut reduced = RateCard::clone(&cut(card, within));
-            reduced.for_each_price(|price| price.scaled(numerator, WHOLE));
+            reduced.for_each_price(|price| price.scaled(numerator, u128::from(WHOLE.unsigned_abs())));
             reduced.version = Arc::from(format!("{}{mark}", card.version));
             all.push(Arc::new(reduced));
         }

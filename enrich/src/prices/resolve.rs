@@ -55,16 +55,20 @@ impl Catalogue {
         self.timeline(candidates(&Scope::InRegion, region), GUARDRAILS, Tier::Standard)
     }
 
-    /// Lines up the cards of the candidate keys: at each moment the first candidate with a card holds.
+    /// Lines up the cards of the candidate keys: at each moment the first candidate with a card holds. A candidate that has
+    /// only a standard price holds too, with none for the tier: another place's price of the tier would be a guess.
     fn timeline(&self, candidates: Vec<(Scope, &str)>, model: &str, tier: Tier) -> Vec<Arc<RateCard>> {
         let mut line: Vec<Arc<RateCard>> = Vec::new();
+        let mut taken: Vec<Span> = Vec::new();
         for (scope, region) in candidates {
-            let key = PriceKey { model: model.to_owned(), endpoint: Endpoint::Runtime, scope, region: region.to_owned(), tier };
-            let taken: Vec<Span> = line.iter().map(|card| Span::of(card)).collect();
-            for card in self.cards_of(&key) {
+            let mut key = PriceKey { model: model.to_owned(), endpoint: Endpoint::Runtime, scope, region: region.to_owned(), tier };
+            let cards = self.cards_of(&key);
+            for card in cards {
                 let free = Span::of(card).minus(taken.iter().copied());
                 line.extend(free.into_iter().map(|span| cut(card, span)));
             }
+            key.tier = Tier::Standard;
+            taken.extend(cards.iter().chain(self.cards_of(&key)).map(|card| Span::of(card)));
         }
         line.sort_by_key(|card| card.effective_from);
         line

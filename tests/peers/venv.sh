@@ -1,0 +1,68 @@
+#!/bin/sh
+# Makes a Python environment with the given packages: venv.sh DIR PACKAGE...
+#
+# A package is a name of the list below, which pins it, or a requirement of pip's (litellm==1.109.1). Quiet, and done at once
+# when the packages are already there: each set of packages leaves a stamp.
+set -eu
+
+if [ $# -lt 2 ]; then
+    echo "usage: venv.sh DIR PACKAGE..." >&2
+    exit 64
+fi
+dir=$1
+shift
+
+pinned() {
+    case $1 in
+    duckdb) echo duckdb==2.0.0 ;;
+    deltalake) echo deltalake==1.6.6 ;;
+    pyarrow) echo pyarrow==26.0.1 ;;
+    litellm) echo litellm==1.109.1 ;;
+    chdb) echo chdb==4.4.0 ;;
+    deflate) echo deflate==0.9.0 ;;
+    pyspark) echo pyspark==4.3.0 ;;
+    delta-spark) echo delta-spark==4.4.1 ;;
+    *) echo "$1" ;;
+    esac
+}
+
+wanted=
+for package in "$@"; do
+    wanted="$wanted $(pinned "$package")"
+done
+name=$(printf '%s' "$wanted" | tr ' ' '\n' | sort | tr -c 'A-Za-z0-9.\n' '_' | tr '\n' '+')
+stamp="$dir/.packages$name"
+if [ -f "$stamp" ] && [ -x "$dir/bin/python" ]; then
+    exit 0
+fi
+
+[ -x "$dir/bin/python" ] || python3 -m venv "$dir"
+pip() { "$dir/bin/python" -m pip --quiet --disable-pip-version-check "$@"; }
+
+# Names of what a package asks for, without the versions it insists on and without its extras.
+asks_for() {
+    "$dir/bin/python" - "$1" <<'END'
+import re, sys
+from importlib.metadata import requires
+for line in requires(sys.argv[1]) or []:
+    if "extra ==" not in line:
+        print(re.match(r"[A-Za-z0-9._-]+(\[[^]]*\])?", line).group(0))
+END
+}
+
+# Runs quietly; says what went wrong only where it is the last attempt.
+or_say() {
+    "$@" >"$dir/pip.log" 2>&1 || { cat "$dir/pip.log" >&2; return 1; }
+}
+
+# One set is best. Where a package insists on a version that cannot be had, its own version is kept and that wish is not.
+# shellcheck disable=SC2046,SC2086
+if ! pip install $wanted 2>/dev/null; then
+    for package in $wanted; do
+        if ! pip install "$package" 2>/dev/null; then
+            or_say pip install --no-deps "$package"
+            or_say pip install $(asks_for "${package%%[=<>]*}")
+        fi
+    done
+fi
+touch "$stamp"
