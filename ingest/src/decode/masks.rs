@@ -1,8 +1,8 @@
 //! Finds where strings and containers end, 64 bytes at a time and without recursion: depth is a number, not a stack.
 //!
 //! Only quotes, backslashes, control characters and brackets are looked at, and an opening bracket of either kind is closed
-//! by a closing one of either kind: this is all that is asked of a body. A backslash takes the meaning of the byte after it,
-//! in a string or not.
+//! by a closing one of either kind: this is all that is asked of a body. A backslash takes the meaning of a quote or backslash
+//! after it, in a string or not.
 
 use wide::u8x64;
 
