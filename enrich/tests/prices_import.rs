@@ -44,7 +44,7 @@ fn every_litellm_entry_is_converted_or_listed() {
 #[test]
 fn the_built_in_prices_are_that_list() {
     let import = import::litellm(LITELLM, Micros(0)).expect("the list");
-    let builtin = Catalogue::builtin().expect("the built-in prices");
+    let builtin = Catalogue::from_text(include_str!("../data/bedrock.toml")).expect("the file");
     assert!(builtin.diff(&import.catalogue).is_empty());
     let label = builtin.version().split_once('#').map_or("", |(label, _)| label);
     assert_eq!(import.catalogue.relabelled(label).expect("one list").to_text(), include_str!("../data/bedrock.toml"));
@@ -52,6 +52,26 @@ fn the_built_in_prices_are_that_list() {
     assert_eq!((tiers(Tier::Batch), tiers(Tier::Flex), tiers(Tier::Priority), tiers(Tier::Ultrafast)), (152, 139, 122, 6));
     assert_eq!((tiers(Tier::HourlyUnit1Month), tiers(Tier::HourlyUnit6Months)), (14, 14));
     assert_eq!(builtin.cards().filter(|card| card.key.endpoint == Endpoint::Mantle && card.key.tier == Tier::Standard).count(), 50);
+}
+
+#[test]
+fn amendments_add_models_and_prices_of_images_and_change_no_token_price() {
+    let list = Catalogue::from_text(include_str!("../data/bedrock.toml")).expect("the file");
+    let builtin = Catalogue::builtin().expect("the built-in prices");
+    let listed: BTreeSet<&str> = list.models().collect();
+    for change in list.diff(&builtin) {
+        let known = listed.contains(change.key.model.as_str());
+        assert!(!known || change.item.starts_with("image.") || change.item == "input_image", "{change:?}");
+    }
+    let added: BTreeSet<&str> = builtin.models().filter(|model| !listed.contains(model)).collect();
+    let expected = [
+        "anthropic.claude-3-haiku-20240307-v1:0",
+        "anthropic.claude-3-sonnet-20240229-v1:0",
+        "anthropic.claude-v2",
+        "cohere.command-r-plus-v1:0",
+        "cohere.command-r-v1:0",
+    ];
+    assert_eq!(added, expected.into_iter().collect());
 }
 
 #[test]

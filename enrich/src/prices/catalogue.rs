@@ -14,8 +14,9 @@ use super::decimal::PriceTextError;
 use super::span::{Span, cut};
 use super::text;
 
-/// The prices that come with the program.
+/// The prices that come with the program: LiteLLM's list, and what is laid over it.
 const BUILTIN: &str = include_str!("../../data/bedrock.toml");
+const AMENDMENTS: &str = include_str!("../../data/amendments.toml");
 
 /// Two cards of one key hold at the same moment (invariant C9).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -117,7 +118,7 @@ pub struct Catalogue {
 impl Catalogue {
     /// Reads the prices that come with the program. They hold from 1970 on, as the best that is known for an older log.
     pub fn builtin() -> Result<Self, CatalogueError> {
-        Self::from_text(BUILTIN)
+        Self::from_text(BUILTIN)?.overlay(&Self::from_text(AMENDMENTS)?)
     }
 
     /// Reads a price file.

@@ -11,6 +11,8 @@ use super::catalogue::{Catalogue, CatalogueError, UnknownWordError};
 use super::decimal::{PriceTextError, UnitPrice};
 
 const FORMAT: &str = "sluice.prices/1";
+const HEADER: &str = "# Rate cards: USD for a million tokens, for a unit or for an image, exact decimals. A card leaves out what\n\
+                      # it has from the top of the file, and its scope in_region, region *, tier standard and endpoint runtime.\n";
 /// Tokens are priced per million, as price pages do.
 const MILLION: u32 = 6;
 
@@ -175,7 +177,7 @@ pub(super) fn write(catalogue: &Catalogue) -> String {
         source: most_frequent_source(catalogue),
         version: if single { Arc::from(version) } else { Arc::from("") },
     };
-    let mut text = String::new();
+    let mut text = String::from(HEADER);
     line(&mut text, "format", &quoted(FORMAT));
     line(&mut text, "label", &quoted(label));
     line(&mut text, "effective_from", &quoted(&defaults.effective_from.to_string()));

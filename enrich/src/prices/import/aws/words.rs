@@ -4,8 +4,9 @@
 pub(super) fn words(name: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     let mut before = ' ';
-    for (at, char) in name.char_indices() {
-        let next = name[at..].chars().nth(1).unwrap_or(' ');
+    let mut chars = name.chars().peekable();
+    while let Some(char) = chars.next() {
+        let next = chars.peek().copied().unwrap_or(' ');
         let decimal = char == '.' && before.is_ascii_digit() && next.is_ascii_digit();
         if char.is_ascii_alphanumeric() || decimal {
             let number = |char: char| char.is_ascii_digit() || char == '.';

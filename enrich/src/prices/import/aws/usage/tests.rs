@@ -92,3 +92,16 @@ fn what_is_not_known_is_refused() {
         assert!(parse(usage_type).is_err(), "{usage_type}: {}", read(usage_type));
     }
 }
+
+proptest::proptest! {
+    /// Any text is read or refused, and reading says the same twice.
+    #[test]
+    fn any_text_is_answered(text in "[A-Z0-9]{0,5}[-_](MP:[A-Z0-9]+_)?[A-Za-z0-9._ -]{0,40}(-Units)?") {
+        proptest::prop_assert_eq!(parse(&text), parse(&text));
+    }
+
+    #[test]
+    fn any_character_is_answered(text in ".{0,60}") {
+        proptest::prop_assert_eq!(parse(&text).is_ok(), parse(&text).is_ok());
+    }
+}
