@@ -4,7 +4,7 @@
 
 use std::io::{self, Read};
 
-use memchr::{memchr, memmem, memrchr};
+use memchr::{memchr, memrchr};
 use serde::de::IgnoredAny;
 use serde_json::error::Category;
 
@@ -79,24 +79,21 @@ pub(crate) fn frame(bytes: &[u8]) -> Frame {
     }
 }
 
-/// Returns the end of each complete object of back-to-back objects at the start of `bytes`.
+/// Returns the end of the last complete object of objects that stand back to back, as Firehose joins the envelopes of
+/// CloudWatch Logs; 0 when there is none.
 ///
 /// An end counts when the next object or nothing follows; what comes after the last one is broken or unfinished.
-fn object_ends(bytes: &[u8]) -> impl Iterator<Item = usize> {
+pub(crate) fn last_object_end(bytes: &[u8]) -> usize {
     let mut values = serde_json::Deserializer::from_slice(bytes).into_iter::<IgnoredAny>();
-    let mut start = 0;
-    std::iter::from_fn(move || {
-        let opens = bytes[start..].trim_ascii_start().starts_with(b"{");
-        let Some(Ok(_)) = opens.then(|| values.next()).flatten() else { return None };
+    let (mut start, mut end) = (0, 0);
+    while bytes[start..].trim_ascii_start().starts_with(b"{") && matches!(values.next(), Some(Ok(_))) {
         start = values.byte_offset();
         let rest = bytes[start..].trim_ascii_start();
-        (rest.is_empty() || rest.starts_with(b"{")).then_some(start)
-    })
-}
-
-/// Returns the end of the last complete object of back-to-back objects; 0 when there is none.
-pub(crate) fn last_object_end(bytes: &[u8]) -> usize {
-    object_ends(bytes).last().unwrap_or(0)
+        if rest.is_empty() || rest.starts_with(b"{") {
+            end = start;
+        }
+    }
+    end
 }
 
 /// Returns how much of the unterminated last line holds whole records.
@@ -111,31 +108,6 @@ pub(crate) fn complete_part(rest: &[u8]) -> usize {
 pub(crate) fn complete_len(bytes: &[u8]) -> usize {
     let lines = memrchr(b'\n', bytes).map_or(0, |newline| newline + 1);
     lines + complete_part(&bytes[lines..])
-}
-
-/// Splits `bytes` into stretches that hold a record a line, cutting up the lines that hold several values back to back, as
-/// Firehose stores the envelopes of CloudWatch Logs. Gives each stretch with its place.
-pub(crate) fn split_values(bytes: &[u8], mut each: impl FnMut(usize, &[u8])) {
-    if memmem::find(bytes, b"}{").is_none() {
-        return each(0, bytes);
-    }
-    let (mut pending, mut at) = (0, 0);
-    while at < bytes.len() {
-        let end = memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |newline| at + newline + 1);
-        let line = &bytes[at..end];
-        if memmem::find(line, b"}{").is_some() && !is_one_value(line) {
-            each(pending, &bytes[pending..at]);
-            let mut start = 0;
-            for value_end in object_ends(line) {
-                each(at + start, &line[start..value_end]);
-                start = value_end;
-            }
-            each(at + start, &line[start..]);
-            pending = end;
-        }
-        at = end;
-    }
-    each(pending, &bytes[pending..]);
 }
 
 /// A stretch of a stream between two record ends.

@@ -114,7 +114,7 @@ fn inflate_members(compressed: &[u8], limits: &InflateLimits, out: &mut Vec<u8>)
                 Ok(written) => break written,
                 Err(DecompressionError::BadData) => return Err(InflateError::Corrupt),
                 Err(DecompressionError::InsufficientSpace) if out.len() >= cap => return Err(InflateError::TooLarge { limits: *limits }),
-                Err(DecompressionError::InsufficientSpace) => out.resize(out.len().saturating_mul(2).min(cap), 0),
+                Err(DecompressionError::InsufficientSpace) => grow(out, used, cap),
             }
         };
         let end = member_end(rest, &out[used..used + written]).ok_or(InflateError::Corrupt)?;
@@ -124,6 +124,17 @@ fn inflate_members(compressed: &[u8], limits: &InflateLimits, out: &mut Vec<u8>)
             out.truncate(used);
             return Ok(());
         }
+    }
+}
+
+/// Doubles `out`, of which the first `used` bytes matter. With nothing to keep the old buffer is given back first.
+fn grow(out: &mut Vec<u8>, used: usize, cap: usize) {
+    let size = out.len().saturating_mul(2).min(cap);
+    if used == 0 {
+        *out = Vec::new();
+        *out = vec![0; size];
+    } else {
+        out.resize(size, 0);
     }
 }
 

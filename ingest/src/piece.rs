@@ -6,7 +6,7 @@ use sluice_schemas::position::Span;
 use sluice_schemas::{Batch, Micros, Position, RejectReason, Rejected};
 
 use crate::decode::Decoder;
-use crate::framing::{Cut, Cutter, Frame, MAX_DOCUMENT, MAX_LINE, complete_len, frame, head, split_values};
+use crate::framing::{Cut, Cutter, Frame, MAX_DOCUMENT, MAX_LINE, complete_len, frame, head};
 use crate::inflate::{GzipReader, InflateLimits, inflate_bounded, survey};
 use crate::source::{Payload, Piece};
 
@@ -39,11 +39,7 @@ struct Records<'a> {
 
 impl Records<'_> {
     fn lines(&mut self, bytes: &[u8]) {
-        split_values(bytes, |place, part| {
-            if !part.is_empty() {
-                self.decoder.decode_lines(part, self.at + place as u64, self.arrival, self.out);
-            }
-        });
+        self.decoder.decode_lines(bytes, self.at, self.arrival, self.out);
         self.at += bytes.len() as u64;
     }
 

@@ -143,7 +143,9 @@ impl FolderSource {
 
     /// Makes a record of each folder that has become unreadable.
     fn report_folders(&mut self, unreadable: &[(PathBuf, String)], now: Option<Micros>) {
-        self.closed_folders.values_mut().for_each(|closed| *closed = false);
+        for (path, closed) in &mut self.closed_folders {
+            *closed = unreadable.iter().any(|(other, _)| other == path);
+        }
         for (path, message) in unreadable {
             let from = match self.closed_folders.insert(path.clone(), true) {
                 Some(true) => continue,

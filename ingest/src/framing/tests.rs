@@ -4,16 +4,6 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn parts(bytes: &[u8]) -> Vec<(usize, Vec<u8>)> {
-    let mut parts = Vec::new();
-    split_values(bytes, |place, part| {
-        if !part.is_empty() {
-            parts.push((place, part.to_vec()));
-        }
-    });
-    parts
-}
-
 #[test]
 fn shapes() {
     assert_eq!(shape(b" {\"a\": [1, {}]} \n"), Shape::One);
@@ -45,39 +35,16 @@ fn frames() {
 }
 
 #[test]
-fn values_back_to_back_are_split_and_lines_are_left_alone() {
-    let line = b"{\"a\":\"}{\"}\n";
-    assert_eq!(parts(line), [(0, line.to_vec())]);
-    let mixed = b"{\"a\":1}\n{\"b\":\"}{\"}{\"c\":[{}]} {\"d\":1}\n{\"e\":1}\n";
-    assert_eq!(
-        parts(mixed),
-        [
-            (0, b"{\"a\":1}\n".to_vec()),
-            (8, b"{\"b\":\"}{\"}".to_vec()),
-            (18, b"{\"c\":[{}]}".to_vec()),
-            (28, b" {\"d\":1}".to_vec()),
-            (36, b"\n".to_vec()),
-            (37, b"{\"e\":1}\n".to_vec()),
-        ]
-    );
-}
-
-#[test]
-fn what_is_broken_behind_values_stays_in_one_part() {
-    assert_eq!(parts(b"{\"a\":1}{\"b\":1}{\"c\":"), [(0, b"{\"a\":1}".to_vec()), (7, b"{\"b\":1}".to_vec()), (14, b"{\"c\":".to_vec())]);
-    assert_eq!(parts(b"{\"a\":1}{\"b\":1}garbage}{"), [(0, b"{\"a\":1}".to_vec()), (7, b"{\"b\":1}garbage}{".to_vec())]);
-    // Text within a torn record cannot pose as a record: its quotes are escaped.
-    let forged = br#"{"a":"torn{"b":"}{\"requestId\":\"x\"}{"}"#;
-    assert_eq!(parts(forged), [(0, forged.to_vec())]);
-}
-
-#[test]
 fn the_complete_part_of_a_last_line() {
     assert_eq!(complete_part(b"{\"a\":1}"), 7);
     assert_eq!(complete_part(b"{\"a\":1"), 0);
     assert_eq!(complete_part(b"{\"a\":1}{\"a\":2}"), 14);
     assert_eq!(complete_part(b"{\"a\":1}{\"a\":"), 7);
     assert_eq!(complete_part(b"{\"a\":1}x"), 0);
+    assert_eq!(complete_part(b"{\"a\":\"}{\"}{\"b\":1} {\"c\":1}{\""), 25);
+    assert_eq!(complete_part(b"{\"a\":1}{\"b\":1}garbage}{"), 7);
+    // Text within a torn record cannot pose as a record: its quotes are escaped.
+    assert_eq!(complete_part(br#"{"a":"torn{"b":"}{\"requestId\":\"x\"}{"}"#), 0);
     assert_eq!(complete_part(b"12"), 0, "a number may go on");
     assert_eq!(complete_part(b""), 0);
     assert_eq!(complete_len(b"x\n{\"a\":1}"), 9);
@@ -182,18 +149,6 @@ proptest! {
                 }
             };
             at += length;
-        }
-        prop_assert_eq!(at, bytes.len());
-    }
-
-    #[test]
-    fn splitting_loses_nothing(stretches in prop::collection::vec(stretch(), 0..40)) {
-        let bytes = stretches.concat();
-        let mut at = 0;
-        for (place, part) in parts(&bytes) {
-            prop_assert_eq!(place, at);
-            prop_assert_eq!(&bytes[at..at + part.len()], &part[..]);
-            at += part.len();
         }
         prop_assert_eq!(at, bytes.len());
     }

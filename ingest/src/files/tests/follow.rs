@@ -263,6 +263,28 @@ fn files_that_are_removed_unread_are_reported_and_read_ones_are_not() {
 }
 
 #[test]
+fn a_folder_that_is_gone_is_reported_once_and_its_files_come_back() {
+    let folder = Folder::new();
+    folder.write("root/a.log", lines([1]));
+    let mode = Mode::Follow { poll_interval: INTERVAL };
+    let source = FolderSource::open(&[folder.at("root")], &BTreeMap::new(), mode).unwrap();
+    let mut follower = Follower { source, now: now(), run: Run::default() };
+    follower.pass(SECOND);
+    for _ in 0..2 {
+        fs::rename(folder.at("root"), folder.at("away")).unwrap();
+        follower.pass(SECOND);
+        fs::rename(folder.at("away"), folder.at("root")).unwrap();
+        follower.pass(SECOND);
+    }
+    assert_eq!(follower.run.ids, [1]);
+    assert_eq!(follower.run.rejected, vec![(folder.shard("root"), 0, "unreadable"); 2]);
+    fs::rename(folder.at("root"), folder.at("away")).unwrap();
+    let positions = follower.run.positions.clone();
+    let error = FolderSource::open(&[folder.at("root")], &positions, mode).unwrap_err();
+    assert_eq!(error.to_string(), format!("cannot open {}", folder.at("root").display()));
+}
+
+#[test]
 fn a_download_under_another_name_is_no_loss() {
     let folder = Folder::new();
     let mut follower = follow(&folder);
@@ -296,7 +318,7 @@ fn a_clock_that_jumps_does_no_harm() {
     let folder = Folder::new();
     folder.write("a.log", lines([1]));
     let mut follower = follow(&folder);
-    follower.now = Micros(0);
+    follower.now = follower.now.plus(-24 * 3600 * SECOND);
     folder.append("a.log", lines([2]) + &record(3));
     assert_eq!(follower.tick(), [2]);
     follower.run.ids.clear();

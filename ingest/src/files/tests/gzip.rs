@@ -1,7 +1,6 @@
 //! Compressed files: damage, growth, bombs, and big ones that are none.
 
 use std::collections::BTreeMap;
-use std::fs;
 
 use super::{Folder, gz, lines, read_once, read_some};
 
@@ -105,38 +104,29 @@ fn a_bomb_is_one_refused_record() {
     assert_eq!(read_once(&folder.path(), &run.positions).pieces, 0);
 }
 
-/// Compressed 20 times, as a log is, and larger than what is inflated in one go.
-fn big() -> (Vec<u8>, usize) {
-    let mut compressed = Vec::new();
-    let mut records = 0;
-    let mut size = 0;
-    while size <= 80 << 20 {
-        let part = lines(records as u32..records as u32 + 5000);
-        size += part.len();
-        records += 5000;
-        compressed.extend(gz(part.as_bytes()));
-    }
-    (compressed, records)
+/// Members that together inflate to more than what is inflated in one go, and the ids in them.
+fn big() -> (Vec<u8>, Vec<u32>) {
+    let part = lines(0..10_000);
+    let times = (70 << 20) / part.len();
+    (gz(part.as_bytes()).repeat(times), (0..10_000).collect::<Vec<_>>().repeat(times))
 }
 
 #[test]
 fn a_big_file_is_no_bomb() {
-    let (members, records) = big();
+    let (members, ids) = big();
     let folder = Folder::new();
     // Its last member is small, so the stated size misleads: it goes to a worker, which has to look through it first.
     folder.write("a.json.gz", &members);
     let run = folder.read();
-    assert_eq!((run.ids.len(), run.pieces, run.rejected), (records, 1, vec![]));
-    // Stated as too large, it is streamed.
-    let mut stated = members.clone();
+    assert_eq!((run.ids == ids, run.pieces, run.rejected), (true, 1, vec![]));
+    // Stated as too large, it is streamed, and the lie is found at its end.
+    let mut stated = members;
     let at = stated.len() - 4;
     stated[at..].copy_from_slice(&(80_u32 << 20).to_le_bytes());
-    let folder = Folder::new();
     folder.write("a.json.gz", &stated);
     let streamed = folder.read();
     assert_eq!(streamed.reasons(), ["corrupt_gzip"]);
-    assert!(streamed.pieces > 10 && streamed.ids.len() >= records - 5000 - 8000, "{} of {records}", streamed.ids.len());
-    assert_eq!(streamed.ids, (0..streamed.ids.len() as u32).collect::<Vec<_>>());
+    assert!(streamed.pieces > 10 && ids.starts_with(&streamed.ids) && streamed.ids.len() > ids.len() - 20_000);
 }
 
 #[test]
@@ -150,7 +140,7 @@ fn a_streamed_file_is_resumed_at_every_piece() {
     assert_eq!((straight.ids.len(), straight.rejected.len()), (130_000, 0));
     let (mut positions, mut ids, mut restarts) = (BTreeMap::new(), Vec::new(), 0);
     loop {
-        let some = read_some(&[folder.path()], &positions, 5);
+        let some = read_some(&[folder.path()], &positions, 7);
         if some.pieces == 0 {
             break;
         }
@@ -158,7 +148,6 @@ fn a_streamed_file_is_resumed_at_every_piece() {
         ids.extend(some.ids);
         positions = some.positions;
     }
-    assert!(restarts >= 3);
+    assert!(restarts >= 2);
     assert_eq!((ids, positions), (straight.ids, straight.positions));
-    assert_eq!(fs::read(folder.at("a.json.gz")).unwrap(), whole);
 }

@@ -221,9 +221,9 @@ fn progress_tells_stored_bytes() {
 }
 
 #[test]
-fn a_hundred_thousand_files() {
+fn a_tree_of_many_files() {
     let folder = Folder::new();
-    for number in 0..100_000_u32 {
+    for number in 0..20_000_u32 {
         let name = format!("{:02}/{:02}/{number}.json", number % 100, number / 100 % 10);
         if number < 1000 {
             folder.write(&name, lines([number]));
@@ -233,4 +233,20 @@ fn a_hundred_thousand_files() {
     }
     let run = folder.read();
     assert_eq!(run.sorted(), (0..1000).collect::<Vec<_>>());
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_any_more_is_reported() {
+    let folder = Folder::new();
+    folder.write("a.json", lines([1]));
+    folder.write("b.json", lines([2]));
+    let mut source = FolderSource::open(&[folder.path()], &BTreeMap::new(), Mode::Once).unwrap();
+    fs::remove_file(folder.at("a.json")).unwrap();
+    fs::create_dir(folder.at("a.json")).unwrap();
+    let mut run = Run::default();
+    while let Poll::Piece(piece) = source.poll(Duration::ZERO, now()).unwrap() {
+        run.take(piece);
+    }
+    assert_eq!((run.ids, run.rejected), (vec![2], vec![(folder.shard("a.json"), 0, "unreadable")]));
 }
