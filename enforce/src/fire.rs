@@ -165,3 +165,6 @@ pub fn project(spent: PicoUsd, start: Micros, end: Micros, now: Micros) -> Optio
     let rest = (spent.0 % elapsed).checked_mul(length)? / elapsed;
     whole.checked_add(rest).map(PicoUsd)
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,8 @@
 //! Does not own: pulling a permission. A lever stands as long as any hold of its target is [`HoldState::Active`] in mode
 //! `enforce`, so two budgets can want the same stop and neither lifts the other's.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 use sluice_schemas::Micros;
 use sluice_schemas::time::HOUR;
@@ -13,6 +15,7 @@ use crate::budget::Mode;
 use crate::fire::Crossing;
 use crate::ledger::{BudgetStatus, Overview};
 use crate::ring::nine_tenths;
+use crate::store::SELF;
 
 mod orders;
 
@@ -207,45 +210,86 @@ pub enum Change {
     },
     /// Its budget acts in another mode now.
     Mode(Mode),
+    /// Its reason is back: it was released without a person, and the spend is at its threshold again.
+    Reopen,
 }
 
 /// Compares the holds with the ledger and returns what has to change (invariant C10).
 ///
 /// What the ledger does not know is no reason to lift a stop: a budget that waits for its history, or a counter that is not
-/// there, leaves the hold in place until its own end.
+/// there, leaves the hold in place until its own end. A hold that a person released is not put back; one that ended by
+/// itself is, since its fire id is spent and no crossing would bring it back.
 #[must_use]
 pub fn reconcile_holds(status: &[BudgetStatus], overview: &[Overview], holds: &[Hold], now: Micros) -> Vec<HoldChange> {
-    let changes = holds.iter().filter(|hold| hold.is_open()).filter_map(|hold| {
-        let change = reconcile(status, overview, hold, now)?;
-        Some(HoldChange { id: hold.id.clone(), change })
+    let counters: HashMap<(&str, &str), Vec<&BudgetStatus>> = status.iter().fold(HashMap::new(), |mut counters, status| {
+        counters.entry((status.budget.as_str(), status.target.as_str())).or_default().push(status);
+        counters
     });
-    changes.collect()
+    let mut latest: HashMap<(&str, &str), &Hold> = HashMap::new();
+    let mut changes = Vec::new();
+    for hold in holds {
+        let Cause::Breach { budget, period, .. } = &hold.cause else {
+            if hold.is_open() && hold.until.is_some_and(|until| until <= now) {
+                changes.push(HoldChange { id: hold.id.clone(), change: ended("its time is over") });
+            }
+            continue;
+        };
+        let key = (budget.as_str(), hold.target.as_str());
+        let newest = latest.entry(key).or_insert(hold);
+        if (hold.is_open(), hold.created) >= (newest.is_open(), newest.created) {
+            *newest = hold;
+        }
+        if hold.is_open() {
+            let counter = counters.get(&key).and_then(|of_target| counter_of(of_target, period));
+            let known = overview.iter().find(|known| known.budget == *budget);
+            let change = reconcile_open(hold, known, counter, now);
+            changes.extend(change.map(|change| HoldChange { id: hold.id.clone(), change }));
+        }
+    }
+    let reopened = latest.iter().filter(|(key, hold)| {
+        let Cause::Breach { period, .. } = &hold.cause else { return false };
+        counters.get(*key).and_then(|of_target| counter_of(of_target, period)).is_some_and(|counter| is_due_again(hold, counter, now))
+    });
+    changes.extend(reopened.map(|(_, hold)| HoldChange { id: hold.id.clone(), change: Change::Reopen }));
+    changes.sort_by(|a, b| a.id.cmp(&b.id));
+    changes
 }
 
-fn reconcile(status: &[BudgetStatus], overview: &[Overview], hold: &Hold, now: Micros) -> Option<Change> {
-    let release = |reason| Some(Change::Release { reason });
+const fn ended(reason: &'static str) -> Change {
+    Change::Release { reason }
+}
+
+fn counter_of<'a>(of_target: &[&'a BudgetStatus], period: &str) -> Option<&'a BudgetStatus> {
+    of_target.iter().copied().find(|status| status.rolling || status.period == period)
+}
+
+fn reconcile_open(hold: &Hold, known: Option<&Overview>, counter: Option<&BudgetStatus>, now: Micros) -> Option<Change> {
     if hold.until.is_some_and(|until| until <= now) {
-        return release("its time is over");
+        return Some(ended("its time is over"));
     }
-    let Cause::Breach { budget, period, .. } = &hold.cause else { return None };
-    let Some(known) = overview.iter().find(|known| known.budget == *budget) else { return release("the budget was removed") };
+    let Some(known) = known else { return Some(ended("the budget was removed")) };
     if known.needs_seed {
         return None;
     }
-    let of_target = |status: &&BudgetStatus| status.budget == *budget && status.target == hold.target;
-    let Some(counter) = status.iter().filter(of_target).find(|status| status.rolling || status.period == *period) else {
+    let Some(counter) = counter else {
         // A rolling counter is forgotten long after its last spend slid out.
         let gone = known.forgets_after.is_some_and(|width| hold.created.plus(width) <= now);
-        return if gone { release("the rolling sum fell") } else { None };
+        return gone.then_some(ended("the rolling sum fell"));
     };
-    let Some(hold_at) = counter.hold_at else { return release("the budget holds no more") };
+    let Some(hold_at) = counter.hold_at else { return Some(ended("the budget holds no more")) };
     let keeps = if counter.rolling { nine_tenths(hold_at) } else { hold_at };
     if counter.spent < keeps {
-        return release(if counter.rolling { "the rolling sum fell" } else { "the limit was raised or spend was taken back" });
+        return Some(ended(if counter.rolling { "the rolling sum fell" } else { "the limit was raised or spend was taken back" }));
     }
     // Stepping up to enforce needs a confirmed budget; stepping down never does.
     let changes_mode = counter.mode != hold.mode && (counter.confirmed || counter.mode == Mode::Observe);
     changes_mode.then_some(Change::Mode(counter.mode))
+}
+
+fn is_due_again(hold: &Hold, counter: &BudgetStatus, now: Micros) -> bool {
+    let by_itself = hold.released.as_ref().is_some_and(|released| released.actor == SELF);
+    let lasts = hold.until.is_none_or(|until| now < until);
+    by_itself && lasts && counter.confirmed && counter.hold_at.is_some_and(|hold_at| counter.spent >= hold_at)
 }
 
 #[cfg(test)]

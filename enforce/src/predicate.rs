@@ -17,6 +17,9 @@ use sqlparser::tokenizer::Token;
 /// Longest accepted predicate; also bounds the depth of its tree.
 const MAX_TEXT: usize = 4096;
 
+/// Deepest accepted nesting. The parser's frames are large: its own limit of fifty can overflow the stack of a thread.
+const MAX_DEPTH: usize = 16;
+
 /// Columns of `calls` that tell of one call: sums over calls no longer know them.
 const NOT_TEXT: [&str; 19] = [
     "event_time",
@@ -205,7 +208,7 @@ impl Predicate {
             return Err(PredicateError::TooLong { limit: MAX_TEXT });
         }
         let syntax = |error: sqlparser::parser::ParserError| PredicateError::Syntax { detail: error.to_string() };
-        let mut parser = Parser::new(&GenericDialect {}).try_with_sql(text).map_err(syntax)?;
+        let mut parser = Parser::new(&GenericDialect {}).with_recursion_limit(MAX_DEPTH).try_with_sql(text).map_err(syntax)?;
         let expression = parser.parse_expr().map_err(syntax)?;
         let rest = parser.next_token();
         if rest.token != Token::EOF {

@@ -134,8 +134,9 @@ impl Ring {
         let mut oldest = 0;
         let mut sum = Tally::default();
         for (at, bucket) in self.buckets.iter().enumerate() {
-            // Just before this bucket the sum is as low as it gets since the one before.
-            self.drop_before(bucket.index - 1 - geometry.reach, &mut oldest, at, &mut sum);
+            // Without its own spend the sum is as low as it gets since the bucket before. A sum that was seen lower at any
+            // time in between was at least this low, so a hold that ended for it finds the threshold armed.
+            self.drop_before(bucket.index - geometry.reach, &mut oldest, at, &mut sum);
             let watched = self.floor.is_none_or(|floor| bucket.index >= floor);
             if watched && inside && sum.amount < nine_tenths(threshold) {
                 inside = false;
@@ -143,7 +144,6 @@ impl Ring {
                     last.end = Some(bucket.index);
                 }
             }
-            self.drop_before(bucket.index - geometry.reach, &mut oldest, at, &mut sum);
             sum.add(bucket.tally);
             if watched && !inside && sum.amount >= threshold {
                 inside = true;

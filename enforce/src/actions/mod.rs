@@ -96,7 +96,7 @@ impl ActionError {
             Self::File { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => ErrorClass::Misconfigured,
             Self::File { .. } | Self::Unreachable { .. } => ErrorClass::Transient,
             Self::ForeignFile { .. } => ErrorClass::Misconfigured,
-            Self::Status { status, .. } if matches!(status, 408 | 425 | 429 | 500..) => ErrorClass::Transient,
+            Self::Status { status: 408 | 425 | 429 | 500.., .. } => ErrorClass::Transient,
             Self::Status { .. } => ErrorClass::Misconfigured,
             Self::Store(error) => error.class(),
         }

@@ -156,6 +156,14 @@ pub fn approve(store: &dyn SharedStore, budgets: &Budgets, id: &str, actor: &str
 pub fn apply_change(store: &dyn SharedStore, change: &HoldChange, now: Micros) -> Result<Hold, HoldError> {
     match &change.change {
         Change::Release { reason } => release(store, &change.id, SELF, reason, now),
+        Change::Reopen => {
+            let hold = store.hold(&change.id)?.ok_or_else(|| HoldError::Unknown { id: change.id.clone() })?;
+            if hold.released.as_ref().is_none_or(|released| released.actor != SELF) {
+                return Err(HoldError::State { id: hold.id, state: hold.state });
+            }
+            let hold = Hold { state: HoldState::Active, released: None, ..hold };
+            Ok(store.update_hold(&hold, &entry(&hold, "hold", SELF, "its reason is back", now))?)
+        }
         Change::Mode(mode) => {
             let hold = Hold { mode: *mode, ..open_hold(store, &change.id)? };
             Ok(store.update_hold(&hold, &entry(&hold, "mode", SELF, mode.as_str(), now))?)

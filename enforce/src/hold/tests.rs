@@ -1,1 +1,256 @@
-//! Tests.
+//! Holds are put with caution, and end with their reason.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use sluice_schemas::PicoUsd;
+use tempfile::TempDir;
+
+use super::*;
+use crate::fire::HoldTerms;
+use crate::store::conformance::sample_crossing;
+use crate::store::{FileStore, SharedStore};
+use crate::test_support::{Spend, apply, budgets, ledger};
+
+/// 2026-10-01T00:00Z in minutes.
+const OCTOBER: i64 = 1_790_812_800 / 60;
+const MINUTE: i64 = 60_000_000;
+
+fn put(policy: &HoldPolicy, crossing: &Crossing, holds: &[Hold]) -> Result<Hold, &'static str> {
+    match decide_hold(policy, crossing, holds, false) {
+        HoldDecision::Put(hold) => Ok(*hold),
+        HoldDecision::Degrade(reason) => Err(reason),
+    }
+}
+
+fn store() -> (TempDir, FileStore) {
+    let folder = TempDir::new().expect("a folder");
+    let store = FileStore::open(&folder.path().join("s.redb")).expect("a store");
+    (folder, store)
+}
+
+#[test]
+fn protected_targets_are_never_held() {
+    let crossing = sample_crossing("f", "agent_id=ci-runner,role=Admin");
+    for pattern in ["agent_id=ci-runner,role=Admin", "agent_id=ci-*", "ci-runner", "Adm*", "role=Admin", "*"] {
+        let policy = HoldPolicy { protected: vec![pattern.to_owned()], ..HoldPolicy::default() };
+        assert_eq!(put(&policy, &crossing, &[]), Err("the target is protected"), "{pattern}");
+    }
+    for pattern in ["ci", "agent_id=ci", "admin", "agent_id", ""] {
+        let policy = HoldPolicy { protected: vec![pattern.to_owned()], ..HoldPolicy::default() };
+        assert!(put(&policy, &crossing, &[]).is_ok(), "{pattern}");
+    }
+}
+
+#[test]
+fn caps_turn_holds_into_news() {
+    let policy = HoldPolicy { most_per_hour: 3, most_percent: 2, ..HoldPolicy::default() };
+    let mut holds: Vec<Hold> = Vec::new();
+    for (number, expected) in [(0, true), (1, true), (2, false)] {
+        // Two percent of a hundred targets.
+        let decided = put(&policy, &sample_crossing(&number.to_string(), "agent_id=a"), &holds);
+        assert_eq!(decided.is_ok(), expected, "{decided:?}");
+        holds.extend(decided);
+    }
+    assert_eq!(put(&policy, &sample_crossing("x", "agent_id=b"), &holds), Err("the largest share of the budget's targets is held"));
+    // Released holds free their share, but still count for the hour.
+    holds.iter_mut().for_each(|hold| hold.state = HoldState::Released);
+    holds.push(Hold { id: "3".to_owned(), ..holds[0].clone() });
+    assert_eq!(put(&policy, &sample_crossing("x", "agent_id=b"), &holds), Err("the most holds within an hour are reached"));
+    let mut later = sample_crossing("x", "agent_id=b");
+    later.breach.detected_at = Micros(later.breach.detected_at.0 + HOUR);
+    assert!(put(&policy, &later, &holds).is_ok());
+    assert_eq!(decide_hold(&policy, &later, &[], true), HoldDecision::Degrade("the kill switch is thrown"));
+}
+
+#[test]
+fn one_target_alone_can_be_held() {
+    let mut crossing = sample_crossing("f", "*");
+    crossing.hold = Some(HoldTerms { approval: true, until: None, live_targets: 1 });
+    let hold = put(&HoldPolicy::default(), &crossing, &[]).expect("put");
+    assert_eq!((hold.state, hold.mode, hold.is_in_force()), (HoldState::PendingApproval, Mode::Enforce, false));
+}
+
+#[test]
+fn people_have_the_last_word() {
+    let (_folder, store) = store();
+    let now = Micros(1_000);
+    let budgets = budgets("[[budget]]\nname = \"new\"\nlimit = \"1 USD\"\nwindow = \"day\"");
+    let paused = pause(&store, "agent_id=a", "ann", "looks wrong", None, now).expect("paused");
+    assert_eq!(pause(&store, "agent_id=a", "bob", "me too", None, now.plus(5)).expect("paused"), paused);
+    let mut waiting = sample_crossing("f", "agent_id=a");
+    waiting.hold = Some(HoldTerms { approval: true, until: None, live_targets: 9 });
+    let waiting = put(&HoldPolicy::default(), &waiting, &[]).expect("put");
+    let audit = store.audit_trail(0, 1).expect("trail")[0].1.clone();
+    store.put_hold(&waiting, &audit).expect("put");
+    assert_eq!(targets_in_force(&store.holds().expect("holds")), ["agent_id=a"]);
+
+    let Ok(Approved::Hold(approved)) = approve(&store, &budgets, "f", "ann", now) else { panic!("not approved") };
+    assert_eq!((approved.state, approved.approved_by.as_deref()), (HoldState::Active, Some("ann")));
+    assert!(matches!(approve(&store, &budgets, "f", "ann", now), Err(HoldError::State { .. })));
+    assert_eq!(resume(&store, "agent_id=a", "ann", "fine", now).expect("resumed").len(), 1);
+    // The hold for the breach still stands.
+    assert_eq!(targets_in_force(&store.holds().expect("holds")), ["agent_id=a"]);
+    let released = release(&store, "f", "ann", "agreed", now).expect("released");
+    assert_eq!(released.released.map(|released| released.reason).as_deref(), Some("agreed"));
+    assert!(matches!(release(&store, "f", "ann", "again", now), Err(HoldError::State { .. })));
+    assert!(matches!(release(&store, "nope", "ann", "", now), Err(HoldError::Unknown { .. })));
+    assert!(targets_in_force(&store.holds().expect("holds")).is_empty());
+    // A second pause is a new hold.
+    assert_ne!(pause(&store, "agent_id=a", "ann", "again", None, now.plus(9)).expect("paused").id, paused.id);
+
+    let Ok(Approved::Budget(confirmation)) = approve(&store, &budgets, "new", "ann", now) else { panic!("not approved") };
+    assert_eq!(Some(confirmation.digest), budgets.get("new").map(|budget| budget.digest()));
+    assert!(matches!(approve(&store, &budgets, "old", "ann", now), Err(HoldError::Unknown { .. })));
+    let words: Vec<String> = store.audit_trail(1, 99).expect("trail").into_iter().map(|(_, line)| line.action).collect();
+    assert_eq!(words, ["pause", "approve", "release", "release", "pause", "approve"]);
+}
+
+const DAILY: &str = r#"
+[[budget]]
+name = "daily"
+each = ["agent_id"]
+limit = "1 USD"
+window = "day"
+mode = "enforce"
+[[budget.threshold]]
+at = "100%"
+do = ["hold"]
+"#;
+
+/// A ledger in which agent `a` is over its budget, and the hold for it.
+fn held(toml: &str) -> (crate::Ledger, Hold) {
+    let mut ledger = ledger(toml);
+    let crossings = apply(&mut ledger, &[Spend::new("a", OCTOBER, 2_000_000)]);
+    let hold = put(&HoldPolicy::default(), &crossings[0], &[]).expect("put");
+    (ledger, hold)
+}
+
+fn reconciled(ledger: &crate::Ledger, hold: &Hold, minute: i64) -> Option<Change> {
+    let now = Micros(minute * MINUTE);
+    let changes = reconcile_holds(&ledger.status(now), &ledger.overview(), std::slice::from_ref(hold), now);
+    changes.into_iter().next().map(|change| change.change)
+}
+
+#[test]
+fn a_hold_ends_with_its_day() {
+    let (ledger, hold) = held(DAILY);
+    assert_eq!(reconciled(&ledger, &hold, OCTOBER + 1439), None);
+    assert_eq!(reconciled(&ledger, &hold, OCTOBER + 1440), Some(Change::Release { reason: "its time is over" }));
+    let released = Hold { state: HoldState::Released, ..hold };
+    assert_eq!(reconciled(&ledger, &released, OCTOBER + 1440), None);
+}
+
+#[test]
+fn a_hold_ends_when_the_limit_is_raised_or_the_budget_goes() {
+    let (mut ledger, hold) = held(DAILY);
+    ledger.reconfigure(budgets(&DAILY.replace("1 USD", "1.50 USD")));
+    assert_eq!(reconciled(&ledger, &hold, OCTOBER), None);
+    ledger.reconfigure(budgets(&DAILY.replace("1 USD", "3 USD")));
+    assert!(matches!(reconciled(&ledger, &hold, OCTOBER), Some(Change::Release { .. })));
+    ledger.reconfigure(budgets(&DAILY.replace("[\"hold\"]", "[\"notify\"]")));
+    assert_eq!(reconciled(&ledger, &hold, OCTOBER), Some(Change::Release { reason: "the budget holds no more" }));
+    ledger.reconfigure(budgets(""));
+    assert_eq!(reconciled(&ledger, &hold, OCTOBER), Some(Change::Release { reason: "the budget was removed" }));
+}
+
+#[test]
+fn what_the_ledger_does_not_know_lifts_nothing() {
+    let (mut ledger, hold) = held(DAILY);
+    // Another way of counting: the counters are gone until history is read.
+    ledger.reconfigure(budgets(&DAILY.replace("[\"agent_id\"]", "[\"agent_id\", \"region\"]")));
+    assert_eq!(reconciled(&ledger, &hold, OCTOBER), None);
+    let fresh = crate::test_support::ledger(DAILY);
+    assert_eq!(reconciled(&fresh, &hold, OCTOBER), None);
+}
+
+#[test]
+fn a_rolling_hold_ends_when_the_sum_fell() {
+    let (ledger, hold) = held(&DAILY.replace("\"day\"", "\"rolling 1h\""));
+    assert_eq!(hold.until, None);
+    assert_eq!(reconciled(&ledger, &hold, OCTOBER + 30), None);
+    // Logs may be ten minutes behind the clock.
+    assert_eq!(reconciled(&ledger, &hold, OCTOBER + 65), None);
+    assert_eq!(reconciled(&ledger, &hold, OCTOBER + 72), Some(Change::Release { reason: "the rolling sum fell" }));
+    let forgotten = crate::test_support::ledger(&DAILY.replace("\"day\"", "\"rolling 1h\""));
+    assert_eq!(reconciled(&forgotten, &hold, OCTOBER + 72), None);
+    assert_eq!(reconciled(&forgotten, &hold, OCTOBER + 422), Some(Change::Release { reason: "the rolling sum fell" }));
+}
+
+#[test]
+fn a_hold_follows_the_mode_of_its_budget() {
+    let (mut ledger, hold) = held(DAILY);
+    ledger.reconfigure(budgets(&DAILY.replace("enforce", "observe")));
+    assert_eq!(reconciled(&ledger, &hold, OCTOBER), Some(Change::Mode(Mode::Observe)));
+    let (_folder, store) = store();
+    store.put_hold(&hold, &crate::store::conformance::sample_line("hold")).expect("put");
+    let change = HoldChange { id: hold.id, change: Change::Mode(Mode::Observe) };
+    let observed = apply_change(&store, &change, Micros(5)).expect("changed");
+    assert!(!observed.is_in_force());
+    // Stepping up again waits for a person.
+    ledger.reconfigure(budgets(DAILY));
+    assert_eq!(reconciled(&ledger, &observed, OCTOBER), None);
+    ledger.confirm("daily", Micros(OCTOBER * MINUTE));
+    assert_eq!(reconciled(&ledger, &observed, OCTOBER), Some(Change::Mode(Mode::Enforce)));
+}
+
+#[test]
+fn a_hold_that_ended_by_itself_comes_back_with_its_reason() {
+    let (mut ledger, hold) = held(DAILY);
+    let ended = |actor: &str| Hold {
+        state: HoldState::Released,
+        released: Some(Released { at: Micros(0), actor: actor.to_owned(), reason: String::new() }),
+        ..hold.clone()
+    };
+    assert_eq!(reconciled(&ledger, &ended("sluice"), OCTOBER), Some(Change::Reopen));
+    assert_eq!(reconciled(&ledger, &ended("ann"), OCTOBER), None);
+    assert_eq!(reconciled(&ledger, &ended("sluice"), OCTOBER + 1440), None);
+    ledger.reconfigure(budgets(&DAILY.replace("1 USD", "3 USD")));
+    assert_eq!(reconciled(&ledger, &ended("sluice"), OCTOBER), None);
+    // Back at the old limit the fire id is spent: no crossing would bring the hold back.
+    ledger.reconfigure(budgets(DAILY));
+    assert_eq!(reconciled(&ledger, &ended("sluice"), OCTOBER), None);
+    ledger.confirm("daily", Micros(OCTOBER * MINUTE));
+    assert_eq!(reconciled(&ledger, &ended("sluice"), OCTOBER), Some(Change::Reopen));
+    // An open hold of the same target is enough.
+    let now = Micros(OCTOBER * MINUTE);
+    let both = [ended("sluice"), Hold { id: "other".to_owned(), ..hold.clone() }];
+    assert_eq!(reconcile_holds(&ledger.status(now), &ledger.overview(), &both, now), []);
+
+    let (_folder, store) = store();
+    let change = HoldChange { id: hold.id.clone(), change: Change::Reopen };
+    let audit = crate::store::conformance::sample_line("hold");
+    store.put_hold(&hold, &audit).expect("put");
+    assert!(matches!(apply_change(&store, &change, now), Err(HoldError::State { .. })));
+    apply_change(&store, &HoldChange { id: hold.id.clone(), change: Change::Release { reason: "x" } }, now).expect("released");
+    assert!(apply_change(&store, &change, now).expect("reopened").is_in_force());
+    release(&store, &hold.id, "ann", "enough", now).expect("released");
+    assert!(matches!(apply_change(&store, &change, now), Err(HoldError::State { .. })));
+}
+
+proptest! {
+    /// C10, on whatever the ledger went through: after a reconciliation every open hold has a living reason.
+    #[test]
+    fn every_open_hold_has_a_living_reason(
+        spends in proptest::collection::vec((0_usize..3, 0_i64..3 * 1440, 0_i64..900_000), 1..40), limit in 1_i64..3, later in 0_i64..1440
+    ) {
+        let spends: Vec<Spend> = spends.into_iter().map(|(agent, minute, usd)| Spend::new(["a", "b", "c"][agent], OCTOBER + minute, usd)).collect();
+        let mut ledger = crate::Ledger::new(budgets(DAILY), Arc::new(crate::NoLimits));
+        let mut holds: Vec<Hold> = Vec::new();
+        for spend in &spends {
+            for crossing in apply(&mut ledger, std::slice::from_ref(spend)) {
+                holds.extend(put(&HoldPolicy { most_per_hour: 1000, most_percent: 100, ..HoldPolicy::default() }, &crossing, &holds));
+            }
+        }
+        ledger.reconfigure(budgets(&DAILY.replace("1 USD", &format!("{limit} USD"))));
+        let now = Micros((OCTOBER + 3 * 1440 + later) * MINUTE);
+        let status = ledger.status(now);
+        for change in reconcile_holds(&status, &ledger.overview(), &holds, now) {
+            holds.retain(|hold| hold.id != change.id);
+        }
+        for hold in &holds {
+            let living = status.iter().any(|s| s.target == hold.target && s.period_end > Some(now) && s.spent >= PicoUsd::from_dollars(limit));
+            prop_assert!(living, "{hold:?}");
+        }
+    }
+}

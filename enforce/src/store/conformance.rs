@@ -47,7 +47,9 @@ fn record(fire_id: &str, fence: u64) -> FireRecord {
     FireRecord { crossing, fence, claimed_at: Micros(5), receipts: BTreeMap::new(), done_at: None }
 }
 
-fn line(action: &str) -> AuditEntry {
+/// Returns a line of the audit trail for tests.
+#[must_use]
+pub fn sample_line(action: &str) -> AuditEntry {
     AuditEntry {
         at: Micros(9),
         fire_id: "f".to_owned(),
@@ -116,14 +118,14 @@ pub fn fences<S: SharedStore>(store: &S) {
 /// The first receipt of an action stays, and a settled fire is no longer unfinished.
 pub fn keeps_receipts<S: SharedStore>(store: &S) {
     let receipt = |state| Receipt { state, detail: "x".to_owned() };
-    let unknown = store.put_receipt("a", "log", &receipt(ReceiptState::Done), &line("log"));
+    let unknown = store.put_receipt("a", "log", &receipt(ReceiptState::Done), &sample_line("log"));
     assert!(matches!(unknown, Err(StoreError::NotFound { .. })));
     assert!(matches!(store.mark_done("a", Micros(1)), Err(StoreError::NotFound { .. })));
     store.claim(&record("a", 0)).unwrap();
     store.claim(&record("b", 0)).unwrap();
-    store.put_receipt("a", "log", &receipt(ReceiptState::Done), &line("log")).unwrap();
-    store.put_receipt("a", "log", &receipt(ReceiptState::Failed), &line("log")).unwrap();
-    store.put_receipt("a", "hold", &receipt(ReceiptState::Degraded), &line("hold")).unwrap();
+    store.put_receipt("a", "log", &receipt(ReceiptState::Done), &sample_line("log")).unwrap();
+    store.put_receipt("a", "log", &receipt(ReceiptState::Failed), &sample_line("log")).unwrap();
+    store.put_receipt("a", "hold", &receipt(ReceiptState::Degraded), &sample_line("hold")).unwrap();
     let kept = store.fire("a").unwrap().unwrap();
     assert_eq!((kept.receipts["log"].state, kept.receipts["hold"].state), (ReceiptState::Done, ReceiptState::Degraded));
     assert_eq!(store.audit_trail(0, 10).unwrap().len(), 2);
@@ -136,16 +138,16 @@ pub fn keeps_receipts<S: SharedStore>(store: &S) {
 
 /// A hold is put once and changed only by who saw its latest state.
 pub fn holds_change_in_turn<S: SharedStore>(store: &S) {
-    assert!(matches!(store.update_hold(&hold("h"), &line("x")), Err(StoreError::NotFound { .. })));
-    assert_eq!(store.put_hold(&hold("h"), &line("hold")).unwrap(), hold("h"));
+    assert!(matches!(store.update_hold(&hold("h"), &sample_line("x")), Err(StoreError::NotFound { .. })));
+    assert_eq!(store.put_hold(&hold("h"), &sample_line("hold")).unwrap(), hold("h"));
     let again = Hold { target: "agent_id=b".to_owned(), ..hold("h") };
-    assert_eq!(store.put_hold(&again, &line("hold")).unwrap(), hold("h"));
+    assert_eq!(store.put_hold(&again, &sample_line("hold")).unwrap(), hold("h"));
     let released = Hold { state: HoldState::Released, ..hold("h") };
-    let stored = store.update_hold(&released, &line("release")).unwrap();
+    let stored = store.update_hold(&released, &sample_line("release")).unwrap();
     assert_eq!((stored.state, stored.revision), (HoldState::Released, 1));
-    assert!(matches!(store.update_hold(&hold("h"), &line("x")), Err(StoreError::Conflict { .. })));
+    assert!(matches!(store.update_hold(&hold("h"), &sample_line("x")), Err(StoreError::Conflict { .. })));
     // A released hold is not put again.
-    assert_eq!(store.put_hold(&hold("h"), &line("hold")).unwrap(), stored);
+    assert_eq!(store.put_hold(&hold("h"), &sample_line("hold")).unwrap(), stored);
     assert_eq!(store.hold("h").unwrap(), Some(stored.clone()));
     assert_eq!(store.holds().unwrap(), [stored]);
     assert_eq!(store.audit_trail(0, 10).unwrap().len(), 2, "what did not happen is not in the trail");
@@ -155,13 +157,13 @@ pub fn holds_change_in_turn<S: SharedStore>(store: &S) {
 pub fn confirms_and_stops<S: SharedStore>(store: &S) {
     let confirmation =
         |digest: &str| Confirmation { budget: "daily".to_owned(), digest: digest.to_owned(), actor: "someone".to_owned(), at: Micros(3) };
-    store.confirm(&confirmation("1"), &line("approve")).unwrap();
-    store.confirm(&confirmation("2"), &line("approve")).unwrap();
+    store.confirm(&confirmation("1"), &sample_line("approve")).unwrap();
+    store.confirm(&confirmation("2"), &sample_line("approve")).unwrap();
     assert_eq!(store.confirmations().unwrap(), [confirmation("2")]);
     assert!(!store.stopped().unwrap());
-    store.set_stopped(true, &line("stop")).unwrap();
+    store.set_stopped(true, &sample_line("stop")).unwrap();
     assert!(store.stopped().unwrap());
-    store.set_stopped(false, &line("stop")).unwrap();
+    store.set_stopped(false, &sample_line("stop")).unwrap();
     assert!(!store.stopped().unwrap());
 }
 
@@ -177,22 +179,22 @@ pub fn answers_commands_once<S: SharedStore>(store: &S) {
     };
     assert_eq!(store.submit(&command).unwrap(), command);
     assert_eq!(store.submit(&Command { verb: "resume".to_owned(), ..command.clone() }).unwrap(), command);
-    assert_eq!(store.open_commands().unwrap(), [command.clone()]);
-    store.answer("c", "done", &line("pause")).unwrap();
-    store.answer("c", "failed", &line("pause")).unwrap();
+    assert_eq!(store.open_commands().unwrap(), std::slice::from_ref(&command));
+    store.answer("c", "done", &sample_line("pause")).unwrap();
+    store.answer("c", "failed", &sample_line("pause")).unwrap();
     assert_eq!(store.open_commands().unwrap(), []);
     assert_eq!(store.submit(&command).unwrap().outcome.as_deref(), Some("done"));
-    assert!(matches!(store.answer("d", "done", &line("x")), Err(StoreError::NotFound { .. })));
+    assert!(matches!(store.answer("d", "done", &sample_line("x")), Err(StoreError::NotFound { .. })));
 }
 
 /// The audit trail keeps its order and can be read in pieces.
 pub fn audits_in_order<S: SharedStore>(store: &S) {
     for action in ["a", "b", "c"] {
-        store.audit(&line(action)).unwrap();
+        store.audit(&sample_line(action)).unwrap();
     }
     let first = store.audit_trail(0, 2).unwrap();
-    assert_eq!(first, [(1, line("a")), (2, line("b"))]);
-    assert_eq!(store.audit_trail(2, 2).unwrap(), [(3, line("c"))]);
+    assert_eq!(first, [(1, sample_line("a")), (2, sample_line("b"))]);
+    assert_eq!(store.audit_trail(2, 2).unwrap(), [(3, sample_line("c"))]);
     assert_eq!(store.audit_trail(u64::MAX, 2).unwrap(), []);
 }
 
@@ -202,7 +204,7 @@ pub fn reopening<S: SharedStore>(mut open: impl FnMut() -> S) {
         let store = open();
         let fence = store.take_fence("one", Micros(1)).unwrap();
         store.claim(&record("a", fence)).unwrap();
-        store.put_hold(&hold("h"), &line("hold")).unwrap();
+        store.put_hold(&hold("h"), &sample_line("hold")).unwrap();
         fence
     };
     let store = open();
@@ -210,5 +212,5 @@ pub fn reopening<S: SharedStore>(mut open: impl FnMut() -> S) {
     assert_eq!(store.claim(&record("a", fence)).unwrap(), Claim::Already(Box::new(record("a", fence))));
     assert_eq!(store.unfinished().unwrap().len(), 1);
     assert_eq!(store.hold("h").unwrap(), Some(hold("h")));
-    assert_eq!(store.audit_trail(0, 10).unwrap(), [(1, line("hold"))]);
+    assert_eq!(store.audit_trail(0, 10).unwrap(), [(1, sample_line("hold"))]);
 }
