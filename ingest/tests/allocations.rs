@@ -1,5 +1,7 @@
 //! The decoder's memory: records without bodies cost next to no allocation once the tables have grown, and bodies cost none.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::fmt::Write;
 
 use sluice_ingest::decode::Decoder;

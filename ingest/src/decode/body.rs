@@ -4,11 +4,12 @@
 //! request body is the caller's own, so there an odd field counts as absent: no caller can have a call refused.
 //! A body that is balanced but not an object or an array of chunks tells nothing.
 
+use sluice_schemas::ServiceTier;
 use sluice_schemas::usage::GuardrailUnits;
-use sluice_schemas::{RejectReason, ServiceTier};
 
+use super::fault::{Fault, Field};
 use super::number;
-use super::scan::{Broken, Scanner};
+use super::scan::Scanner;
 use super::usage::{BodyUsage, read_metrics, read_usage};
 
 /// What a response body tells.
@@ -49,60 +50,36 @@ pub(super) struct RequestFacts {
     pub(super) documents: u64,
 }
 
-/// Why a body could not be read: its form, which is forgiven, or a field, which is not.
-#[derive(Debug)]
-pub(super) enum Fault {
-    /// The form is not the documented one.
-    Form,
-    /// A field is wrong.
-    Field(RejectReason),
-}
-
-impl From<Broken> for Fault {
-    fn from(_: Broken) -> Self {
-        Self::Form
-    }
-}
-
-impl From<RejectReason> for Fault {
-    fn from(reason: RejectReason) -> Self {
-        Self::Field(reason)
-    }
-}
-
 /// Reads `output.outputBodyJson`.
-pub(super) fn response(scanner: &mut Scanner<'_>) -> Result<ResponseFacts, RejectReason> {
+pub(super) fn response(scanner: &mut Scanner<'_>) -> Result<ResponseFacts, Fault> {
     let mut facts = ResponseFacts::default();
     let mut ahead = *scanner;
     let read = match ahead.peek() {
         Some(b'{') => ahead.object(|scanner, key| response_member(scanner, key, &mut facts)),
         Some(b'[') => ahead.array(|scanner| match scanner.peek() {
             Some(b'{') => chunk(scanner, &mut facts),
-            _ => Ok(scanner.skip_any()?),
+            _ => scanner.skip_any(),
         }),
-        _ => Err(Fault::Form),
+        _ => Err(Fault::Syntax),
     };
     match read {
         Ok(()) => {
             *scanner = ahead;
             Ok(facts)
         }
-        Err(Fault::Form) => {
-            scanner.skip_any()?;
-            Ok(ResponseFacts::default())
-        }
-        Err(Fault::Field(reason)) => Err(reason),
+        Err(fault) if fault.is_form() => scanner.skip_any().map(|()| ResponseFacts::default()),
+        Err(fault) => Err(fault),
     }
 }
 
 /// One member of a response that is a single object: a provider's answer, or that of Converse.
 fn response_member(scanner: &mut Scanner<'_>, key: &[u8], facts: &mut ResponseFacts) -> Result<(), Fault> {
     match key {
-        b"usage" if facts.usage.read => Err(RejectReason::Duplicate { field: super::usage::PATH }.into()),
+        b"usage" if facts.usage.read => Err(Fault::Duplicate(Field::Usage)),
         b"usage" => read_usage(scanner, &mut facts.usage),
         b"metrics" => members(scanner, |scanner, key| match key {
             b"latencyMs" => lenient_u32(scanner).map(|millis| facts.latency_ms = millis),
-            _ => Ok(scanner.skip_any()?),
+            _ => scanner.skip_any(),
         }),
         b"serviceTier" => read_tier(scanner).map(|tier| facts.tier = tier),
         b"trace" => read_guardrail(scanner, b"inputAssessment", b"outputAssessments", &mut facts.guardrail),
@@ -119,7 +96,7 @@ fn provider_member(scanner: &mut Scanner<'_>, key: &[u8], facts: &mut ResponseFa
             Ok(())
         }
         b"amazon-bedrock-trace" => read_guardrail(scanner, b"input", b"outputs", &mut facts.guardrail),
-        _ => Ok(scanner.skip_any()?),
+        _ => scanner.skip_any(),
     }
 }
 
@@ -152,7 +129,7 @@ fn chunk(scanner: &mut Scanner<'_>, facts: &mut ResponseFacts) -> Result<(), Fau
 fn usage_within(scanner: &mut Scanner<'_>, usage: &mut BodyUsage) -> Result<(), Fault> {
     members(scanner, |scanner, key| match key {
         b"usage" => read_usage(scanner, usage),
-        _ => Ok(scanner.skip_any()?),
+        _ => scanner.skip_any(),
     })
 }
 
@@ -160,7 +137,7 @@ fn usage_within(scanner: &mut Scanner<'_>, usage: &mut BodyUsage) -> Result<(), 
 fn members(scanner: &mut Scanner<'_>, each: impl FnMut(&mut Scanner<'_>, &[u8]) -> Result<(), Fault>) -> Result<(), Fault> {
     match scanner.peek() {
         Some(b'{') => scanner.object(each),
-        _ => Ok(scanner.skip_any()?),
+        _ => scanner.skip_any(),
     }
 }
 
@@ -187,7 +164,7 @@ fn read_tier(scanner: &mut Scanner<'_>) -> Result<Option<ServiceTier>, Fault> {
             tier = std::str::from_utf8(&word).ok().and_then(ServiceTier::parse);
             Ok(())
         }
-        _ => Ok(scanner.skip_any()?),
+        _ => scanner.skip_any(),
     })?;
     Ok(tier)
 }
@@ -197,9 +174,9 @@ fn read_guardrail(scanner: &mut Scanner<'_>, input: &[u8], outputs: &[u8], units
     members(scanner, |scanner, key| match key {
         b"guardrail" => members(scanner, |scanner, key| match key {
             key if key == input || key == outputs => read_assessments(scanner, units),
-            _ => Ok(scanner.skip_any()?),
+            _ => scanner.skip_any(),
         }),
-        _ => Ok(scanner.skip_any()?),
+        _ => scanner.skip_any(),
     })
 }
 
@@ -221,7 +198,7 @@ fn read_assessment(scanner: &mut Scanner<'_>, units: &mut GuardrailUnits) -> Res
 
 fn read_units(scanner: &mut Scanner<'_>, key: &[u8], units: &mut GuardrailUnits) -> Result<(), Fault> {
     if key != b"invocationMetrics" {
-        return Ok(scanner.skip_any()?);
+        return scanner.skip_any();
     }
     members(scanner, |scanner, key| match key {
         b"usage" => members(scanner, |scanner, key| {
@@ -234,19 +211,19 @@ fn read_units(scanner: &mut Scanner<'_>, key: &[u8], units: &mut GuardrailUnits)
                 b"contextualGroundingPolicyUnits" => &mut units.grounding,
                 b"contentPolicyImageUnits" => &mut units.content_image,
                 b"automatedReasoningPolicyUnits" => &mut units.reasoning,
-                _ => return Ok(scanner.skip_any()?),
+                _ => return scanner.skip_any(),
             };
             scanner.peek();
-            let count = number::count(scanner.scalar(), "guardrail.invocationMetrics.usage")?;
+            let count = number::count(scanner.scalar(), Field::Guardrail)?;
             *unit = unit.saturating_add(count.unwrap_or(0));
             Ok(())
         }),
-        _ => Ok(scanner.skip_any()?),
+        _ => scanner.skip_any(),
     })
 }
 
 /// Reads `input.inputBodyJson`.
-pub(super) fn request(scanner: &mut Scanner<'_>) -> Result<RequestFacts, RejectReason> {
+pub(super) fn request(scanner: &mut Scanner<'_>) -> Result<RequestFacts, Fault> {
     let mut facts = RequestFacts::default();
     let mut ahead = *scanner;
     if ahead.peek() == Some(b'{') && ahead.object(|scanner, key| request_member(scanner, key, &mut facts)).is_ok() {
@@ -271,19 +248,19 @@ fn request_member(scanner: &mut Scanner<'_>, key: &[u8], facts: &mut RequestFact
         b"inputImage" => present(scanner).map(|images| facts.input_images = images),
         b"singleEmbeddingParams" => members(scanner, |scanner, key| match key {
             b"image" => present(scanner).map(|images| facts.input_images = images),
-            _ => Ok(scanner.skip_any()?),
+            _ => scanner.skip_any(),
         }),
         b"images" => length(scanner).map(|images| facts.input_images = images),
         b"queries" => length(scanner).map(|queries| facts.queries = queries),
         b"documents" => length(scanner).map(|documents| facts.documents = documents),
-        _ => Ok(scanner.skip_any()?),
+        _ => scanner.skip_any(),
     }
 }
 
 /// Tells image tasks from the embedding tasks that use the same key.
 fn read_task(scanner: &mut Scanner<'_>, facts: &mut RequestFacts) -> Result<(), Fault> {
     if scanner.peek() != Some(b'"') {
-        return Ok(scanner.skip_any()?);
+        return scanner.skip_any();
     }
     facts.asks_for_images |= matches!(
         scanner.string()?.raw,
@@ -326,9 +303,9 @@ fn present(scanner: &mut Scanner<'_>) -> Result<u64, Fault> {
 fn length(scanner: &mut Scanner<'_>) -> Result<u64, Fault> {
     let mut elements = 0;
     match scanner.peek() {
-        Some(b'[') => scanner.array::<Fault>(|scanner| {
+        Some(b'[') => scanner.array(|scanner| {
             elements += 1;
-            Ok(scanner.skip_any()?)
+            scanner.skip_any()
         })?,
         _ => scanner.skip_any()?,
     }

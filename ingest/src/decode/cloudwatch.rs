@@ -4,12 +4,8 @@
 
 use std::ops::Range;
 
-use sluice_schemas::RejectReason;
-
+use super::fault::{Fault, Field};
 use super::scan::{Scanner, Text};
-
-/// Path of the text that an event carries.
-pub(super) const MESSAGE: &str = "logEvents.message";
 
 /// What an envelope carries.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,46 +17,46 @@ pub(super) enum Message {
 }
 
 /// Reads an envelope; nothing of a malformed one is used.
-pub(super) fn read(text: &[u8]) -> Result<Message, RejectReason> {
+pub(super) fn read(text: &[u8]) -> Result<Message, Fault> {
     let (mut kind, mut events) = (None, None);
     Scanner::new(text).object(|scanner, key| match key {
-        b"messageType" if kind.is_some() => Err(RejectReason::Duplicate { field: "messageType" }),
+        b"messageType" if kind.is_some() => Err(Fault::Duplicate(Field::MessageType)),
         b"messageType" if scanner.peek() == Some(b'"') => {
             kind = Some(scanner.string()?.raw.to_vec());
             Ok(())
         }
-        b"messageType" => Err(RejectReason::Malformed { field: "messageType" }),
-        b"logEvents" if events.is_some() => Err(RejectReason::Duplicate { field: "logEvents" }),
+        b"messageType" => Err(Fault::Malformed(Field::MessageType)),
+        b"logEvents" if events.is_some() => Err(Fault::Duplicate(Field::LogEvents)),
         b"logEvents" if scanner.peek() == Some(b'[') => {
             events = Some(scanner.elements()?);
             Ok(())
         }
-        b"logEvents" => Err(RejectReason::Malformed { field: "logEvents" }),
-        _ => Ok(scanner.skip_value()?),
+        b"logEvents" => Err(Fault::Malformed(Field::LogEvents)),
+        _ => scanner.skip_value(),
     })?;
     match kind.as_deref() {
         Some(b"CONTROL_MESSAGE") => Ok(Message::Control),
-        Some(b"DATA_MESSAGE") => events.map(Message::Data).ok_or(RejectReason::Missing { field: "logEvents" }),
-        Some(_) => Err(RejectReason::Malformed { field: "messageType" }),
-        None => Err(RejectReason::Missing { field: "messageType" }),
+        Some(b"DATA_MESSAGE") => events.map(Message::Data).ok_or(Fault::Missing(Field::LogEvents)),
+        Some(_) => Err(Fault::Malformed(Field::MessageType)),
+        None => Err(Fault::Missing(Field::MessageType)),
     }
 }
 
 /// Returns the message of a log event and its place in the event.
-pub(super) fn message(event: &[u8]) -> Result<(Text<'_>, usize), RejectReason> {
+pub(super) fn message(event: &[u8]) -> Result<(Text<'_>, usize), Fault> {
     let (mut scanner, mut found) = (Scanner::new(event), None);
     if scanner.peek() != Some(b'{') {
-        return Err(RejectReason::Malformed { field: "logEvents" });
+        return Err(Fault::Malformed(Field::LogEvents));
     }
     scanner.object(|scanner, key| match key {
-        b"message" if found.is_some() => Err(RejectReason::Duplicate { field: MESSAGE }),
+        b"message" if found.is_some() => Err(Fault::Duplicate(Field::Message)),
         b"message" if scanner.peek() == Some(b'"') => {
             let place = scanner.at() + 1;
             found = Some((scanner.string()?, place));
             Ok(())
         }
-        b"message" => Err(RejectReason::Malformed { field: MESSAGE }),
-        _ => Ok(scanner.skip_value()?),
+        b"message" => Err(Fault::Malformed(Field::Message)),
+        _ => scanner.skip_value(),
     })?;
-    found.ok_or(RejectReason::Missing { field: MESSAGE })
+    found.ok_or(Fault::Missing(Field::Message))
 }

@@ -3,72 +3,15 @@
 //! Source of the shape: AWS, "Monitor model invocation using Amazon CloudWatch Logs and Amazon S3".
 //! A key that is read may stand once only: of two values, which one the service meant cannot be told.
 
-use sluice_schemas::RejectReason;
-
 use super::body::{self, RequestFacts, ResponseFacts};
+use super::fault::{Fault, Field};
 use super::metadata;
 use super::number;
-use super::scan::{Broken, Scanner, Text};
+use super::scan::{Scanner, Text};
 use super::usage::Counts;
-
-/// The fields of the envelope that are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Field {
-    AccountId,
-    Region,
-    InferenceRegion,
-    Operation,
-    ModelId,
-    Arn,
-    ErrorCode,
-    RequestId,
-    Timestamp,
-    SchemaType,
-    Identity,
-    Input,
-    Output,
-    RequestMetadata,
-    InputTokens,
-    CacheRead,
-    CacheWrite,
-    InputBody,
-    OutputTokens,
-    OutputBody,
-    VideoSeconds,
-}
 
 /// The first fields of [`Field`] are plain strings.
 pub(super) const TEXTS: usize = Field::SchemaType as usize + 1;
-
-impl Field {
-    /// Returns the field's path in a record.
-    pub(super) const fn path(self) -> &'static str {
-        match self {
-            Self::AccountId => "accountId",
-            Self::Region => "region",
-            Self::InferenceRegion => "inferenceRegion",
-            Self::Operation => "operation",
-            Self::ModelId => "modelId",
-            Self::Arn => "identity.arn",
-            Self::ErrorCode => "errorCode",
-            Self::RequestId => "requestId",
-            Self::Timestamp => "timestamp",
-            Self::SchemaType => "schemaType",
-            Self::Identity => "identity",
-            Self::Input => "input",
-            Self::Output => "output",
-            Self::RequestMetadata => "requestMetadata",
-            Self::InputTokens => "input.inputTokenCount",
-            Self::CacheRead => "input.cacheReadInputTokenCount",
-            Self::CacheWrite => "input.cacheWriteInputTokenCount",
-            Self::InputBody => "input.inputBodyJson",
-            Self::OutputTokens => "output.outputTokenCount",
-            Self::OutputBody => "output.outputBodyJson",
-            Self::VideoSeconds => "output.outputVideoDurationSeconds",
-        }
-    }
-}
 
 /// What a JSON object turned out to be, by the keys only that kind has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,29 +85,14 @@ impl<'a> Envelope<'a> {
     }
 
     /// Reads the object at the scanner.
-    pub(super) fn read(&mut self, scanner: &mut Scanner<'a>) -> Result<(), RejectReason> {
+    pub(super) fn read(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
         scanner.object(|scanner, key| self.member(scanner, key))
     }
 
-    fn member(&mut self, scanner: &mut Scanner<'a>, key: &[u8]) -> Result<(), RejectReason> {
-        let field = match key {
-            b"timestamp" => Field::Timestamp,
-            b"accountId" => Field::AccountId,
-            b"region" => Field::Region,
-            b"requestId" => Field::RequestId,
-            b"operation" => Field::Operation,
-            b"modelId" => Field::ModelId,
-            b"inferenceRegion" => Field::InferenceRegion,
-            b"errorCode" => Field::ErrorCode,
-            b"schemaType" => Field::SchemaType,
-            b"input" => Field::Input,
-            b"output" => Field::Output,
-            b"identity" => Field::Identity,
-            b"requestMetadata" => Field::RequestMetadata,
-            _ => {
-                self.foreign = self.foreign.or(Kind::of(key));
-                return Ok(scanner.skip_value()?);
-            }
+    fn member(&mut self, scanner: &mut Scanner<'a>, key: &[u8]) -> Result<(), Fault> {
+        let Some(field) = top_level(key) else {
+            self.foreign = self.foreign.or(Kind::of(key));
+            return scanner.skip_value();
         };
         self.claim(field)?;
         match field {
@@ -176,14 +104,14 @@ impl<'a> Envelope<'a> {
         }
     }
 
-    fn input_member(&mut self, scanner: &mut Scanner<'a>, key: &[u8]) -> Result<(), RejectReason> {
+    fn input_member(&mut self, scanner: &mut Scanner<'a>, key: &[u8]) -> Result<(), Fault> {
         self.has_members = true;
         let field = match key {
             b"inputTokenCount" => Field::InputTokens,
             b"cacheReadInputTokenCount" => Field::CacheRead,
             b"cacheWriteInputTokenCount" => Field::CacheWrite,
             b"inputBodyJson" => Field::InputBody,
-            _ => return Ok(scanner.skip_value()?),
+            _ => return scanner.skip_value(),
         };
         self.claim(field)?;
         match field {
@@ -195,20 +123,20 @@ impl<'a> Envelope<'a> {
         Ok(())
     }
 
-    fn output_member(&mut self, scanner: &mut Scanner<'a>, key: &[u8]) -> Result<(), RejectReason> {
+    fn output_member(&mut self, scanner: &mut Scanner<'a>, key: &[u8]) -> Result<(), Fault> {
         self.has_members = true;
         let field = match key {
             b"outputTokenCount" => Field::OutputTokens,
             b"outputBodyJson" => Field::OutputBody,
             b"outputVideoDurationSeconds" => Field::VideoSeconds,
-            _ => return Ok(scanner.skip_value()?),
+            _ => return scanner.skip_value(),
         };
         self.claim(field)?;
         match field {
             Field::OutputTokens => self.counts.output = read_count(scanner, field)?,
             Field::VideoSeconds => {
                 scanner.peek();
-                self.video_ms = number::millis(scanner.scalar(), field.path())?.unwrap_or(0);
+                self.video_ms = number::millis(scanner.scalar(), field)?.unwrap_or(0);
             }
             _ => self.response = body::response(scanner)?,
         }
@@ -216,37 +144,38 @@ impl<'a> Envelope<'a> {
     }
 
     /// `{"arn": …}`; of a list, its first object.
-    fn identity(&mut self, scanner: &mut Scanner<'a>) -> Result<(), RejectReason> {
+    fn identity(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
         if scanner.peek() != Some(b'[') {
             return object_or_null(scanner, Field::Identity, |scanner, key| self.identity_member(scanner, key));
         }
         let mut first = true;
         scanner.array(|scanner| match scanner.peek() {
             Some(b'{') if std::mem::take(&mut first) => scanner.object(|scanner, key| self.identity_member(scanner, key)),
-            _ => Ok(scanner.skip_value()?),
+            _ => scanner.skip_value(),
         })
     }
 
-    fn identity_member(&mut self, scanner: &mut Scanner<'a>, key: &[u8]) -> Result<(), RejectReason> {
+    fn identity_member(&mut self, scanner: &mut Scanner<'a>, key: &[u8]) -> Result<(), Fault> {
         if key != b"arn" {
-            return Ok(scanner.skip_value()?);
+            return scanner.skip_value();
         }
         self.claim(Field::Arn)?;
         self.read_text(scanner, Field::Arn)
     }
 
-    fn claim(&mut self, field: Field) -> Result<(), RejectReason> {
+    #[inline]
+    fn claim(&mut self, field: Field) -> Result<(), Fault> {
         if self.has(field) {
-            return Err(RejectReason::Duplicate { field: field.path() });
+            return Err(Fault::Duplicate(field));
         }
         self.seen |= 1 << field as u8;
         Ok(())
     }
 
-    fn read_text(&mut self, scanner: &mut Scanner<'a>, field: Field) -> Result<(), RejectReason> {
+    fn read_text(&mut self, scanner: &mut Scanner<'a>, field: Field) -> Result<(), Fault> {
         match scanner.peek() {
             Some(b'"') => {
-                self.texts[field as usize] = scanner.string().map_err(|broken| in_text(broken, field))?;
+                self.texts[field as usize] = scanner.string().map_err(|fault| fault.at(field))?;
                 Ok(())
             }
             _ => null(scanner, field),
@@ -254,31 +183,44 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// Returns the reason of a string that is broken in itself, or cut off.
-pub(super) fn in_text(broken: Broken, field: Field) -> RejectReason {
-    match broken {
-        Broken::Text => RejectReason::Malformed { field: field.path() },
-        broken => broken.into(),
-    }
+/// Looks a key up by its length first: most names differ in it, and one of known length is compared in a step or two.
+#[inline]
+fn top_level(key: &[u8]) -> Option<Field> {
+    Some(match key.len() {
+        5 if key == b"input" => Field::Input,
+        6 if key == b"output" => Field::Output,
+        6 if key == b"region" => Field::Region,
+        7 if key == b"modelId" => Field::ModelId,
+        8 if key == b"identity" => Field::Identity,
+        9 if key == b"timestamp" => Field::Timestamp,
+        9 if key == b"accountId" => Field::AccountId,
+        9 if key == b"requestId" => Field::RequestId,
+        9 if key == b"operation" => Field::Operation,
+        9 if key == b"errorCode" => Field::ErrorCode,
+        10 if key == b"schemaType" => Field::SchemaType,
+        15 if key == b"inferenceRegion" => Field::InferenceRegion,
+        15 if key == b"requestMetadata" => Field::RequestMetadata,
+        _ => return None,
+    })
 }
 
-fn read_count(scanner: &mut Scanner<'_>, field: Field) -> Result<Option<u64>, RejectReason> {
+fn read_count(scanner: &mut Scanner<'_>, field: Field) -> Result<Option<u64>, Fault> {
     scanner.peek();
-    number::count(scanner.scalar(), field.path())
+    number::count(scanner.scalar(), field)
 }
 
-fn null(scanner: &mut Scanner<'_>, field: Field) -> Result<(), RejectReason> {
+fn null(scanner: &mut Scanner<'_>, field: Field) -> Result<(), Fault> {
     if scanner.peek().is_none() {
-        return Err(RejectReason::Unbalanced);
+        return Err(Fault::Truncated);
     }
-    if scanner.scalar() == b"null" { Ok(()) } else { Err(RejectReason::Malformed { field: field.path() }) }
+    if scanner.scalar() == b"null" { Ok(()) } else { Err(Fault::Malformed(field)) }
 }
 
 fn object_or_null<'a>(
     scanner: &mut Scanner<'a>,
     field: Field,
-    each: impl FnMut(&mut Scanner<'a>, &[u8]) -> Result<(), RejectReason>,
-) -> Result<(), RejectReason> {
+    each: impl FnMut(&mut Scanner<'a>, &[u8]) -> Result<(), Fault>,
+) -> Result<(), Fault> {
     match scanner.peek() {
         Some(b'{') => scanner.object(each),
         _ => null(scanner, field),

@@ -2,102 +2,79 @@
 
 use std::collections::HashSet;
 
-use sluice_schemas::RejectReason;
-
+use super::fault::{Fault, Field};
 use super::number;
-use super::scan::{Broken, Scanner};
+use super::scan::Scanner;
 
 /// Most pairs accepted; Bedrock itself allows sixteen.
 const MAX_PAIRS: usize = 32;
 /// Longest map accepted, in bytes.
 const MAX_BYTES: usize = 64 * 1024;
-const FIELD: &str = "requestMetadata";
+const FIELD: Field = Field::RequestMetadata;
 
 /// Returns the object as it came; empty for `null` and for an object without pairs.
 ///
 /// Numbers and booleans are accepted for strings. A key may stand once only, however it is spelt: no agent may bring a second
 /// `agent_id`.
-pub(super) fn read<'a>(scanner: &mut Scanner<'a>) -> Result<&'a [u8], RejectReason> {
+pub(super) fn read<'a>(scanner: &mut Scanner<'a>) -> Result<&'a [u8], Fault> {
     match scanner.peek() {
         Some(b'{') => {}
         Some(_) if scanner.scalar() == b"null" => return Ok(&[]),
-        Some(_) => return Err(RejectReason::Malformed { field: FIELD }),
-        None => return Err(RejectReason::Unbalanced),
+        Some(_) => return Err(Fault::Malformed(FIELD)),
+        None => return Err(Fault::Truncated),
     }
     let start = scanner.at();
     let (mut keys, mut pairs, mut escaped) = ([&[][..]; MAX_PAIRS], 0, false);
     let read = scanner.entries(|scanner, key| {
         let Some((slot, earlier)) = keys.get_mut(..=pairs).and_then(<[_]>::split_last_mut) else {
-            return Err(RejectReason::OutOfRange { field: FIELD }.into());
+            return Err(Fault::OutOfRange(FIELD));
         };
         if earlier.contains(&key.raw) {
-            return Err(Fault::Reason(RejectReason::Duplicate { field: FIELD }));
+            return Err(Fault::Duplicate(FIELD));
         }
         *slot = key.raw;
         (pairs, escaped) = (pairs + 1, escaped | key.escaped);
-        key.bytes()?;
+        key.check()?;
         value(scanner)
     });
-    match read {
-        Ok(()) => {}
-        Err(Fault::Broken(Broken::Text)) => return Err(RejectReason::Malformed { field: FIELD }),
-        Err(Fault::Broken(broken)) => return Err(broken.into()),
-        Err(Fault::Reason(reason)) => return Err(reason),
-    }
+    read.map_err(|fault| fault.at(FIELD))?;
     let raw = scanner.since(start);
     if raw.len() > MAX_BYTES {
-        return Err(RejectReason::OutOfRange { field: FIELD });
+        return Err(Fault::OutOfRange(FIELD));
     }
     if escaped && has_duplicate(raw)? {
-        return Err(RejectReason::Duplicate { field: FIELD });
+        return Err(Fault::Duplicate(FIELD));
     }
     Ok(if pairs == 0 { &[] } else { raw })
 }
 
 fn value(scanner: &mut Scanner<'_>) -> Result<(), Fault> {
     match scanner.peek() {
-        Some(b'"') => Ok(scanner.string()?.bytes().map(drop)?),
+        Some(b'"') => scanner.string()?.check(),
         Some(_) => match scanner.scalar() {
-            b"null" => Err(RejectReason::Malformed { field: FIELD }.into()),
+            b"null" => Err(Fault::Malformed(FIELD)),
             token if number::is_scalar(token) => Ok(()),
-            _ => Err(RejectReason::Malformed { field: FIELD }.into()),
+            _ => Err(Fault::Malformed(FIELD)),
         },
-        None => Err(Broken::Truncated.into()),
+        None => Err(Fault::Truncated),
     }
 }
 
 /// Compares keys by what they stand for, once one of them is spelt with escapes.
-fn has_duplicate(raw: &[u8]) -> Result<bool, RejectReason> {
+fn has_duplicate(raw: &[u8]) -> Result<bool, Fault> {
     let (mut keys, mut duplicate) = (HashSet::new(), false);
-    Scanner::new(raw).object::<RejectReason>(|scanner, key| {
+    Scanner::new(raw).object(|scanner, key| {
         duplicate |= !keys.insert(key.to_vec());
-        Ok(scanner.skip_value()?)
+        scanner.skip_value()
     })?;
     Ok(duplicate)
-}
-
-enum Fault {
-    Broken(Broken),
-    Reason(RejectReason),
-}
-
-impl From<Broken> for Fault {
-    fn from(broken: Broken) -> Self {
-        Self::Broken(broken)
-    }
-}
-
-impl From<RejectReason> for Fault {
-    fn from(reason: RejectReason) -> Self {
-        Self::Reason(reason)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(text: &str) -> Result<&str, RejectReason> {
+    fn check(text: &str) -> Result<&str, Fault> {
         read(&mut Scanner::new(text.as_bytes())).map(|raw| std::str::from_utf8(raw).unwrap())
     }
 
@@ -114,7 +91,7 @@ mod tests {
     fn no_second_agent_however_it_is_spelt() {
         for text in [r#"{"agent_id":"a","x":"1","agent_id":"b"}"#, r#"{"agent_id":"a","agent\u005fid":"b"}"#, r#"{"\u0061":1,"\u0061":2}"#]
         {
-            assert_eq!(check(text), Err(RejectReason::Duplicate { field: FIELD }), "{text}");
+            assert_eq!(check(text), Err(Fault::Duplicate(FIELD)), "{text}");
         }
     }
 
@@ -122,15 +99,15 @@ mod tests {
     fn bounds_and_types() {
         let pairs = |count: usize| format!("{{{}}}", (0..count).map(|n| format!("\"k{n}\":\"v\"")).collect::<Vec<_>>().join(","));
         assert!(check(&pairs(32)).is_ok());
-        assert_eq!(check(&pairs(33)), Err(RejectReason::OutOfRange { field: FIELD }));
+        assert_eq!(check(&pairs(33)), Err(Fault::OutOfRange(FIELD)));
         let long = format!("{{\"k\":\"{}\"}}", "x".repeat(MAX_BYTES));
-        assert_eq!(check(&long), Err(RejectReason::OutOfRange { field: FIELD }));
+        assert_eq!(check(&long), Err(Fault::OutOfRange(FIELD)));
         for text in
             [r#"{"a":{}}"#, r#"{"a":[]}"#, r#"{"a":null}"#, r#"{"a":nul}"#, "[]", "7", "\"a\"", "{\"a\":\"\u{1}\"}", r#"{"a":"\q"}"#]
         {
-            assert_eq!(check(text), Err(RejectReason::Malformed { field: FIELD }), "{text}");
+            assert_eq!(check(text), Err(Fault::Malformed(FIELD)), "{text}");
         }
-        assert_eq!(check(r#"{"a":"b""#), Err(RejectReason::Unbalanced));
-        assert_eq!(check(r#"{"a" "b"}"#), Err(RejectReason::NotJson));
+        assert_eq!(check(r#"{"a":"b""#), Err(Fault::Truncated));
+        assert_eq!(check(r#"{"a" "b"}"#), Err(Fault::Syntax));
     }
 }

@@ -10,6 +10,7 @@
 mod body;
 mod cloudwatch;
 mod envelope;
+mod fault;
 mod masks;
 mod metadata;
 mod number;
@@ -27,6 +28,7 @@ use sluice_schemas::{Batch, Micros, RejectReason, Rejected};
 
 use cloudwatch::Message;
 use envelope::{Envelope, Kind};
+use fault::Field;
 use profile::Profiles;
 use scan::Scanner;
 
@@ -98,7 +100,7 @@ impl Decoder {
                 match scanner.elements() {
                     Ok(places) if scanner.peek().is_none() => self.each(text, offset, places, sink),
                     Ok(_) => self.several(text, offset, RejectReason::NotJson, sink),
-                    Err(broken) => self.several(text, offset, broken.into(), sink),
+                    Err(fault) => self.several(text, offset, fault.into(), sink),
                 }
             }
             Some(_) if text == PERMISSION_LINE => sink.out.control += 1,
@@ -113,7 +115,7 @@ impl Decoder {
             (Ok(()), _) if scanner.peek().is_some() => self.several(text, offset, RejectReason::NotJson, sink),
             (Ok(()), foreign) if envelope.is_invocation(foreign) => self.invocation(&envelope, text, offset, sink),
             (_, Some(kind)) => self.foreign(kind, text, offset, sink),
-            (Err(reason), None) => self.several(text, offset, reason, sink),
+            (Err(fault), None) => self.several(text, offset, fault.into(), sink),
             (Ok(()), None) => sink.reject(text, offset, RejectReason::UnknownKind),
         }
     }
@@ -130,11 +132,11 @@ impl Decoder {
             return self.several(text, offset, RejectReason::Unbalanced, sink);
         }
         let read = match kind {
-            Kind::CloudWatch => cloudwatch::read(text).map(|message| match message {
+            Kind::CloudWatch => cloudwatch::read(text).map_err(RejectReason::from).map(|message| match message {
                 Message::Control => sink.out.control += 1,
                 Message::Data(events) => self.messages(text, offset, events, sink),
             }),
-            Kind::TrailFile => trail::records(text).map(|places| self.each(text, offset, places, sink)),
+            Kind::TrailFile => trail::records(text).map_err(RejectReason::from).map(|places| self.each(text, offset, places, sink)),
             Kind::EventBridge => trail::bridged(text).and_then(|detail| sink.event(detail)),
             Kind::TrailEvent => sink.event(text),
         };
@@ -151,13 +153,13 @@ impl Decoder {
             let (message, at) = match cloudwatch::message(event) {
                 Ok(found) => found,
                 Err(reason) => {
-                    sink.reject(event, offset, reason);
+                    sink.reject(event, offset, reason.into());
                     continue;
                 }
             };
             plain.clear();
             match unescape::unescape(message.raw, &mut plain) {
-                Err(_) => sink.reject(event, offset, RejectReason::Malformed { field: cloudwatch::MESSAGE }),
+                Err(_) => sink.reject(event, offset, RejectReason::Malformed { field: Field::Message.path() }),
                 // An event is a record even when there is nothing in it.
                 Ok(()) if plain.trim_ascii().is_empty() => sink.reject(event, offset, RejectReason::NotJson),
                 Ok(()) => self.nested(&plain, offset + at as u64, sink),

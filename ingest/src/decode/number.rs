@@ -1,21 +1,22 @@
 //! Reads the numbers of a record exactly: counts, and seconds as milliseconds. No float is made.
 
-use sluice_schemas::RejectReason;
 use sluice_schemas::usage::MAX_TOKENS;
+
+use super::fault::{Fault, Field};
 
 /// Largest duration accepted, in milliseconds: a year.
 const MAX_MILLIS: u64 = 366 * 86_400_000;
 
 /// Reads a count: digits only, at most [`MAX_TOKENS`]; `null` is absent.
-pub(super) fn count(token: &[u8], field: &'static str) -> Result<Option<u64>, RejectReason> {
+pub(super) fn count(token: &[u8], field: Field) -> Result<Option<u64>, Fault> {
     if token == b"null" {
         return Ok(None);
     }
     match plain(token) {
         Some(value) if value <= MAX_TOKENS => Ok(Some(value)),
-        Some(_) => Err(RejectReason::OutOfRange { field }),
-        None if token.strip_prefix(b"-").and_then(plain).is_some() => Err(RejectReason::OutOfRange { field }),
-        None => Err(RejectReason::Malformed { field }),
+        Some(_) => Err(Fault::OutOfRange(field)),
+        None if token.strip_prefix(b"-").and_then(plain).is_some() => Err(Fault::OutOfRange(field)),
+        None => Err(Fault::Malformed(field)),
     }
 }
 
@@ -37,7 +38,7 @@ pub(super) fn plain(token: &[u8]) -> Option<u64> {
 }
 
 /// Reads seconds such as `6` or `5.005` as milliseconds, what is finer cut off; `null` is absent.
-pub(super) fn millis(token: &[u8], field: &'static str) -> Result<Option<u64>, RejectReason> {
+pub(super) fn millis(token: &[u8], field: Field) -> Result<Option<u64>, Fault> {
     if token == b"null" {
         return Ok(None);
     }
@@ -45,15 +46,15 @@ pub(super) fn millis(token: &[u8], field: &'static str) -> Result<Option<u64>, R
     let (whole, fraction) = point.map_or((token, &b"0"[..]), |at| (&token[..at], &token[at + 1..]));
     let seconds = match plain(whole) {
         Some(seconds) => seconds,
-        None if whole.strip_prefix(b"-").and_then(plain).is_some() => return Err(RejectReason::OutOfRange { field }),
-        None => return Err(RejectReason::Malformed { field }),
+        None if whole.strip_prefix(b"-").and_then(plain).is_some() => return Err(Fault::OutOfRange(field)),
+        None => return Err(Fault::Malformed(field)),
     };
     if fraction.is_empty() || !fraction.iter().all(u8::is_ascii_digit) {
-        return Err(RejectReason::Malformed { field });
+        return Err(Fault::Malformed(field));
     }
     let thousandths = (0..3).fold(0, |sum, place| sum * 10 + fraction.get(place).map_or(0, |digit| u64::from(digit - b'0')));
     let value = seconds.saturating_mul(1000).saturating_add(thousandths);
-    if value > MAX_MILLIS { Err(RejectReason::OutOfRange { field }) } else { Ok(Some(value)) }
+    if value > MAX_MILLIS { Err(Fault::OutOfRange(field)) } else { Ok(Some(value)) }
 }
 
 /// Tells whether `token` is a JSON number, `true`, `false` or `null`.
@@ -93,32 +94,33 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const OUT_OF_RANGE: Result<Option<u64>, RejectReason> = Err(RejectReason::OutOfRange { field: "f" });
-    const MALFORMED: Result<Option<u64>, RejectReason> = Err(RejectReason::Malformed { field: "f" });
+    const F: Field = Field::InputTokens;
+    const OUT_OF_RANGE: Result<Option<u64>, Fault> = Err(Fault::OutOfRange(F));
+    const MALFORMED: Result<Option<u64>, Fault> = Err(Fault::Malformed(F));
 
     #[test]
     fn counts() {
-        assert_eq!(count(b"0", "f"), Ok(Some(0)));
-        assert_eq!(count(b"1099511627776", "f"), Ok(Some(MAX_TOKENS)));
-        assert_eq!(count(b"null", "f"), Ok(None));
+        assert_eq!(count(b"0", F), Ok(Some(0)));
+        assert_eq!(count(b"1099511627776", F), Ok(Some(MAX_TOKENS)));
+        assert_eq!(count(b"null", F), Ok(None));
         for text in ["1099511627777", "18446744073709551616", "99999999999999999999999999999999999999999", "-1", "-0"] {
-            assert_eq!(count(text.as_bytes(), "f"), OUT_OF_RANGE, "{text}");
+            assert_eq!(count(text.as_bytes(), F), OUT_OF_RANGE, "{text}");
         }
         for text in ["", "1.0", "1e3", "01", "+1", "NaN", "Infinity", "0x10", "1_000", "true", "--1", "-", "-1.5", "١"] {
-            assert_eq!(count(text.as_bytes(), "f"), MALFORMED, "{text}");
+            assert_eq!(count(text.as_bytes(), F), MALFORMED, "{text}");
         }
     }
 
     #[test]
     fn durations() {
         for (text, millis_expected) in [("6", 6000), ("6.0", 6000), ("5.005", 5005), ("0.9999", 999)] {
-            assert_eq!(millis(text.as_bytes(), "f"), Ok(Some(millis_expected)), "{text}");
+            assert_eq!(millis(text.as_bytes(), F), Ok(Some(millis_expected)), "{text}");
         }
-        assert_eq!(millis(b"null", "f"), Ok(None));
-        assert_eq!(millis(b"1e3", "f"), MALFORMED);
-        assert_eq!(millis(b"6.", "f"), MALFORMED);
-        assert_eq!(millis(b"-1.5", "f"), OUT_OF_RANGE);
-        assert_eq!(millis(b"99999999999999999999", "f"), OUT_OF_RANGE);
+        assert_eq!(millis(b"null", F), Ok(None));
+        assert_eq!(millis(b"1e3", F), MALFORMED);
+        assert_eq!(millis(b"6.", F), MALFORMED);
+        assert_eq!(millis(b"-1.5", F), OUT_OF_RANGE);
+        assert_eq!(millis(b"99999999999999999999", F), OUT_OF_RANGE);
     }
 
     proptest! {

@@ -4,9 +4,10 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
-use sluice_schemas::{Batch, Profile, RejectReason, ServiceTier, Sym};
+use sluice_schemas::{Batch, Profile, ServiceTier, Sym};
 
-use super::envelope::{Envelope, Field, TEXTS, in_text};
+use super::envelope::{Envelope, TEXTS};
+use super::fault::{Fault, Field};
 use super::scan::Text;
 use super::unescape::unescape;
 
@@ -40,12 +41,7 @@ impl Profiles {
     }
 
     /// Returns the index of the record's profile; `tier` tells the service tier of an operation.
-    pub(super) fn find(
-        &mut self,
-        envelope: &Envelope<'_>,
-        tier: impl FnOnce(&str) -> ServiceTier,
-        out: &mut Batch,
-    ) -> Result<u32, RejectReason> {
+    pub(super) fn find(&mut self, envelope: &Envelope<'_>, tier: impl FnOnce(&str) -> ServiceTier, out: &mut Batch) -> Result<u32, Fault> {
         let mut profile = Profile {
             account_id: self.required(envelope, Field::AccountId, out)?,
             region: self.required(envelope, Field::Region, out)?,
@@ -54,7 +50,7 @@ impl Profiles {
             model_id: self.required(envelope, Field::ModelId, out)?,
             principal_arn: self.optional(envelope, Field::Arn, out)?,
             error_code: self.optional(envelope, Field::ErrorCode, out)?,
-            metadata: out.strings.intern_utf8(envelope.metadata).map_err(|_| RejectReason::NotUtf8)?,
+            metadata: out.strings.intern_utf8(envelope.metadata).map_err(|_| Fault::NotUtf8)?,
             service_tier: ServiceTier::default(),
         };
         profile.service_tier = tier(out.strings.get(profile.operation));
@@ -69,35 +65,35 @@ impl Profiles {
     }
 
     /// Returns the bytes of a field; the scratch memory holds them where it has escapes.
-    pub(super) fn plain<'s>(&'s mut self, text: Text<'s>, field: Field) -> Result<&'s [u8], RejectReason> {
+    pub(super) fn plain<'s>(&'s mut self, text: Text<'s>, field: Field) -> Result<&'s [u8], Fault> {
         let bytes = if text.escaped {
             self.plain.clear();
-            unescape(text.raw, &mut self.plain).map_err(|broken| in_text(broken, field))?;
+            unescape(text.raw, &mut self.plain).map_err(|fault| fault.at(field))?;
             &self.plain
         } else {
             text.raw
         };
         if bytes.len() > MAX_TEXT {
-            return Err(RejectReason::OutOfRange { field: field.path() });
+            return Err(Fault::OutOfRange(field));
         }
         Ok(bytes)
     }
 
-    fn optional(&mut self, envelope: &Envelope<'_>, field: Field, out: &mut Batch) -> Result<Sym, RejectReason> {
+    fn optional(&mut self, envelope: &Envelope<'_>, field: Field, out: &mut Batch) -> Result<Sym, Fault> {
         let text = envelope.text(field);
         // Most calls repeat the account, region, operation and so on of the call before.
         let recent = self.recent[field as usize];
         if !text.escaped && out.strings.get(recent).as_bytes() == text.raw {
             return Ok(recent);
         }
-        let sym = out.strings.intern_utf8(self.plain(text, field)?).map_err(|_| RejectReason::NotUtf8)?;
+        let sym = out.strings.intern_utf8(self.plain(text, field)?).map_err(|_| Fault::NotUtf8)?;
         self.recent[field as usize] = sym;
         Ok(sym)
     }
 
-    fn required(&mut self, envelope: &Envelope<'_>, field: Field, out: &mut Batch) -> Result<Sym, RejectReason> {
+    fn required(&mut self, envelope: &Envelope<'_>, field: Field, out: &mut Batch) -> Result<Sym, Fault> {
         match self.optional(envelope, field, out)? {
-            Sym::EMPTY => Err(RejectReason::Missing { field: field.path() }),
+            Sym::EMPTY => Err(Fault::Missing(field)),
             sym => Ok(sym),
         }
     }

@@ -3,7 +3,8 @@
 use sluice_schemas::time::MINUTE;
 use sluice_schemas::{Batch, CostBasis, Extras, Invocation, Micros, RejectReason, RequestId, ServiceTier};
 
-use super::envelope::{Envelope, Field};
+use super::envelope::Envelope;
+use super::fault::{Fault, Field};
 use super::profile::Profiles;
 
 /// How far a clock may be ahead of ours.
@@ -46,15 +47,14 @@ pub(super) fn event_time(text: &[u8], field: &'static str, arrival: Micros) -> R
     Ok(time)
 }
 
-fn request_id(text: &[u8], out: &mut Batch) -> Result<RequestId, RejectReason> {
-    const FIELD: &str = Field::RequestId.path();
+fn request_id(text: &[u8], out: &mut Batch) -> Result<RequestId, Fault> {
     if let Some(uuid) = uuid(text) {
         return Ok(RequestId::Uuid(uuid));
     }
     match text.len() {
-        0 => Err(RejectReason::Missing { field: FIELD }),
-        1..=MAX_REQUEST_ID => Ok(RequestId::Other(out.strings.intern_utf8(text).map_err(|_| RejectReason::NotUtf8)?)),
-        _ => Err(RejectReason::OutOfRange { field: FIELD }),
+        0 => Err(Fault::Missing(Field::RequestId)),
+        1..=MAX_REQUEST_ID => Ok(RequestId::Other(out.strings.intern_utf8(text).map_err(|_| Fault::NotUtf8)?)),
+        _ => Err(Fault::OutOfRange(Field::RequestId)),
     }
 }
 

@@ -5,31 +5,10 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use sluice_schemas::RejectReason;
-
+use super::fault::Fault;
 use super::masks::Blocks;
 use super::number;
 use super::unescape::unescape;
-
-/// Why a scan could not go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Broken {
-    /// The bytes end before the value does.
-    Truncated,
-    /// Not JSON.
-    Syntax,
-    /// A string with a raw control character or an escape that does not exist.
-    Text,
-}
-
-impl From<Broken> for RejectReason {
-    fn from(broken: Broken) -> Self {
-        match broken {
-            Broken::Truncated => Self::Unbalanced,
-            Broken::Syntax | Broken::Text => Self::NotJson,
-        }
-    }
-}
 
 /// A string as it stands between its quotes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,8 +20,13 @@ pub(super) struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
+    /// Checks the escapes.
+    pub(super) fn check(self) -> Result<(), Fault> {
+        if self.escaped { self.bytes().map(drop) } else { Ok(()) }
+    }
+
     /// Returns the bytes the string stands for.
-    pub(super) fn bytes(self) -> Result<Cow<'a, [u8]>, Broken> {
+    pub(super) fn bytes(self) -> Result<Cow<'a, [u8]>, Fault> {
         if !self.escaped {
             return Ok(Cow::Borrowed(self.raw));
         }
@@ -88,7 +72,7 @@ impl<'a> Scanner<'a> {
     }
 
     #[inline]
-    fn expect(&mut self, wanted: u8) -> Result<(), Broken> {
+    fn expect(&mut self, wanted: u8) -> Result<(), Fault> {
         // Most logs are written without white space.
         if self.blocks.bytes().get(self.at) == Some(&wanted) {
             self.at += 1;
@@ -99,14 +83,14 @@ impl<'a> Scanner<'a> {
                 self.at += 1;
                 Ok(())
             }
-            Some(_) => Err(Broken::Syntax),
-            None => Err(Broken::Truncated),
+            Some(_) => Err(Fault::Syntax),
+            None => Err(Fault::Truncated),
         }
     }
 
     /// Steps over `,`, or over `close` and then tells that the container ended.
     #[inline]
-    fn ended(&mut self, close: u8) -> Result<bool, Broken> {
+    fn ended(&mut self, close: u8) -> Result<bool, Fault> {
         match self.peek() {
             Some(b',') => {
                 self.at += 1;
@@ -116,13 +100,13 @@ impl<'a> Scanner<'a> {
                 self.at += 1;
                 Ok(true)
             }
-            Some(_) => Err(Broken::Syntax),
-            None => Err(Broken::Truncated),
+            Some(_) => Err(Fault::Syntax),
+            None => Err(Fault::Truncated),
         }
     }
 
     #[inline]
-    fn is_empty(&mut self, open: u8, close: u8) -> Result<bool, Broken> {
+    fn is_empty(&mut self, open: u8, close: u8) -> Result<bool, Fault> {
         self.expect(open)?;
         let empty = self.peek() == Some(close);
         self.at += usize::from(empty);
@@ -131,13 +115,13 @@ impl<'a> Scanner<'a> {
 
     /// Reads an object: `each` is given every key and must step over its value.
     #[inline]
-    pub(super) fn object<E: From<Broken>>(&mut self, mut each: impl FnMut(&mut Self, &[u8]) -> Result<(), E>) -> Result<(), E> {
+    pub(super) fn object(&mut self, mut each: impl FnMut(&mut Self, &[u8]) -> Result<(), Fault>) -> Result<(), Fault> {
         self.entries(|scanner, key| if key.escaped { each(scanner, &key.bytes()?) } else { each(scanner, key.raw) })
     }
 
     /// Reads an object, keys as they are spelt.
     #[inline]
-    pub(super) fn entries<E: From<Broken>>(&mut self, mut each: impl FnMut(&mut Self, Text<'a>) -> Result<(), E>) -> Result<(), E> {
+    pub(super) fn entries(&mut self, mut each: impl FnMut(&mut Self, Text<'a>) -> Result<(), Fault>) -> Result<(), Fault> {
         if self.is_empty(b'{', b'}')? {
             return Ok(());
         }
@@ -153,7 +137,7 @@ impl<'a> Scanner<'a> {
 
     /// Reads an array: `each` must step over every element.
     #[inline]
-    pub(super) fn array<E: From<Broken>>(&mut self, mut each: impl FnMut(&mut Self) -> Result<(), E>) -> Result<(), E> {
+    pub(super) fn array(&mut self, mut each: impl FnMut(&mut Self) -> Result<(), Fault>) -> Result<(), Fault> {
         if self.is_empty(b'[', b']')? {
             return Ok(());
         }
@@ -166,28 +150,28 @@ impl<'a> Scanner<'a> {
     }
 
     /// Returns the places of the elements of an array.
-    pub(super) fn elements(&mut self) -> Result<Vec<Range<usize>>, Broken> {
+    pub(super) fn elements(&mut self) -> Result<Vec<Range<usize>>, Fault> {
         let mut places = Vec::new();
         self.array(|scanner| {
             scanner.peek();
             let start = scanner.at();
             scanner.skip_value()?;
             places.push(start..scanner.at());
-            Ok::<(), Broken>(())
+            Ok(())
         })?;
         Ok(places)
     }
 
     /// Reads a string without raw control characters; its escapes and its UTF-8 are checked when it is used.
     #[inline]
-    pub(super) fn string(&mut self) -> Result<Text<'a>, Broken> {
+    pub(super) fn string(&mut self) -> Result<Text<'a>, Fault> {
         self.expect(b'"')?;
         let start = self.at;
-        let (end, odd) = self.blocks.string_end(start).ok_or(Broken::Truncated)?;
+        let (end, odd) = self.blocks.string_end(start).ok_or(Fault::Truncated)?;
         self.at = end + 1;
         let raw = &self.blocks.bytes()[start..end];
         if odd && raw.iter().any(|&byte| byte < 0x20) {
-            return Err(Broken::Text);
+            return Err(Fault::Text);
         }
         Ok(Text { raw, escaped: odd })
     }
@@ -202,34 +186,31 @@ impl<'a> Scanner<'a> {
     }
 
     /// Steps over a container, which must open here.
-    fn skip_container(&mut self) -> Result<(), Broken> {
-        self.at = self.blocks.container_end(self.at).ok_or(Broken::Truncated)?;
+    fn skip_container(&mut self) -> Result<(), Fault> {
+        self.at = self.blocks.container_end(self.at).ok_or(Fault::Truncated)?;
         Ok(())
     }
 
     /// Steps over a value of the envelope: a string or a scalar must be right, a container balanced.
-    pub(super) fn skip_value(&mut self) -> Result<(), Broken> {
-        match self.peek().ok_or(Broken::Truncated)? {
+    pub(super) fn skip_value(&mut self) -> Result<(), Fault> {
+        match self.peek().ok_or(Fault::Truncated)? {
             b'{' | b'[' => self.skip_container(),
-            b'"' => {
-                let text = self.string()?;
-                if text.escaped { text.bytes().map(drop) } else { Ok(()) }
-            }
+            b'"' => self.string()?.check(),
             _ if number::is_scalar(self.scalar()) => Ok(()),
-            _ if self.at >= self.blocks.bytes().len() => Err(Broken::Truncated),
-            _ => Err(Broken::Syntax),
+            _ if self.at >= self.blocks.bytes().len() => Err(Fault::Truncated),
+            _ => Err(Fault::Syntax),
         }
     }
 
     /// Steps over a value inside a body, of which only balance is asked.
-    pub(super) fn skip_any(&mut self) -> Result<(), Broken> {
-        match self.peek().ok_or(Broken::Truncated)? {
+    pub(super) fn skip_any(&mut self) -> Result<(), Fault> {
+        match self.peek().ok_or(Fault::Truncated)? {
             b'{' | b'[' => self.skip_container(),
             b'"' => {
-                self.at = self.blocks.string_end(self.at + 1).ok_or(Broken::Truncated)?.0 + 1;
+                self.at = self.blocks.string_end(self.at + 1).ok_or(Fault::Truncated)?.0 + 1;
                 Ok(())
             }
-            _ if self.scalar().is_empty() => Err(Broken::Syntax),
+            _ if self.scalar().is_empty() => Err(Fault::Syntax),
             _ => Ok(()),
         }
     }

@@ -14,6 +14,7 @@ use sluice_schemas::trail::{AssumedSession, TrailEvent};
 use sluice_schemas::usage::MAX_TOKENS;
 use sluice_schemas::{Micros, RejectReason};
 
+use super::fault::{Fault, Field};
 use super::record::event_time;
 use super::scan::Scanner;
 
@@ -101,30 +102,30 @@ pub(super) fn event(text: &[u8], arrival: Micros) -> Result<TrailEvent, RejectRe
 }
 
 /// Returns the places of the events of a CloudTrail log file.
-pub(super) fn records(text: &[u8]) -> Result<Vec<Range<usize>>, RejectReason> {
+pub(super) fn records(text: &[u8]) -> Result<Vec<Range<usize>>, Fault> {
     let mut found = None;
     Scanner::new(text).object(|scanner, key| match key {
-        b"Records" if found.is_some() => Err(RejectReason::Duplicate { field: "Records" }),
+        b"Records" if found.is_some() => Err(Fault::Duplicate(Field::Records)),
         b"Records" if scanner.peek() == Some(b'[') => {
             found = Some(scanner.elements()?);
             Ok(())
         }
-        b"Records" => Err(RejectReason::Malformed { field: "Records" }),
-        _ => Ok(scanner.skip_value()?),
+        b"Records" => Err(Fault::Malformed(Field::Records)),
+        _ => scanner.skip_value(),
     })?;
-    found.ok_or(RejectReason::Missing { field: "Records" })
+    found.ok_or(Fault::Missing(Field::Records))
 }
 
 /// Finds the CloudTrail event of an EventBridge event.
 pub(super) fn bridged(text: &[u8]) -> Result<&[u8], RejectReason> {
     let (mut is_call, mut detail) = (None, None);
     Scanner::new(text).object(|scanner, key| match key {
-        b"detail-type" if is_call.is_some() => Err(RejectReason::Duplicate { field: "detail-type" }),
+        b"detail-type" if is_call.is_some() => Err(Fault::Duplicate(Field::DetailType)),
         b"detail-type" if scanner.peek() == Some(b'"') => {
             is_call = Some(*scanner.string()?.bytes()? == *DETAIL_TYPE);
             Ok(())
         }
-        b"detail" if detail.is_some() => Err(RejectReason::Duplicate { field: "detail" }),
+        b"detail" if detail.is_some() => Err(Fault::Duplicate(Field::Detail)),
         b"detail" => {
             scanner.peek();
             let start = scanner.at();
@@ -132,10 +133,10 @@ pub(super) fn bridged(text: &[u8]) -> Result<&[u8], RejectReason> {
             detail = Some(scanner.since(start));
             Ok(())
         }
-        _ => Ok(scanner.skip_value()?),
+        _ => scanner.skip_value(),
     })?;
     match is_call {
-        Some(true) => detail.ok_or(RejectReason::Missing { field: "detail" }),
+        Some(true) => Ok(detail.ok_or(Fault::Missing(Field::Detail))?),
         _ => Err(RejectReason::UnknownKind),
     }
 }

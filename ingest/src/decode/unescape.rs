@@ -2,16 +2,16 @@
 
 use memchr::memchr;
 
-use super::scan::Broken;
+use super::fault::Fault;
 
 /// Appends the bytes that the string `raw` stands for; `raw` has no unescaped quote.
 ///
 /// # Errors
-/// [`Broken::Text`] for an escape that does not exist, or half of a surrogate pair.
-pub(super) fn unescape(mut raw: &[u8], out: &mut Vec<u8>) -> Result<(), Broken> {
+/// [`Fault::Text`] for an escape that does not exist, or half of a surrogate pair.
+pub(super) fn unescape(mut raw: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
     while let Some(at) = memchr(b'\\', raw) {
         out.extend_from_slice(&raw[..at]);
-        let (&kind, rest) = raw[at + 1..].split_first().ok_or(Broken::Text)?;
+        let (&kind, rest) = raw[at + 1..].split_first().ok_or(Fault::Text)?;
         raw = rest;
         out.push(match kind {
             b'"' | b'\\' | b'/' => kind,
@@ -24,7 +24,7 @@ pub(super) fn unescape(mut raw: &[u8], out: &mut Vec<u8>) -> Result<(), Broken> 
                 raw = unicode(raw, out)?;
                 continue;
             }
-            _ => return Err(Broken::Text),
+            _ => return Err(Fault::Text),
         });
     }
     out.extend_from_slice(raw);
@@ -32,28 +32,28 @@ pub(super) fn unescape(mut raw: &[u8], out: &mut Vec<u8>) -> Result<(), Broken> 
 }
 
 /// Appends the character of a `\u` escape, or of the two that make a surrogate pair; returns what follows it.
-fn unicode<'a>(raw: &'a [u8], out: &mut Vec<u8>) -> Result<&'a [u8], Broken> {
+fn unicode<'a>(raw: &'a [u8], out: &mut Vec<u8>) -> Result<&'a [u8], Fault> {
     let (unit, mut rest) = hex(raw)?;
     let mut code = unit;
     if (0xd800..0xdc00).contains(&unit) {
-        let (low, after) = hex(rest.strip_prefix(b"\\u").ok_or(Broken::Text)?)?;
+        let (low, after) = hex(rest.strip_prefix(b"\\u").ok_or(Fault::Text)?)?;
         if !(0xdc00..0xe000).contains(&low) {
-            return Err(Broken::Text);
+            return Err(Fault::Text);
         }
         code = 0x1_0000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
         rest = after;
     }
-    let character = char::from_u32(code).ok_or(Broken::Text)?;
+    let character = char::from_u32(code).ok_or(Fault::Text)?;
     out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
     Ok(rest)
 }
 
 /// Reads four hexadecimal digits.
-fn hex(raw: &[u8]) -> Result<(u32, &[u8]), Broken> {
-    let (digits, rest) = raw.split_first_chunk::<4>().ok_or(Broken::Text)?;
+fn hex(raw: &[u8]) -> Result<(u32, &[u8]), Fault> {
+    let (digits, rest) = raw.split_first_chunk::<4>().ok_or(Fault::Text)?;
     let mut value = 0;
     for &digit in digits {
-        value = value << 4 | char::from(digit).to_digit(16).ok_or(Broken::Text)?;
+        value = value << 4 | char::from(digit).to_digit(16).ok_or(Fault::Text)?;
     }
     Ok((value, rest))
 }
@@ -87,7 +87,7 @@ mod tests {
         ] {
             agree(raw);
         }
-        assert_eq!(unescape(b"a\\", &mut Vec::new()), Err(Broken::Text));
+        assert_eq!(unescape(b"a\\", &mut Vec::new()), Err(Fault::Text));
     }
 
     proptest! {

@@ -5,14 +5,12 @@
 //! body says are one-hour writes, the rest five-minute ones.
 
 use sluice_schemas::usage::MAX_TOKENS;
-use sluice_schemas::{CostBasis, RejectReason, Usage};
+use sluice_schemas::{CostBasis, Usage};
 
-use super::body::{Fault, lenient_u32};
+use super::body::lenient_u32;
+use super::fault::{Fault, Field};
 use super::number;
 use super::scan::Scanner;
-
-/// Path of the usage object, in reasons.
-pub(super) const PATH: &str = "output.outputBodyJson.usage";
 
 /// Counts as Bedrock itself writes them: `input` without cached tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,7 +72,7 @@ impl BodyUsage {
     }
 
     /// Adds envelope and body up.
-    pub(super) fn resolve(&self, envelope: Counts) -> Result<(Usage, CostBasis), RejectReason> {
+    pub(super) fn resolve(&self, envelope: Counts) -> Result<(Usage, CostBasis), Fault> {
         let counted = envelope.or(&self.metrics);
         let written_by_split = self.split.map(|split| split.five_minutes.saturating_add(split.one_hour));
         let write = counted.cache_write.or(self.counts.cache_write).or(written_by_split).unwrap_or(0);
@@ -88,14 +86,14 @@ impl BodyUsage {
             cache_write_1h: one_hour,
         };
         if write > MAX_TOKENS {
-            return Err(RejectReason::OutOfRange { field: PATH });
+            return Err(Fault::OutOfRange(Field::Usage));
         }
         Ok((usage, if write > 0 && self.split.is_none() { CostBasis::Envelope } else { CostBasis::Exact }))
     }
 
     /// Uncached and cached prompt tokens. Where the cached ones are known only as part of an OpenAI-shaped prompt, they are
     /// taken out of it, and out of the envelope's count when that is the same whole prompt.
-    fn prompt_tokens(&self, counted: &Counts) -> Result<(u64, u64), RejectReason> {
+    fn prompt_tokens(&self, counted: &Counts) -> Result<(u64, u64), Fault> {
         let cache_read = counted.cache_read.or(self.counts.cache_read);
         let (None, Some(prompt), Some(cached)) = (cache_read, self.prompt, self.cached) else {
             let input = counted.input.or(self.counts.input).or(self.prompt);
@@ -105,7 +103,7 @@ impl BodyUsage {
             Some(input) if input != prompt => Ok((input, cached)),
             _ => match prompt.checked_sub(cached) {
                 Some(uncached) => Ok((uncached, cached)),
-                None => Err(RejectReason::OutOfRange { field: PATH }),
+                None => Err(Fault::OutOfRange(Field::Usage)),
             },
         }
     }
@@ -154,10 +152,10 @@ pub(super) fn read_usage(scanner: &mut Scanner<'_>, usage: &mut BodyUsage) -> Re
         let (bit, slot) = match at {
             Some(at) => (at, KEYS[at].1),
             None if key == INPUT_DETAILS => (KEYS.len(), Slot::PromptDetails),
-            None => return Ok(scanner.skip_any()?),
+            None => return scanner.skip_any(),
         };
         if seen >> bit & 1 == 1 {
-            return Err(RejectReason::Duplicate { field: PATH }.into());
+            return Err(Fault::Duplicate(Field::Usage));
         }
         seen |= 1 << bit;
         whole_prompt |= bit == KEYS.len();
@@ -176,7 +174,7 @@ pub(super) fn read_usage(scanner: &mut Scanner<'_>, usage: &mut BodyUsage) -> Re
             Slot::CacheDetails => found.split = read_details(scanner)?.or(found.split),
             Slot::PromptDetails => object_or_null(scanner, |scanner, key| match key {
                 b"cached_tokens" => read_count(scanner).map(|cached| found.cached = cached),
-                _ => Ok(scanner.skip_any()?),
+                _ => scanner.skip_any(),
             })?,
         }
         Ok(())
@@ -244,7 +242,7 @@ fn read_details(scanner: &mut Scanner<'_>) -> Result<Option<Split>, Fault> {
             Some(false) => split.five_minutes = split.five_minutes.saturating_add(tokens.unwrap_or(0)),
             None => strange = true,
         }
-        Ok::<(), Fault>(())
+        Ok(())
     })?;
     Ok((told && !strange).then_some(split))
 }
@@ -260,12 +258,12 @@ fn lifetime(ttl: &[u8]) -> Option<bool> {
 
 fn read_count(scanner: &mut Scanner<'_>) -> Result<Option<u64>, Fault> {
     scanner.peek();
-    Ok(number::count(scanner.scalar(), PATH)?)
+    number::count(scanner.scalar(), Field::Usage)
 }
 
 fn null(scanner: &mut Scanner<'_>) -> Result<(), Fault> {
     scanner.peek();
-    if scanner.scalar() == b"null" { Ok(()) } else { Err(RejectReason::Malformed { field: PATH }.into()) }
+    if scanner.scalar() == b"null" { Ok(()) } else { Err(Fault::Malformed(Field::Usage)) }
 }
 
 fn object_or_null(scanner: &mut Scanner<'_>, each: impl FnMut(&mut Scanner<'_>, &[u8]) -> Result<(), Fault>) -> Result<(), Fault> {

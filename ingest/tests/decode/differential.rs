@@ -75,7 +75,13 @@ impl Dice {
 
     /// Some of the named numbers.
     fn numbers<'t>(&mut self, keys: &[&'t str]) -> Vec<(&'t str, String)> {
-        keys.iter().filter_map(|key| (!self.one_in(3)).then(|| (*key, self.number()))).collect()
+        let mut members = Vec::new();
+        for key in keys {
+            if !self.one_in(3) {
+                members.push((*key, self.number()));
+            }
+        }
+        members
     }
 
     fn usage(&mut self) -> String {
