@@ -12,12 +12,14 @@ use super::reading::{After, HEAVY, Lane, Reading, Stream};
 use super::tracked::{Left, Patience, Tracked};
 use crate::decode::{Decoder, is_one_value};
 use crate::framing::{Frame, MAX_DOCUMENT, MAX_LINE, RAW_HEAD, Shape, first_line, frame, head, shape};
-use crate::inflate::{GzipFault, GzipReader, InflateError, InflateLimits, MAGIC, begins_as_bomb, inflate_bounded, size_hint};
+use crate::inflate::{GzipFault, GzipReader, InflateLimits, MAGIC, begins_as_bomb, size_hint, survey};
 use crate::piece::decode_piece;
 use crate::source::{Payload, Piece};
 
 /// Largest compressed file handed on whole; a larger one is inflated in constant memory.
 const MAX_WHOLE_GZIP: u64 = 32 << 20;
+/// No stream inflates further: DEFLATE's longest match for its shortest code.
+const MAX_DEFLATE_RATIO: u64 = 1032;
 const READ_BUFFER: usize = 256 << 10;
 /// How much of a plain file is read to find its first line, in turn.
 const FRAME_LOOKS: [u64; 3] = [64 << 10, 1 << 20, MAX_LINE as u64 + 1];
@@ -139,17 +141,13 @@ impl Opening {
 
     fn gzip(mut self) -> io::Result<Opened> {
         let nothing = After::Nothing { size: self.size, ended: true };
-        if self.lane.offset == 0 && self.size <= MAX_WHOLE_GZIP {
-            let last = read_at(&mut self.file, self.size.saturating_sub(4), 4)?;
-            if size_hint(&last) <= InflateLimits::FILE.max_bytes {
-                let bytes = read_at(&mut self.file, 0, self.size)?;
-                if !self.patience.takes_damaged()
-                    && inflate_bounded(&bytes, &InflateLimits::FILE, &mut Vec::new()) == Err(InflateError::Corrupt)
-                {
-                    return Ok(Opened::Left(Left::Waiting { heavy: self.size > HEAVY }));
-                }
-                return Ok(self.whole(Payload::Gzip(bytes), 0, nothing));
+        if self.lane.offset == 0 && self.size <= MAX_WHOLE_GZIP && !self.says_it_is_large()? {
+            let bytes = read_at(&mut self.file, 0, self.size)?;
+            // One that is still being written looks damaged.
+            if !self.patience.takes_damaged() && survey(&bytes[..])?.fault.is_some_and(|fault| fault != GzipFault::Bomb) {
+                return Ok(Opened::Left(Left::Waiting { heavy: self.size > HEAVY }));
             }
+            return Ok(self.whole(Payload::Gzip(bytes), 0, nothing));
         }
         let start = read_at(&mut self.file, 0, RAW_HEAD as u64)?;
         if self.lane.offset == 0 && begins_as_bomb(self.stored()?)? {
@@ -165,6 +163,13 @@ impl Opening {
         }
         let stream = Stream::Gzip { reader: Box::new(reader), head: start };
         Ok(Opened::Reading(Box::new(Reading::new(self.lane, stream, self.patience, self.size, 0))))
+    }
+
+    /// Tells whether a compressed file says of itself, and can be believed, that it is too large to be inflated in one go.
+    fn says_it_is_large(&mut self) -> io::Result<bool> {
+        let last = read_at(&mut self.file, self.size.saturating_sub(4), 4)?;
+        let stated = size_hint(&last);
+        Ok(stated > InflateLimits::FILE.max_bytes && stated as u64 <= self.size.saturating_mul(MAX_DEFLATE_RATIO))
     }
 
     fn plain(mut self) -> io::Result<Opened> {

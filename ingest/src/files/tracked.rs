@@ -16,7 +16,7 @@ const HEAVY_AFTER: i64 = SECOND / 2;
 /// Pause before a file that could not be read is tried again.
 const RETRY_AFTER: i64 = 30 * SECOND;
 /// Time for which a file that has changed is looked at without listing its folder.
-const HOT_FOR: i64 = 600 * SECOND;
+const HOT_FOR: i64 = 60 * SECOND;
 
 /// How much of an unfinished file is taken, by how long it has been still.
 #[derive(Clone, Copy, Debug)]

@@ -217,6 +217,26 @@ fn a_compressed_file_in_the_making_is_waited_for() {
 }
 
 #[test]
+fn a_large_compressed_file_in_the_making_is_read_as_it_comes() {
+    // Stored, not compressed: large enough to be streamed.
+    let content = lines(0..70_000);
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+    std::io::Write::write_all(&mut encoder, content.as_bytes()).unwrap();
+    let whole = encoder.finish().unwrap();
+    assert!(whole.len() > 34 << 20);
+    let folder = Folder::new();
+    let mut follower = follow(&folder);
+    folder.write("a.json.gz", &whole[..33 << 20]);
+    follower.pass(2 * SECOND);
+    let seen = follower.run.ids.len();
+    assert!(seen > 50_000, "{seen}");
+    folder.write("a.json.gz", &whole);
+    follower.pass(2 * SECOND);
+    assert_eq!((follower.run.ids == (0..70_000).collect::<Vec<_>>(), follower.run.rejected.len()), (true, 0));
+    assert!(follower.run.positions[&folder.shard("a.json.gz")].ended);
+}
+
+#[test]
 fn a_compressed_file_that_stays_broken_is_refused_after_five_seconds() {
     let folder = Folder::new();
     let mut follower = follow(&folder);
