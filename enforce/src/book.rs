@@ -72,7 +72,7 @@ pub(crate) struct Book {
     pub(crate) forgotten_before: Micros,
     /// Spend of calls without a session, which a session budget cannot place.
     pub(crate) unplaced: Tally,
-    /// Spend that came after its period or window was forgotten.
+    /// Spend that came after its period or window was forgotten, or at a time no calendar knows.
     pub(crate) too_late: Tally,
     /// Keys of counters that differ from their rows.
     pub(crate) dirty: Vec<Key>,
@@ -139,7 +139,7 @@ impl Book {
         (self.geometry.is_some() && first_touch).then(|| key.owned())
     }
 
-    fn set_aside(&mut self, tally: Tally) {
+    pub(crate) fn set_aside(&mut self, tally: Tally) {
         self.too_late.add(tally);
         self.dirty_self = true;
     }
@@ -176,9 +176,8 @@ impl Book {
         context: Context<'_>,
         ask: impl FnOnce(&Site<'_>, &mut Counter) -> T,
     ) -> Option<T> {
-        let live_targets = self.counters.len() as u64;
         let counter = self.counters.get_mut(&key)?;
-        let site = Site { budget: &self.budget, target: key.target, confirmed: self.confirmed, live_targets, context };
+        let site = Site { budget: &self.budget, target: key.target, confirmed: self.confirmed, context };
         Some(ask(&site, counter))
     }
 
@@ -191,13 +190,26 @@ impl Book {
         context: Context<'_>,
         out: &mut Vec<Crossing>,
     ) {
+        let before = out.len();
         self.at_site(key, context, |site, counter| site.check(counter, period, event_time, out));
+        self.count_targets(key.period, out.get_mut(before..));
     }
 
     /// Looks for crossings of a rolling window and moves it on.
     pub(crate) fn check_rolling(&mut self, key: &Key, context: Context<'_>, out: &mut Vec<Crossing>) {
         let (Some(geometry), Window::Rolling { width }) = (self.geometry, self.budget.window) else { return };
+        let before = out.len();
         self.at_site(key.borrowed(), context, |site, counter| site.check_rolling(counter, geometry, width, out));
+        self.count_targets(key.period, out.get_mut(before..));
+    }
+
+    /// Tells new crossings how many targets the budget has. Crossings are rare, so they are counted then.
+    pub(crate) fn count_targets(&self, period: i64, crossings: Option<&mut [Crossing]>) {
+        let mut holds = crossings.into_iter().flatten().filter_map(|crossing| crossing.hold.as_mut()).peekable();
+        if holds.peek().is_some() {
+            let live_targets = self.counters.keys().filter(|key| key.period == period).count() as u64;
+            holds.for_each(|hold| hold.live_targets = live_targets);
+        }
     }
 
     /// Forgets counters that can no longer matter at `at`; returns their keys and the indexes of their buckets.

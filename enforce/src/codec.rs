@@ -43,6 +43,10 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
+    pub(crate) fn orphan(key: &[u8], part: &'static str) -> Self {
+        Self::Corrupt { key: printable(key), part }
+    }
+
     /// Tells what is to be done.
     #[must_use]
     pub const fn class(&self) -> ErrorClass {

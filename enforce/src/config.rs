@@ -70,6 +70,21 @@ impl Budgets {
                 _ => faults.push(whole(Problem::Unknown { text: key, known: "[[budget]]" })),
             }
         }
+        match Self::from_entries(entries) {
+            Ok(budgets) if faults.is_empty() => Ok(budgets),
+            read => {
+                faults.extend(read.err().into_iter().flat_map(|error| error.faults));
+                Err(BudgetsError { faults })
+            }
+        }
+    }
+
+    /// Reads the `[[budget]]` tables of a larger file.
+    ///
+    /// # Errors
+    /// Returns every fault found.
+    pub fn from_entries(entries: Vec<toml::Value>) -> Result<Self, BudgetsError> {
+        let mut faults = Vec::new();
         let mut budgets: Vec<Arc<Budget>> = Vec::new();
         for (index, entry) in entries.into_iter().enumerate() {
             let label =

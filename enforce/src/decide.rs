@@ -15,6 +15,7 @@ use crate::budget::{Budget, LimitSource, Width, Window, short_usd};
 use crate::counter::{Counter, Fired, FiredState};
 use crate::fire::{Crossing, FireKey, Moment, Withheld, crossing};
 use crate::limits::AgentLimits;
+use crate::notation::MOST;
 use crate::period::Period;
 use crate::ring::{Excursion, Geometry};
 use crate::tally::Tally;
@@ -49,7 +50,6 @@ pub(crate) struct Site<'a> {
     pub(crate) budget: &'a Budget,
     pub(crate) target: &'a str,
     pub(crate) confirmed: bool,
-    pub(crate) live_targets: u64,
     pub(crate) context: Context<'a>,
 }
 
@@ -76,6 +76,7 @@ impl Site<'_> {
             Some(LimitSource::Tag(_)) => [tag_limit, rule.base].into_iter().flatten().min(),
             None => rule.base,
         }
+        .map(|limit| limit.min(MOST))
     }
 
     /// Returns the limit as people configured it, without what calls say: a part of every fire id.
@@ -188,7 +189,6 @@ impl Site<'_> {
             event_time,
             now: self.context.now,
             withheld,
-            live_targets: self.live_targets,
         };
         Some(crossing(self.budget, self.target, threshold, fire_id, moment))
     }

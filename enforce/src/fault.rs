@@ -72,7 +72,7 @@ pub enum Problem {
         known: &'static str,
     },
     /// Not an amount with a unit.
-    #[error("'{text}' is not an amount with a unit: write it like \"25.00 USD\"")]
+    #[error("'{text}' is not an amount of at most a trillion dollars with a unit: write it like \"25.00 USD\"")]
     Amount {
         /// The value.
         text: String,

@@ -36,7 +36,7 @@ pub struct HoldTerms {
     pub approval: bool,
     /// When it ends by itself; `None` where only the ledger can tell (rolling, session, lifetime).
     pub until: Option<Micros>,
-    /// Targets that the budget counted when it fired: what a cap by percent refers to.
+    /// Targets that the budget counted in the period when it fired: what a cap by percent refers to.
     pub live_targets: u64,
 }
 
@@ -107,7 +107,6 @@ pub(crate) struct Moment {
     pub(crate) event_time: Micros,
     pub(crate) now: Micros,
     pub(crate) withheld: Option<Withheld>,
-    pub(crate) live_targets: u64,
 }
 
 /// Puts a crossing together.
@@ -124,11 +123,7 @@ pub(crate) fn crossing(budget: &Budget, target: &str, threshold: &Threshold, fir
     }
     let calendar_end = at.end.filter(|_| budget.window.is_calendar());
     let projected = calendar_end.and_then(|end| project(at.spent, at.start, end, at.event_time));
-    let hold = (holds && withheld.is_none()).then_some(HoldTerms {
-        approval: budget.approval,
-        until: calendar_end,
-        live_targets: at.live_targets,
-    });
+    let hold = (holds && withheld.is_none()).then_some(HoldTerms { approval: budget.approval, until: calendar_end, live_targets: 0 });
     let breach = Breach {
         schema: BREACH_SCHEMA.to_owned(),
         fire_id,

@@ -6,6 +6,7 @@
 //! `enforce`, so two budgets can want the same stop and neither lifts the other's.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use sluice_schemas::Micros;
@@ -57,6 +58,16 @@ pub enum HoldState {
     Released,
 }
 
+impl fmt::Display for HoldState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::PendingApproval => "pending_approval",
+            Self::Active => "active",
+            Self::Released => "released",
+        })
+    }
+}
+
 /// How a hold ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Released {
@@ -84,7 +95,7 @@ pub struct Hold {
     /// Where it stands.
     pub state: HoldState,
     /// When it was put.
-    pub created: Micros,
+    pub created_at: Micros,
     /// Who approved it.
     pub approved_by: Option<String>,
     /// How it ended.
@@ -106,8 +117,13 @@ impl Hold {
         self.state == HoldState::Active && self.mode == Mode::Enforce
     }
 
-    fn of_budget(&self, name: &str) -> bool {
-        matches!(&self.cause, Cause::Breach { budget, .. } if budget == name)
+    /// Returns the budget it is for; `None` for a person's hold.
+    #[must_use]
+    pub fn budget(&self) -> Option<&str> {
+        match &self.cause {
+            Cause::Breach { budget, .. } => Some(budget),
+            Cause::Manual { .. } => None,
+        }
     }
 }
 
@@ -120,6 +136,9 @@ pub fn targets_in_force(holds: &[Hold]) -> Vec<&str> {
     targets
 }
 
+/// Open holds of a budget that no share forbids: of a few agents, any one is a large share.
+pub const ALWAYS_ALLOWED: u64 = 3;
+
 /// Limits of caution.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HoldPolicy {
@@ -127,7 +146,7 @@ pub struct HoldPolicy {
     pub protected: Vec<String>,
     /// Most holds put by breaches within an hour. Each beyond it only tells.
     pub most_per_hour: u32,
-    /// Most open holds of a budget, in percent of its targets; one is always allowed.
+    /// Most open holds of a budget, in percent of its targets; [`ALWAYS_ALLOWED`] are allowed however few it has.
     pub most_percent: u8,
 }
 
@@ -157,12 +176,12 @@ pub fn decide_hold(policy: &HoldPolicy, crossing: &Crossing, holds: &[Hold], sto
     if policy.protected.iter().any(|pattern| protects(pattern, &breach.target)) {
         return HoldDecision::Degrade("the target is protected");
     }
-    let recent = |hold: &&Hold| matches!(hold.cause, Cause::Breach { .. }) && hold.created.0 > breach.detected_at.0 - HOUR;
+    let recent = |hold: &&Hold| matches!(hold.cause, Cause::Breach { .. }) && hold.created_at.0 > breach.detected_at.0 - HOUR;
     if holds.iter().filter(recent).count() >= policy.most_per_hour as usize {
         return HoldDecision::Degrade("the most holds within an hour are reached");
     }
-    let open = holds.iter().filter(|hold| hold.is_open() && hold.of_budget(&breach.budget)).count() as u64;
-    let allowed = (terms.live_targets * u64::from(policy.most_percent) / 100).max(1);
+    let open = holds.iter().filter(|hold| hold.is_open() && hold.budget() == Some(&breach.budget)).count() as u64;
+    let allowed = (terms.live_targets * u64::from(policy.most_percent) / 100).max(ALWAYS_ALLOWED);
     if open >= allowed {
         return HoldDecision::Degrade("the largest share of the budget's targets is held");
     }
@@ -178,7 +197,7 @@ pub fn decide_hold(policy: &HoldPolicy, crossing: &Crossing, holds: &[Hold], sto
         until: terms.until,
         mode: if breach.mode == Mode::Enforce.as_str() { Mode::Enforce } else { Mode::Observe },
         state: if terms.approval { HoldState::PendingApproval } else { HoldState::Active },
-        created: breach.detected_at,
+        created_at: breach.detected_at,
         approved_by: None,
         released: None,
         revision: 0,
@@ -236,7 +255,7 @@ pub fn reconcile_holds(status: &[BudgetStatus], overview: &[Overview], holds: &[
         };
         let key = (budget.as_str(), hold.target.as_str());
         let newest = latest.entry(key).or_insert(hold);
-        if (hold.is_open(), hold.created) >= (newest.is_open(), newest.created) {
+        if (hold.is_open(), hold.created_at) >= (newest.is_open(), newest.created_at) {
             *newest = hold;
         }
         if hold.is_open() {
@@ -273,7 +292,7 @@ fn reconcile_open(hold: &Hold, known: Option<&Overview>, counter: Option<&Budget
     }
     let Some(counter) = counter else {
         // A rolling counter is forgotten long after its last spend slid out.
-        let gone = known.forgets_after.is_some_and(|width| hold.created.plus(width) <= now);
+        let gone = known.forgets_after.is_some_and(|width| hold.created_at.plus(width) <= now);
         return gone.then_some(ended("the rolling sum fell"));
     };
     let Some(hold_at) = counter.hold_at else { return Some(ended("the budget holds no more")) };

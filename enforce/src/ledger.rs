@@ -38,6 +38,9 @@ pub use status::{BudgetStatus, FiredStatus, Overview};
 /// invocation logs within minutes; without this a short window would look empty before its spend has even arrived.
 const LOG_LAG: i64 = 10 * MINUTE;
 
+/// End of the year 9999: no period reaches beyond it.
+const LAST_MINUTE: Micros = Micros(253_402_300_800_000_000);
+
 /// Counters of all budgets.
 pub struct Ledger {
     budgets: Arc<Budgets>,
@@ -106,7 +109,8 @@ impl Ledger {
     }
 
     /// Adds history to the budgets that need it ([`Ledger::needs_seed`]), or to all before the first [`Ledger::apply`].
-    /// Thresholds found crossed are noted and fire when the budget is confirmed. The first `apply` ends the seeding.
+    /// Thresholds found crossed are noted and fire when the budget is confirmed ([`Ledger::confirm`], also for a budget that
+    /// already is). The first `apply` ends the seeding: call this before it.
     pub fn seed(&mut self, view: SpendView<'_>) {
         self.fold(view, self.now, Purpose::Seed);
     }
@@ -144,11 +148,12 @@ impl Ledger {
         }
     }
 
-    /// Replaces the agents file.
+    /// Replaces the agents file. Thresholds of limits that were raised there are armed again.
     pub fn set_limits(&mut self, limits: Arc<dyn AgentLimits>) {
-        self.limits = limits;
-        for counter in self.books.iter_mut().flat_map(|book| book.counters.values_mut()) {
-            counter.next_at = None;
+        self.limits = Arc::clone(&limits);
+        let context = self.context(limits.as_ref(), Purpose::Live);
+        for book in self.books.iter_mut().filter(|book| book.budget.limit.source.is_some()) {
+            change::rearm_above_spend(book, context);
         }
     }
 
@@ -200,6 +205,10 @@ impl Ledger {
                 let delta = &view.deltas[at];
                 let Some(placed) = placed.get(kinds.of_delta[at]).and_then(Option::as_ref) else { continue };
                 let addition = addition(book, delta, placed, purpose);
+                if !(Micros(0)..LAST_MINUTE).contains(&addition.minute) {
+                    book.set_aside(addition.tally);
+                    continue;
+                }
                 if placed.without_session {
                     book.unplaced.add(addition.tally);
                     book.dirty_self = true;

@@ -8,6 +8,10 @@ use crate::fault::Problem;
 
 const LONGEST_ROLLING: i64 = 31 * DAY;
 const HIGHEST_PERCENT: u32 = 1000;
+/// Largest amount: a trillion dollars. Ten times of it, and a token's worth of it times any number of tokens, still fit.
+pub(crate) const MOST: PicoUsd = PicoUsd::from_dollars(1_000_000_000_000);
+/// Largest price of a token or a call that has none.
+const MOST_WORST_CASE: PicoUsd = PicoUsd::from_dollars(1_000_000);
 
 /// Finds a word among the known ones.
 pub(crate) fn choice<T: Copy>(text: &str, known: &'static str, values: &[(&str, T)]) -> Result<T, Problem> {
@@ -22,7 +26,7 @@ pub(crate) fn amount(text: &str) -> Result<PicoUsd, Problem> {
     if !trimmed.ends_with("USD") && !trimmed.starts_with('$') {
         return Err(refused());
     }
-    trimmed.parse().ok().filter(|amount| *amount >= PicoUsd::ZERO).ok_or_else(refused)
+    trimmed.parse().ok().filter(|amount| (PicoUsd::ZERO..=MOST).contains(amount)).ok_or_else(refused)
 }
 
 /// Reads an amount as an agents file or a tag gives it; `None` for anything else.
@@ -85,6 +89,9 @@ pub(crate) fn worst_case(text: &str) -> Result<WorstCase, Problem> {
     let unknown = || Problem::Unknown { text: text.to_owned(), known: KNOWN };
     let (price, unit) = text.split_once(" per ").ok_or_else(unknown)?;
     let price = amount(price)?;
+    if price > MOST_WORST_CASE {
+        return Err(unknown());
+    }
     let tokens = match unit.trim() {
         "call" => return Ok(WorstCase::PerCall(price)),
         "1M tokens" => 1_000_000,

@@ -7,13 +7,13 @@
 //! [`next_step`] decides, [`Outbox`] does. There is no thread and no clock in here: the caller's loop hands in crossings and
 //! calls [`Outbox::tick`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use sluice_schemas::time::{HOUR, SECOND};
 use sluice_schemas::{ErrorClass, Micros};
 
-use crate::actions::Action;
+use crate::actions::{Action, ActionError};
 use crate::budget::ActionKind;
 use crate::fire::Crossing;
 use crate::permit::CommitPermit;
@@ -120,6 +120,16 @@ pub fn next_step(job: &Job, actions: &[(ActionKind, &str)], permit: &CommitPermi
     earliest.map_or(Step::Finish, Step::Wait)
 }
 
+/// One pass over all jobs.
+struct Round<'a> {
+    permit: &'a CommitPermit,
+    now: Micros,
+    /// Everything else waits for the next pass.
+    holds_only: bool,
+    /// Actions whose receiver gave no answer in this pass: each of the others would wait for it as long.
+    down: BTreeSet<usize>,
+}
+
 /// Crossings on their way to the world.
 pub struct Outbox {
     store: Arc<dyn SharedStore>,
@@ -181,40 +191,56 @@ impl Outbox {
     pub fn tick(&mut self, permit: &CommitPermit, now: Micros) -> Result<Vec<String>, OutboxError> {
         let mut settled = Vec::new();
         let fire_ids: Vec<String> = self.jobs.keys().cloned().collect();
-        for fire_id in fire_ids {
-            let Some(mut job) = self.jobs.remove(&fire_id) else { continue };
-            match self.work(&mut job, permit, now) {
-                Ok(true) => settled.push(fire_id),
-                Ok(false) => drop(self.jobs.insert(fire_id, job)),
-                Err(source) if source.class() == ErrorClass::Transient => {
-                    postpone(&mut job, STORE, now);
-                    tracing::warn!(%fire_id, error = %source, "the shared store failed, trying again");
-                    self.jobs.insert(fire_id, job);
-                }
-                Err(source) => {
-                    self.jobs.insert(fire_id.clone(), job);
-                    return Err(OutboxError { fire_id, source });
-                }
+        // All holds before any news: a slow receiver must not keep a runaway going.
+        for holds_only in [true, false] {
+            let mut round = Round { permit, now, holds_only, down: BTreeSet::new() };
+            for fire_id in &fire_ids {
+                settled.extend(self.take_on(fire_id, &mut round)?);
             }
         }
         Ok(settled)
     }
 
+    /// Takes one job as far as it goes in this round and puts it back unless it is settled.
+    fn take_on(&mut self, fire_id: &str, round: &mut Round<'_>) -> Result<Option<String>, OutboxError> {
+        let Some(mut job) = self.jobs.remove(fire_id) else { return Ok(None) };
+        let fire_id = fire_id.to_owned();
+        let failed = match self.work(&mut job, round) {
+            Ok(true) => return Ok(Some(fire_id)),
+            Ok(false) => None,
+            Err(source) if source.class() == ErrorClass::Transient => {
+                postpone(&mut job, STORE, round.now);
+                tracing::warn!(%fire_id, error = %source, "the shared store failed, trying again");
+                None
+            }
+            Err(source) => Some(OutboxError { fire_id: fire_id.clone(), source }),
+        };
+        self.jobs.insert(fire_id, job);
+        failed.map_or(Ok(None), Err)
+    }
+
     /// Takes one job as far as it goes now; `true` when it is settled.
-    fn work(&self, job: &mut Job, permit: &CommitPermit, now: Micros) -> Result<bool, StoreError> {
+    fn work(&self, job: &mut Job, round: &mut Round<'_>) -> Result<bool, StoreError> {
         let names: Vec<(ActionKind, &str)> = self.actions.iter().map(|action| (action.kind(), action.name())).collect();
         loop {
-            match next_step(job, &names, permit, now) {
+            match next_step(job, &names, round.permit, round.now) {
                 Step::AwaitCommit | Step::Wait(_) => return Ok(false),
                 Step::Settled => return Ok(true),
-                Step::Claim => job.record = Some(self.claim(&job.crossing, now)?),
+                Step::Claim => job.record = Some(self.claim(&job.crossing, round.now)?),
                 Step::Finish => {
-                    self.store.mark_done(&job.crossing.breach.fire_id, now)?;
+                    self.store.mark_done(&job.crossing.breach.fire_id, round.now)?;
                     return Ok(true);
                 }
                 Step::Run(index) => {
                     let Some(action) = self.actions.get(index) else { return Ok(false) };
-                    self.run(job, action.as_ref(), permit, now)?;
+                    if round.holds_only && action.kind() != ActionKind::Hold {
+                        return Ok(false);
+                    }
+                    if round.down.contains(&index) {
+                        postpone(job, action.name(), round.now);
+                    } else if !self.run(job, action.as_ref(), round)? {
+                        round.down.insert(index);
+                    }
                 }
             }
         }
@@ -229,28 +255,25 @@ impl Outbox {
         })
     }
 
-    fn run(&self, job: &mut Job, action: &dyn Action, permit: &CommitPermit, now: Micros) -> Result<(), StoreError> {
+    /// Runs one action; `false` if its receiver cannot be reached at all.
+    fn run(&self, job: &mut Job, action: &dyn Action, round: &Round<'_>) -> Result<bool, StoreError> {
+        let now = round.now;
         // A zombie must not act on a claim it made before it was fenced.
         let current = self.store.fence()?;
         if self.fence < current {
             return Err(StoreError::Fenced { own: self.fence, current });
         }
-        let Some(record) = &mut job.record else { return Ok(()) };
+        let Some(record) = &mut job.record else { return Ok(true) };
         let fire = told(record);
-        let receipt = match action.apply(permit, &fire) {
+        let receipt = match action.apply(round.permit, &fire) {
             Ok(receipt) => receipt,
+            Err(ActionError::Store(error)) if matches!(error.class(), ErrorClass::Fenced | ErrorClass::Corrupt) => return Err(error),
             Err(error) => {
-                let class = error.class();
-                if matches!(class, ErrorClass::Fenced | ErrorClass::Corrupt)
-                    && let crate::actions::ActionError::Store(error) = error
-                {
-                    return Err(error);
-                }
                 let in_time = now.0.saturating_sub(record.claimed_at.0) < GIVE_UP_AFTER;
                 tracing::warn!(fire_id = %fire.breach.fire_id, action = action.name(), error = %error, "action failed");
-                if class == ErrorClass::Transient && in_time {
+                if error.class() == ErrorClass::Transient && in_time {
                     postpone(job, action.name(), now);
-                    return Ok(());
+                    return Ok(!matches!(error, ActionError::Unreachable { .. }));
                 }
                 Receipt { state: ReceiptState::Failed, detail: error.to_string() }
             }
@@ -268,7 +291,7 @@ impl Outbox {
         record.receipts.insert(action.name().to_owned(), receipt);
         job.waits.remove(action.name());
         job.waits.remove(STORE);
-        Ok(())
+        Ok(true)
     }
 }
 

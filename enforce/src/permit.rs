@@ -16,6 +16,12 @@ impl CommitPermit {
         Self { epoch }
     }
 
+    /// Permits nothing: what an outbox holds before the first commit it hears of.
+    #[must_use]
+    pub const fn nothing() -> Self {
+        Self { epoch: 0 }
+    }
+
     /// Returns the last committed epoch.
     #[must_use]
     pub const fn epoch(&self) -> u64 {

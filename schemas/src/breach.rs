@@ -13,13 +13,14 @@ pub const BREACH_JSON_SCHEMA: &str = include_str!("../json/breach.schema.json");
 pub struct Breach {
     /// Always `sluice.breach/1`.
     pub schema: String,
-    /// Hash of budget, period, threshold, target and generation; the same after any restart or replay.
+    /// Hash of budget, period, threshold, target, configured limit and generation; the same after any restart or replay.
     pub fire_id: String,
     /// Name of the budget.
     pub budget: String,
     /// What the counter stands for, for example `agent_id=checkout-bot`; `*` for a budget with one counter.
     pub target: String,
-    /// Id of the period, for example `2026-10`, `2026-10-01`, `session`, or the rolling window's end minute.
+    /// Id of the period, for example `2026-10`, `2026-10-01`, `session`, or for a rolling window the epoch-aligned slice of its
+    /// length in which it crossed: `2026-10-01T10:00:00Z/1h`, with `#2` for the second crossing of the slice.
     pub period: String,
     /// First moment of the period.
     pub period_start: Micros,
@@ -38,7 +39,7 @@ pub struct Breach {
     /// How `projected_usd` was made: always `linear`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub projection: Option<String>,
-    /// Calls in the period without a price, which `spent_usd` does not hold.
+    /// Calls in the period without a price: `spent_usd` holds them at the budget's worst case, or not at all.
     pub unpriced_calls: u64,
     /// Event time of the call that crossed.
     pub event_time: Micros,

@@ -47,7 +47,7 @@ impl Action for HoldAction {
                     fire_id: fire_id.clone(),
                     action: "hold".to_owned(),
                     target: hold.target.clone(),
-                    state: format!("{:?}", hold.state).to_lowercase(),
+                    state: hold.state.to_string(),
                     actor: SELF.to_owned(),
                     detail: format!("budget '{}' at {} of {}", fire.breach.budget, fire.breach.threshold, fire.breach.limit_usd),
                 };

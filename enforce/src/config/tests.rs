@@ -132,7 +132,7 @@ window = "week"
         "budget 'one': where: unknown column 'teem'",
         "budget 'one': each: 'agent' is not known: use account_id,",
         "budget 'one': each: 'agent_id' occurs twice",
-        "budget 'one': limit: '25' is not an amount with a unit",
+        "budget 'one': limit: '25' is not an amount of",
         "budget 'one': timezone: 'Europe/Atlantis' is not known",
         "budget 'one': mode: 'strict' is not known: use observe or enforce",
         "budget 'one': threshold.do: 'explode' is not known: use notify or hold",

@@ -17,7 +17,7 @@ pub enum HoldError {
         id: String,
     },
     /// The hold is in a state in which this makes no sense.
-    #[error("hold '{id}' is {state:?}")]
+    #[error("hold '{id}' is {state}")]
     State {
         /// The hold.
         id: String,
@@ -100,7 +100,7 @@ pub fn pause(
         until,
         mode: Mode::Enforce,
         state: HoldState::Active,
-        created: now,
+        created_at: now,
         approved_by: None,
         released: None,
         revision: 0,

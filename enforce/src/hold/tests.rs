@@ -44,10 +44,10 @@ fn protected_targets_are_never_held() {
 
 #[test]
 fn caps_turn_holds_into_news() {
-    let policy = HoldPolicy { most_per_hour: 3, most_percent: 2, ..HoldPolicy::default() };
+    let policy = HoldPolicy { most_per_hour: 5, most_percent: 4, ..HoldPolicy::default() };
     let mut holds: Vec<Hold> = Vec::new();
-    for (number, expected) in [(0, true), (1, true), (2, false)] {
-        // Two percent of a hundred targets.
+    for (number, expected) in [(0, true), (1, true), (2, true), (3, true), (4, false)] {
+        // Four percent of a hundred targets.
         let decided = put(&policy, &sample_crossing(&number.to_string(), "agent_id=a"), &holds);
         assert_eq!(decided.is_ok(), expected, "{decided:?}");
         holds.extend(decided);
@@ -55,7 +55,7 @@ fn caps_turn_holds_into_news() {
     assert_eq!(put(&policy, &sample_crossing("x", "agent_id=b"), &holds), Err("the largest share of the budget's targets is held"));
     // Released holds free their share, but still count for the hour.
     holds.iter_mut().for_each(|hold| hold.state = HoldState::Released);
-    holds.push(Hold { id: "3".to_owned(), ..holds[0].clone() });
+    holds.push(Hold { id: "5".to_owned(), ..holds[0].clone() });
     assert_eq!(put(&policy, &sample_crossing("x", "agent_id=b"), &holds), Err("the most holds within an hour are reached"));
     let mut later = sample_crossing("x", "agent_id=b");
     later.breach.detected_at = Micros(later.breach.detected_at.0 + HOUR);

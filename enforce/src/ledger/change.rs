@@ -82,7 +82,8 @@ impl Ledger {
         for key in keys {
             let period = Period::holding(book.budget.window, &book.budget.zone, Micros(key.period));
             let found = book.at_site(key.borrowed(), context, |site, counter| site.confirm(counter, period, geometry));
-            let found = found.unwrap_or_default();
+            let mut found = found.unwrap_or_default();
+            book.count_targets(key.period, Some(&mut found));
             if !found.is_empty() {
                 book.mark(key.borrowed());
             }
@@ -142,10 +143,15 @@ fn replace_budget(book: &mut Book, budget: Arc<Budget>) {
     }
 }
 
-/// Follows a change of limits or thresholds: the budget has to be confirmed, and thresholds above the spend are armed.
+/// Follows a change of a budget: it has to be confirmed, and thresholds above the spend are armed.
 pub(super) fn rearm_changed(book: &mut Book, context: Context<'_>) {
     book.confirmed = false;
     book.dirty_self = true;
+    rearm_above_spend(book, context);
+}
+
+/// Follows a change of limits: thresholds that lie above the spend are armed.
+pub(super) fn rearm_above_spend(book: &mut Book, context: Context<'_>) {
     let geometry = book.geometry;
     let keys: Vec<Key> = book.counters.keys().cloned().collect();
     for key in keys {

@@ -1,6 +1,6 @@
 //! The ledger as rows of the local store, and back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use sluice_schemas::Micros;
@@ -71,8 +71,9 @@ impl Ledger {
     ) -> Result<Self, LedgerError> {
         let mut ledger = Self::new(Arc::clone(&budgets), limits);
         let mut stored = Stored::read(rows)?;
+        stored.check()?;
         ledger.pending = std::mem::take(&mut stored.pending);
-        if stored.books.values().all(|book| book.row.is_none()) {
+        if stored.books.is_empty() {
             return Ok(ledger);
         }
         ledger.pristine = false;
@@ -134,6 +135,20 @@ impl Stored {
             }
         }
         Ok(stored)
+    }
+
+    /// Rows of one transaction come and go together: one without the other is damage.
+    fn check(&self) -> Result<(), LedgerError> {
+        for (name, book) in &self.books {
+            if book.row.is_none() {
+                return Err(LedgerError::orphan(&codec::book_key(name), "is missing, but there are counters of it"));
+            }
+            let counters: BTreeSet<&Key> = book.counters.iter().map(|(key, _)| key).collect();
+            if let Some(key) = book.buckets.keys().find(|key| !counters.contains(key)) {
+                return Err(LedgerError::orphan(&codec::counter_key(name, key.borrowed()), "is missing, but there are buckets of it"));
+            }
+        }
+        Ok(())
     }
 
     fn book(&mut self, budget: String) -> &mut StoredBook {

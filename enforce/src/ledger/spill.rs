@@ -34,11 +34,11 @@ impl Ledger {
         if excess == 0 {
             return 0;
         }
-        let mut idle: Vec<(u64, usize, Key)> = Vec::new();
+        let mut idle: Vec<((u64, Micros), usize, Key)> = Vec::new();
         for (at, book) in self.books.iter().enumerate() {
             if book.geometry.is_none() && !book.budget.window.is_calendar() {
                 let clean = book.counters.iter().filter(|(_, counter)| !counter.dirty && counter.fired.is_empty());
-                idle.extend(clean.map(|(key, counter)| (counter.batch, at, key.clone())));
+                idle.extend(clean.map(|(key, counter)| ((counter.batch, counter.last), at, key.clone())));
             }
         }
         idle.sort_unstable();

@@ -164,7 +164,7 @@ impl Ledger {
     fn status_of_counter(&self, book: &Book, key: &Key, counter: &Counter, now: Micros, as_of: Micros) -> BudgetStatus {
         let budget = &book.budget;
         let context = Context { limits: self.limits.as_ref(), now, as_of, batch: self.batch, purpose: Purpose::Live };
-        let site = Site { budget, target: &key.target, confirmed: book.confirmed, live_targets: 0, context };
+        let site = Site { budget, target: &key.target, confirmed: book.confirmed, context };
         let limit = site.limit(counter.tag_limit);
         let tally: Tally = counter.spent(book.geometry, as_of);
         let period = Period::holding(budget.window, &budget.zone, Micros(key.period));

@@ -247,6 +247,100 @@ fn a_confirmation_comes_too_late_for_a_period_that_is_over() {
 }
 
 #[test]
+fn a_change_while_down_is_noticed() {
+    let mut ledger = ledger(&daily("1 USD"));
+    let mut store = BTreeMap::new();
+    for crossing in apply(&mut ledger, &[Spend::new("a", OCTOBER, 1_000_000)]) {
+        ledger.settle(&crossing.breach.fire_id);
+    }
+    rows(&mut ledger, &mut store);
+    assert_eq!(load(&daily("1 USD"), &store).unconfirmed().count(), 0);
+
+    // Another limit: the counters stay, the budget only tells.
+    let mut raised = load(&daily("2 USD"), &store);
+    assert_eq!((raised.unconfirmed().collect::<Vec<_>>(), raised.needs_seed().len()), (vec!["daily"], 0));
+    assert_eq!(thresholds(&apply(&mut raised, &[Spend::new("a", OCTOBER, 1_000_000)])), ["80%", "100%"]);
+    let mut after = store.clone();
+    rows(&mut raised, &mut after);
+    assert_eq!(load(&daily("2 USD"), &after).unconfirmed().collect::<Vec<_>>(), ["daily"]);
+
+    // Another count: the counters go, their rows too.
+    let other = daily("1 USD").replace("[\"agent_id\"]", "[\"region\"]");
+    let mut other_count = load(&other, &store);
+    assert_eq!((other_count.live_counters(), other_count.needs_seed().len()), (0, 1));
+    let mut after = store.clone();
+    rows(&mut other_count, &mut after);
+    assert_eq!(after.len(), 1, "the row of the budget alone");
+    assert_eq!(load(&other, &after).needs_seed().len(), 1, "still waits for its history");
+
+    // Removed, and there again.
+    let mut removed = load("", &store);
+    rows(&mut removed, &mut store);
+    assert!(store.is_empty());
+}
+
+#[test]
+fn rows_without_their_owner_are_damage() {
+    let mut ledger = ledger(HOURLY);
+    let mut store = BTreeMap::new();
+    apply(&mut ledger, &[Spend::new("a", OCTOBER, 1_000)]);
+    rows(&mut ledger, &mut store);
+    assert_eq!(store.len(), 3, "budget, counter and bucket");
+    for kind in [b'b', b'c'] {
+        let rows = store.iter().filter(|(key, _)| key[0] != kind).map(|(key, value)| (key.clone(), value.clone()));
+        let error = Ledger::load(budgets(HOURLY), Arc::new(NoLimits), rows).err().expect("refused");
+        assert!(error.to_string().contains("is missing, but there are"), "{error}");
+    }
+}
+
+#[test]
+fn a_raised_limit_of_an_agent_arms_again() {
+    let toml = daily("1 USD").replace("limit =", "limit_from = \"agent\"\nlimit =");
+    let mut ledger = ledger(&toml);
+    assert_eq!(apply(&mut ledger, &[Spend::new("a", OCTOBER, 1_500_000)]).len(), 2);
+    let mut table = LimitTable::default();
+    table.limits.insert("a".to_owned(), PicoUsd::from_dollars(3));
+    ledger.set_limits(Arc::new(table));
+    assert_eq!(ledger.status(Micros(0))[0].fired.len(), 0);
+    assert_eq!(thresholds(&apply(&mut ledger, &[Spend::new("a", OCTOBER, 1_000_000)])), ["80%"]);
+}
+
+#[test]
+fn absurd_times_are_set_aside() {
+    let mut ledger = ledger(&(daily("1 USD") + HOURLY));
+    for minute in [i64::MIN / 60_000_000, -1, 253_402_300_800 / 60, i64::MAX / 60_000_000 - 1] {
+        assert!(ledger.apply(Feed::of(&[Spend::new("a", minute, 9_000_000)]).view(), Micros(OCTOBER * MINUTE)).is_empty());
+    }
+    assert_eq!(ledger.overview().iter().map(|overview| overview.too_late_calls).collect::<Vec<_>>(), [4, 4]);
+}
+
+#[test]
+fn a_limit_of_nothing_stops_the_first_call() {
+    let mut ledger = ledger(&daily("0 USD"));
+    assert_eq!(thresholds(&apply(&mut ledger, &[Spend::new("a", OCTOBER, 0)])), ["80%", "100%"]);
+}
+
+#[test]
+fn late_spend_of_a_rolling_window_can_cross_in_the_past() {
+    let mut ledger = ledger(HOURLY);
+    apply(&mut ledger, &[Spend::new("a", OCTOBER, 700_000), Spend::new("a", OCTOBER + 120, 1)]);
+    let late = apply(&mut ledger, &[Spend::new("a", OCTOBER + 10, 400_000)]);
+    assert_eq!(thresholds(&late), ["80%", "100%"]);
+    assert_eq!((late[1].breach.event_time, late[1].withheld), (Micros((OCTOBER + 11) * MINUTE - 1), Some(Withheld::PeriodOver)));
+    assert_eq!(late[1].breach.note.as_deref(), Some("hold not put: the period was over when the spend arrived"));
+    // What is older than the window and its lateness is not counted any more, and said to be so.
+    apply(&mut ledger, &[Spend::new("a", OCTOBER + 600, 1), Spend::new("a", OCTOBER + 100, 5_000_000)]);
+    assert!(apply(&mut ledger, &[Spend::new("a", OCTOBER, 5_000_000)]).is_empty());
+    assert_eq!(ledger.overview()[0].too_late_calls, 1);
+}
+
+#[test]
+fn a_counter_is_small() {
+    // A hundred thousand sessions have to fit into a hundred megabytes, with their names and the table's spare room.
+    assert!(size_of::<crate::counter::Counter>() + size_of::<crate::book::Key>() <= 400);
+}
+
+#[test]
 fn pending_crossings_survive_until_they_are_settled() {
     let mut ledger = ledger(&daily("1 USD"));
     let mut store = BTreeMap::new();
@@ -295,18 +389,26 @@ fn rearmed_thresholds_fire_anew() {
 }
 
 fn spends() -> impl Strategy<Value = Vec<Spend>> {
-    let spend = (0_usize..3, 0_usize..3, 0_i64..3 * 1440, 0_i64..400_000).prop_map(|(agent, session, minute, micro_usd)| {
-        Spend::new(["a", "b", "c"][agent], OCTOBER + minute, micro_usd).in_session(["s", "t", "u"][session])
+    let spend = (0_usize..3, 0_usize..3, 0_i64..3 * 1440, 0_i64..400_000, 0_usize..6);
+    let spend = spend.prop_map(|(agent, session, minute, micro_usd, kind)| {
+        let spend = Spend::new(["a", "b", "c"][agent], OCTOBER + minute, micro_usd).in_session(["s", "t", "u"][session]);
+        match kind {
+            0 => spend.unpriced(3_000),
+            1 => spend.tagged("budget", "0.50 USD"),
+            2 => spend.tagged("budget", "70 USD"),
+            _ => spend,
+        }
     });
     proptest::collection::vec(spend, 1..60)
 }
 
 fn every_growing_window() -> String {
-    let base = daily("1 USD");
+    let base = daily("1 USD").replace("limit =", "unpriced_worst_case = \"50 USD per 1M tokens\"\nlimit =");
     let zones = base.replace("window = \"day\"", "window = \"day\"\ntimezone = \"Europe/Berlin\"");
     let with = |name: &str, window: &str| base.replace("daily", name).replace("\"day\"", &format!("\"{window}\""));
     let session = with("session", "session").replace("[\"agent_id\"]", "[\"session_id\"]");
-    [zones, with("weekly", "week"), with("monthly", "month"), with("ever", "lifetime"), session].concat()
+    let tagged = with("tagged", "lifetime").replace("limit =", "limit_from = \"tag:budget\"\nlimit =");
+    [zones, tagged, with("weekly", "week"), with("monthly", "month"), with("ever", "lifetime"), session].concat()
 }
 
 type Outcome = (BTreeSet<String>, Vec<(String, String, String, PicoUsd, u64)>);
@@ -317,6 +419,7 @@ fn outcome(ledger: &Ledger, fire_ids: BTreeSet<String>) -> Outcome {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
     #[test]
     fn order_and_split_change_neither_totals_nor_fire_ids(
         spends in spends(), shuffle in any::<prop::sample::Index>(), cuts in proptest::collection::vec(1_usize..8, 1..40), restart in any::<bool>()

@@ -105,6 +105,38 @@ fn what_fails_for_a_while_is_tried_again_and_delays_nobody() {
     assert_eq!((settled, slow.lock().expect("lock").len()), (vec!["f".to_owned(), "g".to_owned()], 2));
 }
 
+/// A receiver that never answers.
+struct Silent(Arc<AtomicUsize>);
+
+impl Action for Silent {
+    fn name(&self) -> &str {
+        "silent"
+    }
+    fn kind(&self) -> ActionKind {
+        ActionKind::Notify
+    }
+    fn apply(&self, _permit: &CommitPermit, _fire: &Crossing) -> Result<Receipt, ActionError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Err(ActionError::Unreachable { host: "x".to_owned(), detail: "timeout".to_owned() })
+    }
+}
+
+#[test]
+fn a_silent_receiver_is_asked_once_a_round_and_holds_do_not_wait_for_it() {
+    let (_folder, store) = store();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let policy = HoldPolicy { most_per_hour: 100, ..HoldPolicy::default() };
+    let hold = Box::new(HoldAction::new(store.clone(), policy));
+    let mut outbox = Outbox::new(store.clone(), vec![Box::new(Silent(Arc::clone(&asked))), hold], 0);
+    for number in 0..20 {
+        outbox.enqueue(sample_crossing(&format!("f{number}"), "agent_id=a"));
+    }
+    assert_eq!(outbox.tick(&PERMIT, seconds(0)).expect("ticks"), Vec::<String>::new());
+    assert_eq!((asked.load(Ordering::Relaxed), store.holds().expect("holds").len()), (1, 20));
+    outbox.tick(&PERMIT, seconds(1)).expect("ticks");
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
+}
+
 #[test]
 fn what_cannot_work_is_given_up_and_told_in_the_trail() {
     let (_folder, store) = store();

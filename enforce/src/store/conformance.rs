@@ -69,7 +69,7 @@ fn hold(id: &str) -> Hold {
         until: None,
         mode: Mode::Enforce,
         state: HoldState::Active,
-        created: Micros(1),
+        created_at: Micros(1),
         approved_by: None,
         released: None,
         revision: 0,
