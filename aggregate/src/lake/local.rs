@@ -47,6 +47,9 @@ impl LocalObjects {
             }
             match fs::create_dir(folder) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => {}
+                Err(source) if source.kind() == io::ErrorKind::AlreadyExists => {
+                    return Err(LakeError::NotAFolder { path: folder.to_owned(), source });
+                }
                 other => other.map_err(|source| LakeError::io("create", folder, source))?,
             }
             if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {

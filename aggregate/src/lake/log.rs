@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 
 use super::action::{Format, Line, MetaData, Protocol, Signature, parse_lines, write_lines};
 use super::checkpoint::{self, LastCheckpoint};
@@ -29,15 +29,14 @@ pub(crate) struct TableLog {
 }
 
 impl TableLog {
+    /// Returns the log of a table without rows that is not there yet.
+    pub(crate) fn absent(objects: &Arc<dyn Objects>, table: &str, schema: SchemaRef) -> Self {
+        Self { objects: Arc::clone(objects), table: table.to_owned(), snapshot: Snapshot::default(), schema, checkpointed: 0 }
+    }
+
     /// Reads the log of a table; `None` if there is no such table.
     pub(crate) fn open(objects: &Arc<dyn Objects>, table: &str) -> Result<Option<Self>, LakeError> {
-        let mut log = Self {
-            objects: Arc::clone(objects),
-            table: table.to_owned(),
-            snapshot: Snapshot::default(),
-            schema: Arc::new(arrow::datatypes::Schema::empty()),
-            checkpointed: 0,
-        };
+        let mut log = Self::absent(objects, table, Arc::new(Schema::empty()));
         log.load_checkpoint()?;
         log.catch_up(|_| Ok(()))?;
         if log.snapshot.version < 0 {

@@ -86,6 +86,12 @@ impl Lake {
                 logs.insert(table, log);
             }
         }
+        // A lake of an earlier version, or one that is just being created, lacks some.
+        for table in tables::ALL.into_iter().filter(|table| *table != tables::CALLS) {
+            if let Some(schema) = tables::schema(table).filter(|_| !logs.contains_key(table)) {
+                logs.insert(table.to_owned(), TableLog::absent(&objects, table, schema));
+            }
+        }
         // The root last, so that no other table can be ahead of it. Before `first`, all of them were complete.
         calls.catch_up(|_| Ok(()))?;
         for epoch in first.max(1)..=calls.snapshot.epoch() {

@@ -1,0 +1,203 @@
+//! Every edge of the protocol fails once: with an error before or after the effect, or half-way through a write. Whatever came of it, the
+//! lake opened again holds each committed epoch once and whole, and goes on.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use sluice_aggregate::lake::{Lake, LakeError, LocalObjects, ObjectEntry, Objects, Put, StagedObject, WriterLock};
+use sluice_schemas::time::DAY;
+use sluice_schemas::{ErrorClass, tables};
+
+use super::support::{CLOCK, START, audit, publish};
+
+/// What happens at the chosen edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Nothing is done, and an error reported.
+    Before,
+    /// Everything is done, and an error reported.
+    After,
+    /// Half of it is done where that can be, and an error reported.
+    Half,
+}
+
+/// When to fail: at the edge of this number, and from then on nothing works (the process is gone) or everything does again.
+#[derive(Debug)]
+struct Plan {
+    at: u64,
+    kind: Kind,
+    crash: bool,
+    edges: AtomicU64,
+    down: AtomicBool,
+}
+
+#[derive(Clone, Debug)]
+struct Faulty {
+    inner: Arc<LocalObjects>,
+    plan: Arc<Plan>,
+}
+
+impl Plan {
+    fn fault(&self, path: &str) -> LakeError {
+        LakeError::io("write", &PathBuf::from(path), std::io::Error::from(std::io::ErrorKind::StorageFull))
+    }
+
+    /// Runs an effect, or fails as planned.
+    fn effect<T>(
+        &self,
+        path: &str,
+        half: impl FnOnce() -> Result<(), LakeError>,
+        whole: impl FnOnce() -> Result<T, LakeError>,
+    ) -> Result<T, LakeError> {
+        if self.down.load(Ordering::SeqCst) {
+            return Err(self.fault(path));
+        }
+        if self.edges.fetch_add(1, Ordering::SeqCst) != self.at {
+            return whole();
+        }
+        self.down.store(self.crash, Ordering::SeqCst);
+        match self.kind {
+            Kind::Before => {}
+            Kind::After => drop(whole()?),
+            Kind::Half => half()?,
+        }
+        Err(self.fault(path))
+    }
+}
+
+#[derive(Debug)]
+struct FaultyStaged {
+    inner: Box<dyn StagedObject>,
+    path: String,
+    plan: Arc<Plan>,
+}
+
+impl StagedObject for FaultyStaged {
+    fn append(&mut self, bytes: &[u8]) -> Result<(), LakeError> {
+        let plan = Arc::clone(&self.plan);
+        let inner = std::cell::RefCell::new(&mut self.inner);
+        plan.effect(&self.path, || inner.borrow_mut().append(&bytes[..bytes.len() / 2]), || inner.borrow_mut().append(bytes))
+    }
+    fn finish(self: Box<Self>) -> Result<(), LakeError> {
+        let inner = self.inner;
+        self.plan.effect(&self.path, || Ok(()), || inner.finish())
+    }
+}
+
+impl Objects for Faulty {
+    fn put_if_absent(&self, path: &str, bytes: &[u8]) -> Result<Put, LakeError> {
+        self.plan.effect(path, || Ok(()), || self.inner.put_if_absent(path, bytes))
+    }
+    fn put(&self, path: &str, bytes: &[u8]) -> Result<(), LakeError> {
+        self.plan.effect(path, || Ok(()), || self.inner.put(path, bytes))
+    }
+    fn stage(&self, path: &str) -> Result<Box<dyn StagedObject>, LakeError> {
+        let inner = self.plan.effect(path, || Ok(()), || self.inner.stage(path))?;
+        Ok(Box::new(FaultyStaged { inner, path: path.to_owned(), plan: Arc::clone(&self.plan) }))
+    }
+    fn delete(&self, path: &str) -> Result<(), LakeError> {
+        self.plan.effect(path, || Ok(()), || self.inner.delete(path))
+    }
+    fn get(&self, path: &str) -> Result<Option<Vec<u8>>, LakeError> {
+        self.inner.get(path)
+    }
+    fn get_range(&self, path: &str, offset: u64, length: usize) -> Result<Vec<u8>, LakeError> {
+        self.inner.get_range(path, offset, length)
+    }
+    fn size(&self, path: &str) -> Result<Option<u64>, LakeError> {
+        self.inner.size(path)
+    }
+    fn list(&self, folder: &str) -> Result<Vec<ObjectEntry>, LakeError> {
+        self.inner.list(folder)
+    }
+    fn delete_empty_folder(&self, folder: &str) -> Result<(), LakeError> {
+        self.inner.delete_empty_folder(folder)
+    }
+    fn settle(&self, folder: &str) -> Result<(), LakeError> {
+        self.inner.settle(folder)
+    }
+    fn lock(&self, path: &str) -> Result<WriterLock, LakeError> {
+        self.inner.lock(path)
+    }
+    fn locate(&self, path: &str) -> PathBuf {
+        self.inner.locate(path)
+    }
+}
+
+/// Opens, publishes three epochs, compacts and vacuums; returns how many calls were reported as committed.
+fn scenario(objects: &Faulty, committed: &mut u64) -> Result<(), LakeError> {
+    let mut lake = Lake::open_writer_on(Arc::new(objects.clone()), &CLOCK)?;
+    for _ in 0..5 {
+        publish(&mut lake, *committed, 4)?;
+        *committed += 4;
+    }
+    lake.compact(tables::CALLS, START.day() + 1, START)?;
+    lake.compact(tables::SPEND_DAY, START.day() + 1, START)?;
+    lake.vacuum(START.plus(2 * DAY))?;
+    publish(&mut lake, *committed, 4)?;
+    *committed += 4;
+    Ok(())
+}
+
+/// Fails at edge `at`; tells whether there was one.
+fn run(at: u64, kind: Kind, crash: bool) -> bool {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = Arc::new(Plan { at, kind, crash, edges: AtomicU64::new(0), down: AtomicBool::new(false) });
+    let objects = Faulty { inner: Arc::new(LocalObjects::new(folder.path())), plan };
+    let context = format!("edge {at}, {kind:?}, crash {crash}");
+    let mut committed = 0;
+    let outcome = scenario(&objects, &mut committed);
+    if let Err(error) = &outcome {
+        assert!(matches!(error.class(), ErrorClass::Transient), "{context}: {error:?}");
+    }
+    // A reader may come at any time.
+    match Lake::open_reader(folder.path()) {
+        Ok(reader) => {
+            let seen = reader.state().positions.values().map(|position| position.offset).sum();
+            assert!(seen == committed || seen == committed + 4, "{context}: {seen} of {committed}");
+            audit(&reader, seen, &format!("{context}, reader"));
+        }
+        Err(error) => assert!(committed == 0 && matches!(error, LakeError::NotALake { .. }), "{context}: {error:?}"),
+    }
+    let mut lake = Lake::open_writer(folder.path(), &CLOCK).unwrap_or_else(|error| panic!("{context}: {error:?}"));
+    // An epoch whose commit reported an error is there or not; the positions say which, and the source goes on from them.
+    let mut count = lake.state().positions.values().map(|position| position.offset).sum();
+    assert!(count == committed || count == committed + 4, "{context}: {count} of {committed}");
+    audit(&lake, count, &context);
+    publish(&mut lake, count, 4).unwrap_or_else(|error| panic!("{context}: {error:?}"));
+    count += 4;
+    lake.vacuum(START.plus(5 * DAY)).unwrap();
+    audit(&lake, count, &format!("{context}, gone on"));
+    no_leftovers(&lake, folder.path(), &context);
+    objects.plan.edges.load(Ordering::SeqCst) > at
+}
+
+/// After a vacuum past the retention every data file on disk is one of a table.
+fn no_leftovers(lake: &Lake, root: &std::path::Path, context: &str) {
+    for table in lake.tables() {
+        let known: Vec<PathBuf> = lake.files(&table).unwrap().into_iter().map(|file| file.path).collect();
+        for folder in std::fs::read_dir(root.join(&table)).unwrap().map(|entry| entry.unwrap().path()) {
+            if folder.file_name().unwrap().to_string_lossy().starts_with("dt=") {
+                for file in std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
+                    assert!(known.contains(&file), "{context}: {} is left over", file.display());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_edge_may_fail() {
+    let mut edges = 0;
+    for kind in [Kind::Before, Kind::After, Kind::Half] {
+        for crash in [true, false] {
+            let mut at = 0;
+            while run(at, kind, crash) {
+                at += 1;
+            }
+            edges += at;
+        }
+    }
+    assert!(edges > 300, "only {edges} edges were seen");
+}

@@ -1,0 +1,168 @@
+//! What was appended comes back, column by column, at every size and after every restart.
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Int64Type};
+use sluice_aggregate::facts::call_rows;
+use sluice_aggregate::lake::{Lake, LakeError, encode_group};
+use sluice_schemas::time::DAY;
+use sluice_schemas::{ErrorClass, tables};
+
+use super::support::{self, CLOCK, START, audit, calls, publish, total};
+
+#[test]
+fn every_column_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut lake = Lake::open_writer(folder.path(), &CLOCK).unwrap();
+    publish(&mut lake, 0, 200).unwrap();
+    let batch = calls(0, 200);
+    let sent: Vec<RecordBatch> = call_rows(&batch, &[true; 200], "test", START).into_iter().map(|(_, rows)| rows).collect();
+    let got = support::rows(&lake, tables::CALLS);
+    assert_eq!((sent.len(), got.len()), (1, 1));
+    for field in tables::schema(tables::CALLS).unwrap().fields() {
+        let (sent, got) = (sent[0].column_by_name(field.name()).unwrap(), got[0].column_by_name(field.name()).unwrap());
+        let (sent, got) = match field.data_type() {
+            DataType::Map(..) => (sent.clone(), got.clone()),
+            kind => (arrow::compute::cast(sent, kind).unwrap(), arrow::compute::cast(got, kind).unwrap()),
+        };
+        if let (Some(sent), Some(got)) = (sent.as_map_opt(), got.as_map_opt()) {
+            assert_eq!((sent.keys(), sent.values(), sent.offsets()), (got.keys(), got.values(), got.offsets()));
+            assert_eq!(sent.nulls(), got.nulls());
+        } else {
+            assert_eq!(&sent, &got, "{}", field.name());
+            assert_eq!(got.data_type(), field.data_type(), "{}", field.name());
+        }
+    }
+    let session = got[0].column_by_name("session_id").unwrap();
+    assert!(session.is_null(3) && session.is_valid(4), "no session is null");
+    assert!(got[0].column_by_name("agent_id").unwrap().null_count() == 0);
+}
+
+#[test]
+fn epochs_add_up_over_restarts_and_days() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut count = 0;
+    for _ in 0..4 {
+        let mut lake = Lake::open_writer(folder.path(), &CLOCK).unwrap();
+        let before = lake.state().clone();
+        audit(&lake, count, "after opening");
+        publish(&mut lake, count, 60_000).unwrap();
+        count += 60_000;
+        assert_eq!(lake.state().epoch, before.epoch + 1);
+        audit(&lake, count, "after a commit");
+        audit(&Lake::open_reader(folder.path()).unwrap(), count, "for a reader");
+    }
+    let lake = Lake::open_writer(folder.path(), &CLOCK).unwrap();
+    assert_eq!((lake.state().epoch, lake.state().fence), (4, 5));
+    let mut days: Vec<i32> = lake.files(tables::CALLS).unwrap().iter().map(|file| file.dt).collect();
+    days.dedup();
+    assert_eq!(days, [START.day(), START.day() + 1, START.day() + 2]);
+}
+
+#[test]
+fn many_rows_become_row_groups_of_bounded_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut lake = Lake::open_writer(folder.path(), &CLOCK).unwrap();
+    let mut writer = lake.begin_epoch();
+    let batch = calls(0, 80_000);
+    let keep = vec![true; 80_000];
+    for _ in 0..3 {
+        for (_, rows) in call_rows(&batch, &keep, "test", START) {
+            writer.append(tables::CALLS, START.day(), rows).unwrap();
+        }
+    }
+    for (_, rows) in call_rows(&batch, &keep, "test", START) {
+        writer.append_encoded(encode_group(tables::CALLS, START.day(), &rows).unwrap()).unwrap();
+    }
+    assert_eq!(writer.rows(tables::CALLS), 320_000);
+    let sealed = writer.seal().unwrap();
+    lake.commit(sealed, support::positions(1), START, START).unwrap();
+    assert_eq!(total(&lake, tables::CALLS).rows, 320_000);
+    assert_eq!(total(&lake, tables::CALLS).cost, 4 * support::expected(80_000).cost);
+    assert_eq!(lake.files(tables::CALLS).unwrap().len(), 1);
+}
+
+#[test]
+fn an_abandoned_epoch_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut lake = Lake::open_writer(folder.path(), &CLOCK).unwrap();
+    let mut writer = lake.begin_epoch();
+    let rows = call_rows(&calls(0, 70_000), &[true; 70_000], "test", START);
+    writer.append_encoded(encode_group(tables::CALLS, START.day(), &rows[0].1).unwrap()).unwrap();
+    drop(writer);
+    let left = std::fs::read_dir(folder.path().join("calls").join("dt=2026-10-01")).unwrap().count();
+    assert_eq!(left, 0);
+    publish(&mut lake, 0, 10).unwrap();
+    audit(&lake, 10, "after an abandoned epoch");
+}
+
+#[test]
+fn checkpoints_stand_in_for_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut lake = Lake::open_writer(folder.path(), &CLOCK).unwrap();
+    for epoch in 0..330 {
+        publish(&mut lake, epoch * 3, 3).unwrap();
+    }
+    let log = folder.path().join("calls/_delta_log");
+    let names: Vec<String> = std::fs::read_dir(&log).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(!names.iter().any(|name| name.starts_with(&format!("{:020}.json", 0))), "old entries are cleaned");
+    assert!(names.iter().filter(|name| name.ends_with(".json")).count() >= 200, "the recovery horizon is kept");
+    assert!(folder.path().join("_sluice/e000000000330-f000001.json.gz").exists());
+    assert!(!folder.path().join("_sluice/e000000000001-f000001.json.gz").exists());
+    let files = lake.files(tables::CALLS).unwrap();
+    drop(lake);
+    let lake = Lake::open_writer(folder.path(), &CLOCK).unwrap();
+    assert_eq!(lake.files(tables::CALLS).unwrap(), files);
+    audit(&lake, 990, "from a checkpoint");
+    // Without the newest checkpoint an older one does.
+    let pointer = std::fs::read_to_string(log.join("_last_checkpoint")).unwrap();
+    let version: i64 = pointer.split([':', ',']).nth(1).unwrap().parse().unwrap();
+    std::fs::remove_file(log.join(format!("{version:020}.checkpoint.parquet"))).unwrap();
+    audit(&Lake::open_reader(folder.path()).unwrap(), 990, "from an older checkpoint");
+}
+
+#[test]
+fn windows_of_the_user_are_tables_like_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = support::spend_rows(7, 70);
+    {
+        let mut lake = Lake::open_writer(folder.path(), &CLOCK).unwrap();
+        lake.create_table("by_agent_hour", &rows.schema(), START).unwrap();
+        assert!(matches!(lake.create_table("_sluice", &rows.schema(), START), Err(LakeError::TableName { .. })));
+        let mut writer = lake.begin_epoch();
+        writer.append("by_agent_hour", START.day(), rows.clone()).unwrap();
+        assert!(matches!(writer.append("unknown", 0, rows.clone()), Err(LakeError::UnknownTable { .. })));
+        assert!(matches!(writer.append(tables::CALLS, 0, rows.clone()), Err(LakeError::Rows { .. })));
+        let sealed = writer.seal().unwrap();
+        lake.commit(sealed, support::positions(0), START, START).unwrap();
+    }
+    let mut lake = Lake::open_writer(folder.path(), &CLOCK).unwrap();
+    assert!(lake.tables().contains(&"by_agent_hour".to_owned()));
+    assert_eq!(lake.schema("by_agent_hour").unwrap(), rows.schema());
+    assert_eq!(total(&lake, "by_agent_hour").calls, 7);
+    // A column more is fine, and older files simply lack it.
+    let mut fields: Vec<_> = rows.schema().fields().iter().map(|field| field.as_ref().clone()).collect();
+    fields.push(arrow::datatypes::Field::new("extra", DataType::Int64, true));
+    lake.create_table("by_agent_hour", &arrow::datatypes::Schema::new(fields.clone()), START).unwrap();
+    let mut writer = lake.begin_epoch();
+    writer.append("by_agent_hour", START.day(), rows.clone()).unwrap();
+    let sealed = writer.seal().unwrap();
+    lake.commit(sealed, support::positions(0), START, START).unwrap();
+    assert_eq!(total(&lake, "by_agent_hour").calls, 14);
+    fields[0] = arrow::datatypes::Field::new("account_id", DataType::Int64, true);
+    let changed = lake.create_table("by_agent_hour", &arrow::datatypes::Schema::new(fields), START).unwrap_err();
+    assert_eq!(changed.class(), ErrorClass::Misconfigured, "{changed}");
+    let extra = support::rows(&lake, "by_agent_hour");
+    let extra: Vec<_> = extra.iter().filter_map(|batch| batch.column_by_name("extra")).collect();
+    assert_eq!(extra.len(), 1);
+    assert!(extra[0].as_primitive::<Int64Type>().is_null(0));
+}
+
+#[test]
+fn a_reader_needs_a_lake_and_cannot_write() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(matches!(Lake::open_reader(folder.path()), Err(LakeError::NotALake { .. })));
+    drop(Lake::open_writer(folder.path(), &CLOCK).unwrap());
+    let mut reader = Lake::open_reader(folder.path()).unwrap();
+    assert!(matches!(publish(&mut reader, 0, 1), Err(LakeError::ReadHandle)));
+    assert!(matches!(reader.vacuum(START.plus(9 * DAY)), Err(LakeError::ReadHandle)));
+}
