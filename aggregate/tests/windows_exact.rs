@@ -99,7 +99,7 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_order_and_split_equals_one_shot(rows in rows(), cuts in proptest::collection::vec(1_usize..20, 1..40), restart in any::<bool>()) {
@@ -187,7 +187,7 @@ fn refusals_say_why() {
         ("SELECT event_time AS window_start, count(*) AS n FROM calls GROUP BY 1".to_owned(), "window_start"),
         ("SELECT max(event_time) AS window_start, count(*) AS n FROM calls GROUP BY agent_id".to_owned(), "window_start"),
         ("SELECT date_bin(INTERVAL '1 month 1 day', event_time) AS window_start, count(*) AS n FROM calls GROUP BY 1".to_owned(), "width"),
-        (format!("SELECT {start}, count(*) AS n FROM calls GROUP BY 1, agent_id"), "'calls.agent_id'"),
+        (format!("SELECT {start}, count(*) AS n FROM calls GROUP BY 1, agent_id"), "'agent_id' must be in the output"),
         (format!("SELECT {start}, count(*) FROM calls GROUP BY 1"), "name it with AS"),
         (format!("SELECT {start}, count(*) AS version FROM calls GROUP BY 1"), "'version' is taken"),
         ("DELETE FROM calls".to_owned(), "only a SELECT"),

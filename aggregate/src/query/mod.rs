@@ -1,0 +1,236 @@
+//! SQL over the lake and the rows not committed yet: read only, bounded in memory, exact in money.
+//!
+//! Owns: one session over a fixed list of files and live rows. Does not own: the list (the lake), who may ask. The lake's
+//! last commit plus live rows is one consistent set, so a plain `SUM … GROUP BY` over any table is right.
+
+mod error;
+mod format;
+mod table;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::TableReference;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use futures::StreamExt;
+use sluice_schemas::tables;
+
+use crate::lake::{Lake, LakeError};
+use table::{DataFile, LakeTable, MissingFile};
+
+pub use error::QueryError;
+pub use format::{format_csv, format_json, format_table};
+
+/// Memory a query may take unless told otherwise; more lets larger groups and sorts run without spilling to disk.
+pub const MEMORY_LIMIT: usize = 256 << 20;
+
+/// Files of one table as of one commit.
+#[derive(Clone, Debug)]
+pub struct TableFiles {
+    /// Name of the table.
+    pub table: String,
+    /// Columns of the files, without the partition column.
+    pub schema: SchemaRef,
+    /// Absolute path and event date (`YYYY-MM-DD`) of each file.
+    pub files: Vec<(PathBuf, String)>,
+}
+
+/// A session over one state of the lake.
+pub struct QueryEngine {
+    context: SessionContext,
+    runtime: tokio::runtime::Runtime,
+    tables: Vec<String>,
+    call_dates: Vec<String>,
+    memory_limit: usize,
+}
+
+impl QueryEngine {
+    /// Opens a session over files and live rows (table, event date as days since 1970, rows). Built-in tables that are not
+    /// in the list are empty. Must not be called, queried or dropped inside an async runtime: it owns one.
+    ///
+    /// # Errors
+    /// Live rows of a table that is not there, or rows that do not fit their table.
+    pub fn new(tables: Vec<TableFiles>, live: Vec<(String, i32, RecordBatch)>, memory_limit: usize) -> Result<Self, QueryError> {
+        let listed = tables.into_iter().map(|table| {
+            let files = table.files.into_iter().map(|(path, dt)| DataFile { path, dt, bytes: None, time: None }).collect();
+            (table.table, table.schema, files)
+        });
+        Self::open(listed.collect(), live, memory_limit)
+    }
+
+    /// Opens a session over the last commit of a lake and live rows; ranges in the log save opening files.
+    ///
+    /// # Errors
+    /// The lake's log cannot be read, or as [`Self::new`].
+    pub fn of_lake(lake: &Lake, live: Vec<(String, i32, RecordBatch)>, memory_limit: usize) -> Result<Self, QueryError> {
+        let listed = lake.tables().into_iter().map(|table| -> Result<_, LakeError> {
+            let schema = lake.schema(&table)?;
+            let files = lake.files(&table)?.into_iter();
+            let files = files.map(|file| DataFile { dt: file.dt_text(), path: file.path, bytes: Some(file.bytes), time: file.time });
+            let files = files.collect();
+            Ok((table, schema, files))
+        });
+        let listed = listed.collect::<Result<Vec<_>, _>>().map_err(|source| QueryError::Lake { source: Box::new(source) })?;
+        Self::open(listed, live, memory_limit)
+    }
+
+    fn open(
+        mut listed: Vec<(String, SchemaRef, Vec<DataFile>)>,
+        live: Vec<(String, i32, RecordBatch)>,
+        memory_limit: usize,
+    ) -> Result<Self, QueryError> {
+        for name in tables::ALL {
+            if let (false, Some(schema)) = (listed.iter().any(|(table, ..)| table == name), tables::schema(name)) {
+                listed.push((name.to_owned(), schema, Vec::new()));
+            }
+        }
+        let names: Vec<String> = listed.iter().map(|(table, ..)| table.clone()).collect();
+        if let Some((table, ..)) = live.iter().find(|(table, ..)| !names.contains(table)) {
+            return Err(QueryError::unknown_table(table, &names));
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|source| QueryError::Runtime { source })?;
+        let context = session(memory_limit)?;
+        let mut engine = Self { context, runtime, tables: names, call_dates: Vec::new(), memory_limit };
+        for (name, schema, files) in listed {
+            let rows: Vec<(i32, RecordBatch)> =
+                live.iter().filter(|(table, ..)| *table == name).map(|(_, dt, rows)| (*dt, rows.clone())).collect();
+            engine.register(&name, &schema, files, &rows)?;
+        }
+        Ok(engine)
+    }
+
+    fn register(&mut self, name: &str, schema: &SchemaRef, files: Vec<DataFile>, live: &[(i32, RecordBatch)]) -> Result<(), QueryError> {
+        let table = LakeTable::new(name, schema, files, live).map_err(|error| QueryError::of_plan(error.into()))?;
+        if name == tables::CALLS {
+            self.call_dates = table.dates();
+        }
+        self.context.register_table(TableReference::bare(name), Arc::new(table)).map_err(QueryError::of_plan)?;
+        let upserted = ["window_start", "version", "final"].iter().all(|column| schema.field_with_name(column).is_ok());
+        if upserted {
+            let view = format!("{name}_latest");
+            let frame = self.runtime.block_on(self.context.sql(&latest(name))).map_err(QueryError::of_plan)?;
+            self.context.register_table(TableReference::bare(view.as_str()), frame.into_view()).map_err(QueryError::of_plan)?;
+            self.tables.push(view);
+        }
+        Ok(())
+    }
+
+    /// Returns the names of all tables and views.
+    #[must_use]
+    pub fn tables(&self) -> &[String] {
+        &self.tables
+    }
+
+    /// Returns the event dates that have calls, oldest first.
+    #[must_use]
+    pub fn call_dates(&self) -> &[String] {
+        &self.call_dates
+    }
+
+    /// Answers a query; at least one batch, if only to tell the columns.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub fn sql(&self, sql: &str) -> Result<Vec<RecordBatch>, QueryError> {
+        self.runtime.block_on(self.sql_async(sql))
+    }
+
+    /// Answers a query from async code, on the caller's runtime.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub async fn sql_async(&self, sql: &str) -> Result<Vec<RecordBatch>, QueryError> {
+        let mut rows = self.stream(sql).await?;
+        let schema = rows.schema();
+        let mut batches = Vec::new();
+        while let Some(batch) = rows.next().await {
+            batches.push(batch.map_err(|error| QueryError::of_run(error, self.memory_limit))?);
+        }
+        if batches.is_empty() {
+            batches.push(RecordBatch::new_empty(schema));
+        }
+        Ok(batches)
+    }
+
+    /// Answers a query batch by batch, without keeping the answer.
+    ///
+    /// # Errors
+    /// See [`QueryError`]; or what `each` returns.
+    pub fn for_each(&self, sql: &str, mut each: impl FnMut(&RecordBatch) -> Result<(), QueryError>) -> Result<(), QueryError> {
+        self.runtime.block_on(async {
+            let mut rows = self.stream(sql).await?;
+            while let Some(batch) = rows.next().await {
+                each(&batch.map_err(|error| QueryError::of_run(error, self.memory_limit))?)?;
+            }
+            Ok(())
+        })
+    }
+
+    async fn stream(&self, sql: &str) -> Result<SendableRecordBatchStream, QueryError> {
+        let state = self.context.state();
+        let dialect = state.config().options().sql_parser.dialect;
+        let statement = state.sql_to_statement(sql, &dialect).map_err(QueryError::of_plan)?;
+        let names = state.resolve_table_references(&statement).unwrap_or_default();
+        let plan = state.statement_to_plan(statement).await.map_err(|error| {
+            let unknown = names.iter().find(|name| !self.knows(name) && !state.table_functions().contains_key(name.table()));
+            unknown.map_or_else(|| QueryError::of_plan(error), |name| QueryError::unknown_table(name.table(), &self.tables))
+        })?;
+        refuse_writes(&plan)?;
+        let frame = self.context.execute_logical_plan(plan).await.map_err(QueryError::of_plan)?;
+        frame.execute_stream().await.map_err(|error| match missing_file(&error) {
+            Some(file) => file,
+            None => QueryError::of_run(error, self.memory_limit),
+        })
+    }
+
+    fn knows(&self, reference: &TableReference) -> bool {
+        reference.schema().is_some_and(|schema| schema == "information_schema")
+            || self.tables.iter().any(|table| table == reference.table())
+    }
+}
+
+fn session(memory_limit: usize) -> Result<SessionContext, QueryError> {
+    let config = SessionConfig::new()
+        .with_target_partitions(1)
+        .with_information_schema(true)
+        .set_bool("datafusion.sql_parser.parse_float_as_decimal", true);
+    let pool = Arc::new(FairSpillPool::new(memory_limit));
+    let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc().map_err(QueryError::of_plan)?;
+    Ok(SessionContext::new_with_config_rt(config, runtime))
+}
+
+/// Returns the SQL of a window's rows of the highest version; a window that lost its rows is left out.
+fn latest(table: &str) -> String {
+    let name = format!("\"{}\"", table.replace('"', "\"\""));
+    format!(
+        "SELECT t.* FROM {name} t JOIN (SELECT window_start AS latest_start, max(version) AS latest_version FROM {name} \
+         GROUP BY window_start) latest ON t.window_start = latest_start AND t.version = latest_version WHERE t.final IS NOT NULL"
+    )
+}
+
+/// Refuses every statement that is not a query, also inside EXPLAIN.
+fn refuse_writes(plan: &LogicalPlan) -> Result<(), QueryError> {
+    let statement = match plan {
+        LogicalPlan::Ddl(ddl) => ddl.name(),
+        LogicalPlan::Dml(dml) => dml.name(),
+        LogicalPlan::Copy(_) => "COPY",
+        LogicalPlan::Statement(statement) => statement.name(),
+        _ => return plan.inputs().into_iter().try_for_each(refuse_writes),
+    };
+    Err(QueryError::ReadOnly { statement: statement.to_owned() })
+}
+
+fn missing_file(error: &datafusion::error::DataFusionError) -> Option<QueryError> {
+    let datafusion::error::DataFusionError::External(inner) = error.find_root() else {
+        return None;
+    };
+    let missing = inner.downcast_ref::<MissingFile>()?;
+    let source = std::io::Error::new(missing.source.kind(), missing.source.to_string());
+    Some(QueryError::File { path: missing.path.clone(), source })
+}

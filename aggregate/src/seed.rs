@@ -1,0 +1,218 @@
+//! What the lake already knows, read back: spend to seed budgets, request ids to dedup an old hour, calls without a price.
+//!
+//! Memory is bounded by the number of distinct callers in a stretch, never by the number of calls.
+
+mod callers;
+
+use datafusion::arrow::array::{Array, AsArray, BooleanArray, Decimal128Array, Int32Array, Int64Array, MapArray, RecordBatch, StringArray};
+use datafusion::arrow::datatypes::{Decimal128Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use sluice_schemas::time::{HOUR, MINUTE};
+use sluice_schemas::{EnrichedBatch, Micros, PicoUsd, SpendDelta, SpendView, Sums, Usage, tables};
+
+use crate::query::{QueryEngine, QueryError};
+use callers::Callers;
+
+/// Deltas handed on at once.
+const DELTAS_MAX: usize = 64 * 1024;
+/// Text kept before deltas are handed on.
+const TEXT_MAX: usize = 16 << 20;
+
+/// Calls without a price, by what would price them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unpriced {
+    /// Model as logged.
+    pub model_id: String,
+    /// Where the call was made.
+    pub region: String,
+    /// Service tier.
+    pub service_tier: String,
+    /// How many calls.
+    pub calls: u64,
+    /// Their tokens.
+    pub usage: Usage,
+    /// Earliest of them.
+    pub first_event: Micros,
+    /// Latest of them.
+    pub last_event: Micros,
+}
+
+/// Hands on the spend of all calls in `[from, to)` in pieces; pieces may repeat a caller and minute, their sum is the spend.
+///
+/// # Errors
+/// See [`QueryError`]; pieces handed on before are then not the whole.
+pub fn for_each_spend(
+    engine: &QueryEngine,
+    from: Micros,
+    to: Option<Micros>,
+    each: &mut dyn FnMut(SpendView<'_>),
+) -> Result<(), QueryError> {
+    let mut callers = Callers::default();
+    engine.for_each(&spend_sql(from, to), |rows| {
+        fold(&mut callers, rows)?;
+        if callers.deltas.len() >= DELTAS_MAX || callers.text >= TEXT_MAX {
+            let full = std::mem::take(&mut callers);
+            each(SpendView { batch: &full.batch, deltas: &full.deltas });
+        }
+        Ok(())
+    })?;
+    if !callers.deltas.is_empty() {
+        each(SpendView { batch: &callers.batch, deltas: &callers.deltas });
+    }
+    Ok(())
+}
+
+/// Returns the spend of all calls in `[from, to)` by minute and caller; the batch has profiles and owners and no calls.
+///
+/// # Errors
+/// See [`QueryError`].
+pub fn spend_since(engine: &QueryEngine, from: Micros, to: Option<Micros>) -> Result<(EnrichedBatch, Vec<SpendDelta>), QueryError> {
+    let mut callers = Callers::default();
+    engine.for_each(&spend_sql(from, to), |rows| fold(&mut callers, rows))?;
+    Ok((callers.batch, callers.deltas))
+}
+
+/// Hands on account, region and request id of every call of the event hour that starts at `hour_start`, and returns how
+/// many there are.
+///
+/// # Errors
+/// See [`QueryError`]; the hour must then not be taken for known.
+pub fn request_ids(engine: &QueryEngine, hour_start: Micros, each: &mut dyn FnMut(&str, &str, &str)) -> Result<u64, QueryError> {
+    let sql = format!("SELECT account_id, region, request_id FROM calls WHERE {}", span(hour_start, Some(hour_start.plus(HOUR))));
+    let mut count = 0;
+    engine.for_each(&sql, |rows| {
+        let [account, region, id] = ["account_id", "region", "request_id"].map(|name| text(rows, name));
+        let (account, region, id) = (account?, region?, id?);
+        for row in 0..rows.num_rows() {
+            each(value(account, row), value(region, row), value(id, row));
+        }
+        count += rows.num_rows() as u64;
+        Ok(())
+    })?;
+    Ok(count)
+}
+
+/// Returns the calls without a price, most calls first.
+///
+/// # Errors
+/// See [`QueryError`].
+pub fn unpriced_calls(engine: &QueryEngine) -> Result<Vec<Unpriced>, QueryError> {
+    let sums = tables::TOKENS.map(|name| format!("sum({name}) AS {name}")).join(", ");
+    let sql = format!(
+        "SELECT model_id, region, service_tier, count(*) AS calls, {sums}, min(event_time) AS first_event, max(event_time) AS last_event \
+         FROM calls WHERE NOT priced GROUP BY model_id, region, service_tier ORDER BY calls DESC, model_id, region, service_tier"
+    );
+    let mut found = Vec::new();
+    engine.for_each(&sql, |rows| {
+        let [model_id, region, service_tier] = ["model_id", "region", "service_tier"].map(|name| text(rows, name));
+        let (model_id, region, service_tier) = (model_id?, region?, service_tier?);
+        let (calls, tokens) = (long(rows, "calls")?, tokens(rows)?);
+        let (first, last) = (times(rows, "first_event")?, times(rows, "last_event")?);
+        for row in 0..rows.num_rows() {
+            found.push(Unpriced {
+                model_id: value(model_id, row).to_owned(),
+                region: value(region, row).to_owned(),
+                service_tier: value(service_tier, row).to_owned(),
+                calls: count("calls", calls, row)?,
+                usage: usage(&tokens, row)?,
+                first_event: Micros(first.value(row)),
+                last_event: Micros(last.value(row)),
+            });
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+fn spend_sql(from: Micros, to: Option<Micros>) -> String {
+    let columns = tables::CALL_TEXTS.join(", ");
+    let tokens = tables::TOKENS.join(", ");
+    let span = span(from, to);
+    format!(
+        "SELECT event_time, {columns}, tags, agent_rank, session_rank, {tokens}, cost_usd, cost_max_usd, priced FROM calls WHERE {span}"
+    )
+}
+
+/// Returns the predicate of `[from, to)`; the date column is derived from it when files are chosen.
+fn span(from: Micros, to: Option<Micros>) -> String {
+    let from = format!("event_time >= TIMESTAMP '{from}'");
+    to.map_or_else(|| from.clone(), |to| format!("{from} AND event_time < TIMESTAMP '{to}'"))
+}
+
+/// Adds rows of `calls` to the sums of their callers.
+fn fold(callers: &mut Callers, rows: &RecordBatch) -> Result<(), QueryError> {
+    let at = times(rows, "event_time")?;
+    let tokens = tokens(rows)?;
+    let (cost, cost_max) = (money(rows, "cost_usd")?, money(rows, "cost_max_usd")?);
+    let priced = column::<BooleanArray>(rows, "priced", |column| column.as_boolean_opt())?;
+    callers.read(rows)?;
+    for row in 0..rows.num_rows() {
+        if at.is_null(row) || priced.is_null(row) || (priced.value(row) && cost.is_null(row)) {
+            return Err(bad("event_time, priced or cost_usd", "null"));
+        }
+        let (profile, model, scope, failed) = callers.caller(row)?;
+        let cost = if cost.is_null(row) { 0 } else { cost.value(row) };
+        let sums = Sums {
+            calls: 1,
+            errors: u64::from(failed),
+            unpriced: u64::from(!priced.value(row)),
+            usage: usage(&tokens, row)?,
+            cost: PicoUsd(cost),
+            cost_max: PicoUsd(if cost_max.is_null(row) { cost } else { cost_max.value(row) }),
+        };
+        let last_event = Micros(at.value(row));
+        callers.add(SpendDelta { minute: last_event.floor(MINUTE), last_event, profile, model, scope, sums });
+    }
+    Ok(())
+}
+
+fn tokens(rows: &RecordBatch) -> Result<[&Int64Array; 5], QueryError> {
+    let [input, output, cache_read, cache_write_5m, cache_write_1h] = tables::TOKENS.map(|name| long(rows, name));
+    Ok([input?, output?, cache_read?, cache_write_5m?, cache_write_1h?])
+}
+
+fn usage(tokens: &[&Int64Array; 5], row: usize) -> Result<Usage, QueryError> {
+    let mut counts = [0; 5];
+    for (at, (name, column)) in tables::TOKENS.into_iter().zip(tokens).enumerate() {
+        counts[at] = count(name, column, row)?;
+    }
+    let [input, output, cache_read, cache_write_5m, cache_write_1h] = counts;
+    Ok(Usage { input, output, cache_read, cache_write_5m, cache_write_1h })
+}
+
+fn count(name: &str, column: &Int64Array, row: usize) -> Result<u64, QueryError> {
+    let found = if column.is_null(row) { 0 } else { column.value(row) };
+    u64::try_from(found).map_err(|_| bad(name, &found.to_string()))
+}
+
+/// Returns the text of a row; the empty text for null.
+fn value(column: &StringArray, row: usize) -> &str {
+    if column.is_null(row) { "" } else { column.value(row) }
+}
+
+fn column<'a, T>(rows: &'a RecordBatch, name: &str, read: impl Fn(&'a dyn Array) -> Option<&'a T>) -> Result<&'a T, QueryError> {
+    let column = rows.column_by_name(name).ok_or_else(|| bad(name, "nothing"))?;
+    read(column.as_ref()).ok_or_else(|| bad(name, &column.data_type().to_string()))
+}
+
+fn text<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a StringArray, QueryError> {
+    column(rows, name, |column| column.as_string_opt::<i32>())
+}
+fn long<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a Int64Array, QueryError> {
+    column(rows, name, |column| column.as_primitive_opt::<Int64Type>())
+}
+fn int<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a Int32Array, QueryError> {
+    column(rows, name, |column| column.as_primitive_opt::<Int32Type>())
+}
+fn money<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a Decimal128Array, QueryError> {
+    column(rows, name, |column| column.as_primitive_opt::<Decimal128Type>())
+}
+fn times<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a datafusion::arrow::array::TimestampMicrosecondArray, QueryError> {
+    column(rows, name, |column| column.as_primitive_opt::<TimestampMicrosecondType>())
+}
+fn map<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a MapArray, QueryError> {
+    column(rows, name, |column| column.as_map_opt())
+}
+
+fn bad(column: &str, value: &str) -> QueryError {
+    QueryError::Value { table: tables::CALLS.to_owned(), column: column.to_owned(), value: value.to_owned() }
+}
