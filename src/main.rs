@@ -1,2 +1,16 @@
-//! The sluice binary.
-fn main() {}
+//! The sluice binary: it only wires. Records flow one way: ingest → enrich → aggregate → enforce.
+
+mod cli;
+mod config;
+mod control;
+mod lakeview;
+mod live;
+mod logging;
+mod output;
+mod pipeline;
+mod simulate;
+mod view;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,8 +1,11 @@
 //! Dedup, facts, windows, local state, the lake and queries over it.
 
+pub mod correct;
 pub mod dedup;
 pub mod facts;
 pub mod lake;
 pub mod known;
 pub mod store;
 pub mod windows;
+pub mod query;
+pub mod seed;

@@ -5,6 +5,7 @@
 //! column of a call is `NULL` there and here.
 
 use std::fmt;
+use std::str::Chars;
 
 use sluice_schemas::batch::EnrichedBatch;
 use sluice_schemas::tables::CALL_TEXTS;
@@ -263,25 +264,34 @@ fn eval(node: &Node, row: &Row<'_>) -> Option<bool> {
 
 /// Matches with one remembered place to fall back to, so the time is bounded by text × pattern.
 fn like(text: &str, pattern: &[Piece]) -> bool {
-    let text: Vec<char> = text.chars().collect();
-    let (mut at, mut piece) = (0, 0);
-    let mut fallback: Option<(usize, usize)> = None;
-    while at < text.len() {
-        match pattern.get(piece) {
-            Some(Piece::Any) => {
-                fallback = Some((at, piece + 1));
-                piece += 1;
+    let (mut rest, mut pieces) = (text.chars(), pattern);
+    let mut fallback: Option<(Chars<'_>, &[Piece])> = None;
+    loop {
+        match (pieces.split_first(), rest.clone().next()) {
+            (Some((Piece::Any, after)), _) => {
+                fallback = Some((rest.clone(), after));
+                pieces = after;
             }
-            Some(Piece::One) => (at, piece) = (at + 1, piece + 1),
-            Some(Piece::Char(wanted)) if *wanted == text[at] => (at, piece) = (at + 1, piece + 1),
+            (Some((Piece::One, after)), Some(_)) => {
+                rest.next();
+                pieces = after;
+            }
+            (Some((Piece::Char(wanted), after)), Some(char)) if *wanted == char => {
+                rest.next();
+                pieces = after;
+            }
+            (None, None) => return true,
             _ => {
-                let Some((from, after)) = fallback else { return false };
-                fallback = Some((from + 1, after));
-                (at, piece) = (from + 1, after);
+                // The last `%` takes one character more.
+                let Some((mut from, after)) = fallback.take() else { return false };
+                if from.next().is_none() {
+                    return false;
+                }
+                (rest, pieces) = (from.clone(), after);
+                fallback = Some((from, after));
             }
         }
     }
-    pattern[piece..].iter().all(|rest| *rest == Piece::Any)
 }
 
 /// A backslash takes the next character literally.

@@ -50,16 +50,23 @@ impl Dimension {
     }
 }
 
-impl fmt::Display for Dimension {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Dimension {
+    fn write(&self, out: &mut String) {
         match self {
-            Self::Column(column) => f.write_str(column.name()),
+            Self::Column(column) => out.push_str(column.name()),
             Self::Tag(key) => {
-                let mut text = String::from("tag:");
-                escape_into(key, &mut text);
-                f.write_str(&text)
+                out.push_str("tag:");
+                escape_into(key, out);
             }
         }
+    }
+}
+
+impl fmt::Display for Dimension {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::new();
+        self.write(&mut text);
+        f.write_str(&text)
     }
 }
 
@@ -71,12 +78,12 @@ pub fn of(each: &[Dimension], row: &Row<'_>) -> String {
 
 /// Joins dimensions and values to a target.
 pub fn from_values<'a>(pairs: impl Iterator<Item = (&'a Dimension, &'a str)>) -> String {
-    let mut text = String::new();
+    let mut text = String::with_capacity(64);
     for (dimension, value) in pairs {
         if !text.is_empty() {
             text.push(',');
         }
-        text.push_str(&dimension.to_string());
+        dimension.write(&mut text);
         text.push('=');
         escape_into(value, &mut text);
     }
@@ -100,6 +107,10 @@ pub fn value_in(target: &str, dimension: &str) -> Option<String> {
 
 /// Writes `%XX` for the characters that have a meaning in a target and for control characters.
 pub(crate) fn escape_into(value: &str, out: &mut String) {
+    let is_plain = |byte: u8| (b' '..0x7f).contains(&byte) && !matches!(byte, b'%' | b',' | b'=' | b'*');
+    if value.bytes().all(is_plain) {
+        return out.push_str(value);
+    }
     for char in value.chars() {
         if matches!(char, '%' | ',' | '=' | '*') || char.is_control() {
             let mut utf8 = [0; 4];

@@ -90,11 +90,8 @@ fn split_fraction(tail: &[u8]) -> Option<(i64, &[u8])> {
     if digits == 0 {
         return None;
     }
-    let mut micros = 0;
-    for place in 0..6 {
-        let digit = if place < digits { i64::from(rest[place] - b'0') } else { 0 };
-        micros = micros * 10 + digit;
-    }
+    let shown = rest[..digits].iter().map(|digit| i64::from(digit - b'0')).chain(std::iter::repeat(0));
+    let micros = shown.take(6).fold(0, |micros, digit| micros * 10 + digit);
     Some((micros, &rest[digits..]))
 }
 

@@ -20,7 +20,7 @@ pinned() {
     litellm) echo litellm==1.109.1 ;;
     chdb) echo chdb==4.4.0 ;;
     deflate) echo deflate==0.9.0 ;;
-    pyspark) echo pyspark==4.3.0 ;;
+    pyspark) echo pyspark==4.2.0 ;;
     delta-spark) echo delta-spark==4.4.1 ;;
     *) echo "$1" ;;
     esac

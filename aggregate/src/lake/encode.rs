@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, new_null_array};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Field, SchemaRef};
 use parquet::arrow::ArrowSchemaConverter;
-use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::basic::Compression;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesPtr, WriterVersion};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::{ColumnPath, TypePtr};
 use sluice_schemas::tables;
 
+use super::chunk::{self, Chunk, Pages};
 use super::stats::Stats;
+use super::text;
 use super::{LakeError, columns};
 
 /// Columns whose values hardly ever repeat: a dictionary would cost time and save nothing.
@@ -24,7 +26,7 @@ const DISTINCT: [&str; 4] = ["request_id", "fire_id", "sha256", "raw"];
 pub struct EncodedGroup {
     pub(crate) table: String,
     pub(crate) dt: i32,
-    pub(crate) chunks: Vec<ArrowColumnChunk>,
+    pub(crate) chunks: Vec<Chunk>,
     pub(crate) stats: Stats,
 }
 
@@ -38,7 +40,7 @@ impl EncodedGroup {
     /// Returns the encoded size in bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.chunks.iter().map(|chunk| chunk.close().bytes_written).sum()
+        self.chunks.iter().map(Chunk::bytes).sum()
     }
 }
 
@@ -62,20 +64,48 @@ pub(crate) fn encode_rows(table: &str, dt: i32, schema: &SchemaRef, parts: &[Vec
     let (root, properties) = (parquet_schema(table, schema)?, properties(schema));
     let file = SerializedFileWriter::new(Vec::new(), root, properties).map_err(LakeError::parquet(table))?;
     let factory = ArrowRowGroupWriterFactory::new(&file, Arc::clone(schema));
-    let mut writers = factory.create_column_writers(0).map_err(LakeError::parquet(table))?;
+    let mut writers = factory.create_column_writers(0).map_err(LakeError::parquet(table))?.into_iter();
     for columns in parts {
         stats.observe(schema, columns);
-        let mut next = writers.iter_mut();
-        for (field, column) in schema.fields().iter().zip(columns) {
-            for leaf in compute_leaves(field, column).map_err(LakeError::parquet(table))? {
-                let writer =
-                    next.next().ok_or_else(|| LakeError::Rows { table: table.to_owned(), detail: "too many columns".to_owned() })?;
-                writer.write(&leaf).map_err(LakeError::parquet(table))?;
+    }
+    let mut leaves = file.schema_descr().columns().iter();
+    let mut chunks = Vec::with_capacity(leaves.len());
+    for (at, field) in schema.fields().iter().enumerate() {
+        let column: Vec<ArrayRef> = parts.iter().filter_map(|columns| columns.get(at).cloned()).collect();
+        let width = if text::is_map(field.data_type()) { 2 } else { 1 };
+        let own: Vec<ArrowColumnWriter> = writers.by_ref().take(width).collect();
+        let descriptors = leaves.by_ref().take(width);
+        chunks.extend(
+            match made_pages(field, &column) {
+                Some(pages) => descriptors.zip(pages).map(|(leaf, pages)| chunk::assemble(leaf, pages)).collect::<Result<Vec<_>, _>>(),
+                None => {
+                    descriptors.for_each(drop);
+                    by_crate(field, &column, own)
+                }
             }
+            .map_err(LakeError::parquet(table))?,
+        );
+    }
+    Ok(EncodedGroup { table: table.to_owned(), dt, chunks, stats })
+}
+
+/// Encodes text columns here, where their form allows it; `None` leaves the column to the Parquet crate.
+fn made_pages(field: &Field, parts: &[ArrayRef]) -> Option<Vec<Pages>> {
+    match field.data_type() {
+        DataType::Map(..) => text::map_pages(parts).map(Vec::from),
+        DataType::Utf8 if DISTINCT.contains(&field.name().as_str()) => Some(vec![text::plain_pages(parts)?]),
+        DataType::Utf8 => Some(vec![text::dictionary_pages(parts)?]),
+        _ => None,
+    }
+}
+
+fn by_crate(field: &Field, parts: &[ArrayRef], mut writers: Vec<ArrowColumnWriter>) -> parquet::errors::Result<Vec<Chunk>> {
+    for part in parts {
+        for (leaf, writer) in compute_leaves(field, part)?.iter().zip(&mut writers) {
+            writer.write(leaf)?;
         }
     }
-    let chunks = writers.into_iter().map(|writer| writer.close()).collect::<Result<Vec<_>, _>>().map_err(LakeError::parquet(table))?;
-    Ok(EncodedGroup { table: table.to_owned(), dt, chunks, stats })
+    writers.into_iter().map(|writer| writer.close().map(Chunk::Arrow)).collect()
 }
 
 /// Brings the columns of a batch into the order and types of the table. A column of dictionaries stands for one of its values; a

@@ -52,7 +52,7 @@ impl FileBuilder {
     pub(crate) fn append(&mut self, group: EncodedGroup) -> Result<(), LakeError> {
         let mut row_group = self.writer.next_row_group().map_err(LakeError::parquet(&self.path))?;
         for chunk in group.chunks {
-            chunk.append_to_row_group(&mut row_group).map_err(LakeError::parquet(&self.path))?;
+            chunk.append_to(&mut row_group).map_err(LakeError::parquet(&self.path))?;
         }
         row_group.close().map_err(LakeError::parquet(&self.path))?;
         self.stats.merge(&group.stats);

@@ -17,6 +17,7 @@
 
 mod action;
 mod checkpoint;
+mod chunk;
 mod columns;
 mod commit;
 mod compact;
@@ -24,6 +25,7 @@ mod encode;
 mod epoch;
 mod error;
 mod file;
+mod hybrid;
 mod local;
 mod log;
 mod manifest;
@@ -32,6 +34,7 @@ mod open;
 mod read;
 mod snapshot;
 mod stats;
+mod text;
 mod vacuum;
 
 #[cfg(test)]

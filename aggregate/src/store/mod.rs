@@ -1,6 +1,6 @@
-//! Local state: one redb transaction an epoch, so that positions, pending facts, budget counters and the outbox advance together.
+//! Local state: one redb transaction an epoch, so that positions, pending facts, budget counters and due actions advance together.
 //!
-//! Owns: the file, its tables, their codecs. Does not own: what the bytes of the ledger and of the outbox mean.
+//! Owns: the file, its tables, their codecs. Does not own: what the rows of the ledger mean.
 //! The file is a cache: lost or out of step with the lake, it is rebuilt from the lake and the source ([`recovery`]).
 
 pub mod recovery;
@@ -17,7 +17,6 @@ const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const POSITIONS: TableDefinition<&str, &[u8]> = TableDefinition::new("positions");
 const PENDING: TableDefinition<u64, &[u8]> = TableDefinition::new("pending");
 const LEDGER: TableDefinition<&[u8], &[u8]> = TableDefinition::new("ledger");
-const OUTBOX: TableDefinition<&str, &[u8]> = TableDefinition::new("outbox");
 const BASE: &str = "base";
 
 /// A store operation that failed.
@@ -81,6 +80,9 @@ pub struct Base {
     pub next_segment: u64,
     /// Watermark.
     pub watermark: Micros,
+    /// Number of the last commit, the epoch that effects wait for.
+    #[serde(default)]
+    pub commit: u64,
 }
 
 /// A lake commit under way.
@@ -107,8 +109,6 @@ pub struct LocalWrite {
     pub drop_segments_below: Option<u64>,
     /// Changed rows of the ledger; `None` deletes.
     pub ledger: Vec<(Vec<u8>, Option<Vec<u8>>)>,
-    /// Changed rows of the outbox by fire id; `None` deletes.
-    pub outbox: Vec<(String, Option<Vec<u8>>)>,
 }
 
 /// Everything the file holds, read at start.
@@ -122,8 +122,6 @@ pub struct LocalState {
     pub segments: Vec<(u64, Vec<u8>)>,
     /// Rows of the ledger.
     pub ledger: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Crossings whose effects are not known to be done.
-    pub outbox: Vec<(String, Vec<u8>)>,
 }
 
 /// The open file.
@@ -153,6 +151,24 @@ impl LocalStore {
         self.try_commit(write).map_err(|error| classify(&self.path, error))
     }
 
+    /// Deletes everything, to be made again from the lake.
+    ///
+    /// # Errors
+    /// Refused by the file system.
+    pub fn clear(&self) -> Result<(), StoreError> {
+        self.try_clear().map_err(|error| classify(&self.path, error))
+    }
+
+    fn try_clear(&self) -> Result<(), redb::Error> {
+        let transaction = self.database.begin_write()?;
+        transaction.delete_table(META)?;
+        transaction.delete_table(POSITIONS)?;
+        transaction.delete_table(PENDING)?;
+        transaction.delete_table(LEDGER)?;
+        transaction.commit()?;
+        Ok(())
+    }
+
     fn try_commit(&self, write: &LocalWrite) -> Result<(), redb::Error> {
         let mut transaction = self.database.begin_write()?;
         transaction.set_quick_repair(true);
@@ -173,13 +189,6 @@ impl LocalStore {
                 match value {
                     Some(value) => ledger.insert(key.as_slice(), value.as_slice())?,
                     None => ledger.remove(key.as_slice())?,
-                };
-            }
-            let mut outbox = transaction.open_table(OUTBOX)?;
-            for (fire_id, value) in &write.outbox {
-                match value {
-                    Some(value) => outbox.insert(fire_id.as_str(), value.as_slice())?,
-                    None => outbox.remove(fire_id.as_str())?,
                 };
             }
             transaction.open_table(META)?.insert(BASE, encode(&write.base).as_slice())?;
@@ -214,11 +223,6 @@ impl LocalStore {
         for row in ledger.iter().map_err(|error| failed(error.into()))? {
             let (key, value) = row.map_err(|error| failed(error.into()))?;
             state.ledger.push((key.value().to_vec(), value.value().to_vec()));
-        }
-        let outbox = transaction.open_table(OUTBOX).map_err(|error| failed(error.into()))?;
-        for row in outbox.iter().map_err(|error| failed(error.into()))? {
-            let (fire_id, value) = row.map_err(|error| failed(error.into()))?;
-            state.outbox.push((fire_id.value().to_owned(), value.value().to_vec()));
         }
         Ok(Some(state))
     }
@@ -261,7 +265,6 @@ mod tests {
                 positions: vec![("file:a".into(), Position { offset: 7, ..Position::default() })],
                 segment: Some((1, vec![1, 2, 3])),
                 ledger: vec![(b"k".to_vec(), Some(b"v".to_vec()))],
-                outbox: vec![("fire".into(), Some(b"{}".to_vec()))],
                 drop_segments_below: None,
             };
             store.commit(&write).unwrap();
@@ -276,12 +279,11 @@ mod tests {
             base: state.base,
             drop_segments_below: Some(2),
             ledger: vec![(b"k".to_vec(), None)],
-            outbox: vec![("fire".into(), None)],
             ..LocalWrite::default()
         };
         store.commit(&write).unwrap();
         let state = store.read().unwrap().unwrap();
-        assert!(state.segments.is_empty() && state.ledger.is_empty() && state.outbox.is_empty());
+        assert!(state.segments.is_empty() && state.ledger.is_empty());
     }
 
     #[test]

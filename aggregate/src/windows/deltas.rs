@@ -1,4 +1,5 @@
-//! Spend deltas as an Arrow batch: the input of the built-in spend tables.
+//! Spend deltas as an Arrow batch: the input of the built-in spend tables, made where the batch was folded so that summing
+//! needs nothing else of it.
 
 use std::sync::{Arc, LazyLock};
 
@@ -9,10 +10,14 @@ use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef
 use hashbrown::HashMap;
 use sluice_schemas::{Micros, PicoUsd, SpendDelta, SpendView, Sym, tables};
 
-/// Text columns of a delta that identify its row in a spend table; the first [`OWNER_KEYS`] of them without session.
+/// Texts that identify a row of a spend table; `spend_minute` and `spend_hour` have the first [`OWNER_KEYS`] alone.
 pub(super) const KEYS: [&str; 7] = ["account_id", "region", "agent_id", "model", "team", "principal_arn", "session_id"];
-/// How many of [`KEYS`] identify a row of `spend_minute` and `spend_hour`.
+/// How many of [`KEYS`] there are without principal and session.
 pub(super) const OWNER_KEYS: usize = 5;
+/// Column of a delta that holds its [`KEYS`] as one text.
+pub(super) const KEY: &str = "key";
+/// Time columns of a delta.
+pub(super) const TIMES: [&str; 2] = ["minute", "last_event"];
 /// Integer measures.
 pub(super) const COUNTS: [&str; 8] = [
     "calls",
@@ -28,21 +33,20 @@ pub(super) const COUNTS: [&str; 8] = [
 pub(super) const AMOUNTS: [&str; 2] = ["cost_usd", "cost_max_usd"];
 
 static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
-    let text = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
-    let mut fields: Vec<Field> = ["minute", "last_event"].map(|name| Field::new(name, tables::timestamp(), true)).into();
-    fields.extend(KEYS.map(|name| Field::new(name, text.clone(), true)));
+    let key = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+    let mut fields: Vec<Field> = TIMES.map(|name| Field::new(name, tables::timestamp(), true)).into();
+    fields.push(Field::new(KEY, key, true));
     fields.extend(COUNTS.map(|name| Field::new(name, DataType::Int64, true)));
     fields.extend(AMOUNTS.map(|name| Field::new(name, tables::MONEY, true)));
     Arc::new(Schema::new(fields))
 });
 
-/// Returns the deltas of a batch as rows. Texts are dictionaries with an entry for each profile of the batch. A count
-/// beyond `i64` becomes negative and a profile that the batch lacks becomes null; [`super::Rollups::fold`] refuses both.
+/// Returns the deltas of a batch as rows for [`super::Rollups::fold`]. A count beyond `i64` becomes negative and a profile
+/// that the batch lacks becomes null; both are refused there.
 #[must_use]
 pub fn delta_rows(view: SpendView<'_>) -> RecordBatch {
     let deltas = view.deltas;
-    let mut columns: Vec<ArrayRef> = vec![times(deltas, |delta| delta.minute), times(deltas, |delta| delta.last_event)];
-    columns.extend(texts(view));
+    let mut columns: Vec<ArrayRef> = vec![times(deltas, |delta| delta.minute), times(deltas, |delta| delta.last_event), keys(view)];
     columns.extend(counts(deltas));
     columns.push(amounts(deltas, |delta| delta.sums.cost));
     columns.push(amounts(deltas, |delta| delta.sums.cost_max));
@@ -71,40 +75,82 @@ fn counts(deltas: &[SpendDelta]) -> impl Iterator<Item = ArrayRef> + '_ {
         |delta| delta.sums.usage.cache_write_1h,
     ];
     measures.into_iter().map(|of| -> ArrayRef {
-        Arc::new(Int64Array::from_iter_values(deltas.iter().map(|delta| i64::try_from(of(delta)).unwrap_or(i64::MIN))))
+        let values = deltas.iter().map(|delta| i64::try_from(of(delta)).unwrap_or(i64::MIN)).collect::<Vec<_>>();
+        Arc::new(Int64Array::from(values))
     })
 }
 
-/// Returns the columns of [`KEYS`]; all but the model share one buffer of profile numbers as dictionary keys.
-fn texts(view: SpendView<'_>) -> Vec<ArrayRef> {
-    let (batch, strings) = (&view.batch.batch, &view.batch.batch.strings);
-    let known = batch.profiles.len().min(view.batch.owners.len());
-    let profile = |delta: &SpendDelta| (delta.profile as usize) < known;
-    let profiles = view.deltas.iter().map(|delta| profile(delta).then_some(delta.profile as i32)).collect::<Int32Array>();
-    let by_profile = |of: &dyn Fn(usize) -> Sym| {
-        let values = StringArray::from_iter_values((0..known).map(|at| strings.get(of(at))));
-        dictionary(profiles.clone(), values)
-    };
-    let mut models: HashMap<Sym, i32> = HashMap::new();
-    let mut names = Vec::new();
-    let model_keys = view.deltas.iter().map(|delta| {
-        *models.entry(delta.model).or_insert_with(|| {
-            names.push(strings.get(delta.model));
-            names.len() as i32 - 1
+/// Returns the key of each delta; the dictionary has an entry for each profile and model that occurs.
+fn keys(view: SpendView<'_>) -> ArrayRef {
+    let (profiles, owners, strings) = (&view.batch.batch.profiles, &view.batch.owners, &view.batch.batch.strings);
+    let mut entries: HashMap<(u32, Sym), Option<i32>> = HashMap::new();
+    let mut texts: Vec<String> = Vec::new();
+    let numbers = view.deltas.iter().map(|delta| {
+        *entries.entry((delta.profile, delta.model)).or_insert_with(|| {
+            let at = delta.profile as usize;
+            let (profile, owner) = (profiles.get(at)?, owners.get(at)?);
+            let symbols = [
+                profile.account_id,
+                profile.region,
+                owner.agent_id,
+                delta.model,
+                owner.team,
+                profile.principal_arn,
+                owner.session_id,
+            ];
+            texts.push(join(symbols.map(|symbol| strings.get(symbol))));
+            i32::try_from(texts.len() - 1).ok()
         })
     });
-    let model_keys = model_keys.collect::<Int32Array>();
-    vec![
-        by_profile(&|at| batch.profiles[at].account_id),
-        by_profile(&|at| batch.profiles[at].region),
-        by_profile(&|at| view.batch.owners[at].agent_id),
-        dictionary(model_keys, StringArray::from_iter_values(names)),
-        by_profile(&|at| view.batch.owners[at].team),
-        by_profile(&|at| batch.profiles[at].principal_arn),
-        by_profile(&|at| view.batch.owners[at].session_id),
-    ]
+    let numbers = numbers.collect::<Int32Array>();
+    let texts = Arc::new(StringArray::from_iter_values(texts));
+    Arc::new(DictionaryArray::<Int32Type>::try_new(numbers, texts).expect("numbers are below the number of texts"))
 }
 
-fn dictionary(keys: Int32Array, values: StringArray) -> ArrayRef {
-    Arc::new(DictionaryArray::<Int32Type>::try_new(keys, Arc::new(values)).expect("keys are below the number of values"))
+/// Joins texts so that no text can be taken for two: each with its length before it.
+fn join(texts: [&str; KEYS.len()]) -> String {
+    let mut joined = String::with_capacity(texts.iter().map(|text| text.len() + 3).sum());
+    for text in texts {
+        joined.push_str(&text.len().to_string());
+        joined.push(':');
+        joined.push_str(text);
+    }
+    joined
+}
+
+/// Splits what [`join`] joined, and tells where the part without principal and session ends.
+pub(super) fn split(joined: &str) -> Option<([&str; KEYS.len()], usize)> {
+    let mut texts = [""; KEYS.len()];
+    let (mut rest, mut owner_end) = (joined, 0);
+    for (at, text) in texts.iter_mut().enumerate() {
+        let (length, tail) = rest.split_once(':')?;
+        (*text, rest) = tail.split_at_checked(length.parse().ok()?)?;
+        if at + 1 == OWNER_KEYS {
+            owner_end = joined.len() - rest.len();
+        }
+    }
+    rest.is_empty().then_some((texts, owner_end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn keys_survive_whatever_is_in_them(texts in proptest::array::uniform7(".{0,8}|[0-9:]{0,4}")) {
+            let joined = join(texts.each_ref().map(String::as_str));
+            let (found, owner_end) = split(&joined).unwrap();
+            prop_assert_eq!(found.map(str::to_owned), texts.clone());
+            let mut same_owner = texts;
+            same_owner[6].push('x');
+            prop_assert!(join(same_owner.each_ref().map(String::as_str)).starts_with(&joined[..owner_end]));
+        }
+
+        #[test]
+        fn no_text_breaks_the_split(text in "[0-9:a]{0,40}") {
+            let _: Option<_> = split(&text);
+        }
+    }
 }

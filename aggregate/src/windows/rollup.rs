@@ -1,13 +1,15 @@
 //! The built-in spend tables, summed for each epoch from its deltas by the SQL texts in `sql/`.
 //!
-//! Additive: rows of one key may repeat over epochs, and their plain sum is right. Texts are replaced by numbers on the
-//! way in and put back on the way out, so that the engine groups by a time and an integer. Keeps C1 and C2: what leaves
-//! is what came in, checked for calls and cost at each [`Rollups::finish`].
+//! Additive: rows of one key may repeat over epochs, and their plain sum is right. Deltas of the same minute and session
+//! are added up as they come; the SQL runs once an epoch over what is left, with keys as numbers. Keeps C2: what leaves is
+//! what came in, checked for every measure at each [`Rollups::finish`].
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int32Array, RecordBatch, StringArray, UInt32Array};
-use datafusion::arrow::compute::{SortColumn, cast, concat_batches, lexsort_to_indices, take_record_batch};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, Decimal128Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array,
+};
+use datafusion::arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
 use datafusion::arrow::datatypes::{
     DataType, Decimal128Type, Field, Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType, UInt32Type,
 };
@@ -18,10 +20,8 @@ use sluice_schemas::invariant::{Invariant, InvariantError};
 use sluice_schemas::{ErrorClass, Micros, SpendView, StringTable, Sym, tables};
 
 use super::aggregation::{Aggregation, RunError, logical_plan, session};
-use super::deltas::{AMOUNTS, COUNTS, KEYS, OWNER_KEYS, delta_rows};
-use super::state::{Keeping, State};
+use super::deltas::{AMOUNTS, COUNTS, KEY, KEYS, TIMES, delta_rows, split};
 
-const MERGE: &str = include_str!("../../sql/deltas.sql");
 /// Tables, their SQL and the column whose date is the partition.
 const TABLES: [(&str, &str, &str); 4] = [
     (tables::SPEND_MINUTE, include_str!("../../sql/spend_minute.sql"), "minute"),
@@ -29,8 +29,8 @@ const TABLES: [(&str, &str, &str); 4] = [
     (tables::SPEND_DAY, include_str!("../../sql/spend_day.sql"), "day"),
     (tables::SPEND_SESSION, include_str!("../../sql/spend_session.sql"), "day"),
 ];
-/// Groups are never folded here, and there is no window column.
-const KEEPING: Keeping = Keeping { max_groups: usize::MAX, start_column: 0 };
+/// Integers and amounts of a row, in the order of [`COUNTS`] and [`AMOUNTS`].
+type Measures = ([i64; COUNTS.len()], [i128; AMOUNTS.len()]);
 
 /// A spend table that could not be summed.
 #[derive(Debug, thiserror::Error)]
@@ -87,35 +87,37 @@ impl From<ArrowError> for RollupError {
     }
 }
 
-/// Distinct keys of an epoch, numbered in order of appearance.
-#[derive(Debug, Default)]
-struct Numbers {
-    strings: StringTable,
-    sessions: Vec<[Sym; KEYS.len()]>,
-    session_of: HashMap<[Sym; KEYS.len()], u32>,
-    owners: Vec<[Sym; OWNER_KEYS]>,
-    owner_of: HashMap<[Sym; OWNER_KEYS], u32>,
-    /// Owner of each session.
-    owned_by: Vec<u32>,
+/// Deltas of one minute and session, added up.
+#[derive(Clone, Copy, Debug)]
+struct Merged {
+    minute: i64,
+    last_event: i64,
+    session: u32,
+    measures: Measures,
 }
 
-/// What came in: calls and cost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Totals {
-    calls: i128,
-    cost: i128,
-    cost_max: i128,
+/// What one epoch brought so far.
+#[derive(Debug, Default)]
+struct Epoch {
+    /// Keys of sessions; a session's number is that of its key.
+    sessions: StringTable,
+    /// Keys of owners, and the owner of each session.
+    owners: StringTable,
+    owned_by: Vec<Option<u32>>,
+    rows: Vec<Merged>,
+    row_of: HashMap<(i64, u32), u32>,
+    totals: Totals,
 }
+
+/// Sums over all deltas of an epoch: they bound every sum over some of them.
+type Totals = [i128; COUNTS.len() + AMOUNTS.len()];
 
 /// The built-in spend tables of one epoch at a time.
 #[derive(Debug)]
 pub struct Rollups {
-    merge: Aggregation,
     tables: Vec<(&'static str, &'static str, Aggregation)>,
     input: SchemaRef,
-    state: State,
-    numbers: Numbers,
-    totals: Totals,
+    epoch: Epoch,
 }
 
 impl Rollups {
@@ -126,15 +128,11 @@ impl Rollups {
     pub fn new() -> Result<Self, RollupError> {
         let input = input_schema();
         let planned = |source| RollupError::Engine { source: Box::new(source) };
-        let plan = |sql: &str| {
-            let session = session("deltas", Arc::clone(&input))?;
-            Aggregation::plan(&session, &logical_plan(&session, sql)?)
-        };
+        let session = session("deltas", Arc::clone(&input)).map_err(planned)?;
+        let plan = |sql: &str| Aggregation::plan(&session, &logical_plan(&session, sql)?);
         let tables = TABLES.iter().map(|&(table, sql, time)| Ok((table, time, plan(sql)?)));
         let tables = tables.collect::<Result<Vec<_>, DataFusionError>>().map_err(planned)?;
-        let merge = plan(MERGE).map_err(planned)?;
-        let (state, numbers, totals) = (State::default(), Numbers::default(), Totals::default());
-        Ok(Self { merge, tables, input, state, numbers, totals })
+        Ok(Self { tables, input, epoch: Epoch::default() })
     }
 
     /// Adds the deltas of one batch.
@@ -142,7 +140,7 @@ impl Rollups {
     /// # Errors
     /// As [`Self::fold`].
     pub fn fold_view(&mut self, view: SpendView<'_>) -> Result<(), RollupError> {
-        if view.deltas.is_empty() { Ok(()) } else { self.fold(delta_rows(view)) }
+        self.fold(delta_rows(view))
     }
 
     /// Adds rows of [`delta_rows`]. Memory grows with the distinct (minute, session) of the epoch, not with its calls.
@@ -150,130 +148,147 @@ impl Rollups {
     /// # Errors
     /// A measure is out of range or a column is missing; nothing is added then.
     pub fn fold(&mut self, batch: RecordBatch) -> Result<(), RollupError> {
-        let totals = self.totals.plus(&batch)?;
-        let sessions = self.numbers.number(&batch)?;
-        let owners = sessions.values().iter().map(|&at| self.numbers.owned_by.get(at as usize).copied());
-        let owners: ArrayRef = Arc::new(owners.collect::<UInt32Array>());
-        let sessions: ArrayRef = Arc::new(sessions);
-        let columns = self.input.fields().iter().map(|field| match field.name().as_str() {
-            "session" => Ok(Arc::clone(&sessions)),
-            "owner" => Ok(Arc::clone(&owners)),
-            name => column(&batch, name).cloned(),
-        });
-        let rows = RecordBatch::try_new(Arc::clone(&self.input), columns.collect::<Result<_, _>>()?)?;
-        let mut state = self.state.clone();
-        for partial in self.merge.partial(&rows)? {
-            // The engine's batches are slices of large shared buffers: keep a copy of the slice alone.
-            let indices = UInt32Array::from_iter_values(0..partial.num_rows() as u32);
-            state.append(take_record_batch(&partial, &indices)?, &self.merge, KEEPING)?;
+        let rows = Rows::of(&batch)?;
+        let totals = rows.add_to(self.epoch.totals)?;
+        let sessions = rows.keys.iter().map(|key| self.epoch.number(key.unwrap_or_default())).collect::<Result<Vec<u32>, _>>()?;
+        for row in 0..batch.num_rows() {
+            let session = usize::try_from(rows.key_of[row]).ok().and_then(|at| sessions.get(at).copied());
+            self.epoch.add(session.ok_or_else(|| wrong(KEY))?, &rows, row);
         }
-        (self.state, self.totals) = (state, totals);
+        self.epoch.totals = totals;
         Ok(())
     }
 
-    /// Returns the bytes of what was folded since the last [`Self::finish`]: a caller may end an epoch by it.
+    /// Returns the bytes of what was folded since the last [`Self::finish`], roughly: a caller may end an epoch by it.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.state.bytes()
+        let each_row = size_of::<Merged>() + 2 * size_of::<((i64, u32), u32)>();
+        self.epoch.rows.len() * each_row + self.epoch.owned_by.len() * 256
     }
 
     /// Returns the rows of every spend table by table and event date, exactly as `schemas::tables::schema` has them, and
     /// starts the next epoch.
     ///
     /// # Errors
-    /// The engine fails, or calls and cost do not add up to what was folded.
+    /// The engine fails, or a measure does not add up to what was folded; the epoch is then kept.
     pub fn finish(&mut self) -> Result<Vec<(String, i32, RecordBatch)>, RollupError> {
-        if self.state.rows() == 0 {
+        if self.epoch.rows.is_empty() {
             return Ok(Vec::new());
         }
-        let merged = self.merge.finish(self.state.merged(&self.merge, KEEPING)?)?;
-        let merged = concat_batches(&self.merge.output_schema(), &merged)?;
+        let merged = self.epoch.batch(&self.input)?;
         let mut staged = Vec::new();
         for (table, time, aggregation) in &self.tables {
             let rows = aggregation.finish(aggregation.partial(&merged)?)?;
             let rows = concat_batches(&aggregation.output_schema(), &rows)?;
-            let found = Totals::default().plus(&rows)?;
-            if found != self.totals {
-                let detail = format!("{table}: deltas {:?}, rows {found:?}", self.totals);
+            let found = add_up(&rows, Totals::default())?;
+            if found != self.epoch.totals {
+                let detail = format!("{table}: deltas {:?}, rows {found:?}", self.epoch.totals);
                 return Err(RollupError::Invariant { source: InvariantError { invariant: Invariant::C2, detail } });
             }
-            staged.extend(self.numbers.table(table, time, &rows)?);
+            staged.extend(self.epoch.table(table, time, &rows)?);
         }
-        (self.state, self.numbers, self.totals) = (State::default(), Numbers::default(), Totals::default());
+        self.epoch = Epoch::default();
         Ok(staged)
     }
 }
 
-impl Totals {
-    /// Adds the rows of a batch, refusing negative counts.
-    fn plus(mut self, batch: &RecordBatch) -> Result<Self, RollupError> {
-        for name in COUNTS {
-            let values = column(batch, name)?.as_primitive_opt::<Int64Type>().ok_or_else(|| wrong(name))?;
-            if values.null_count() > 0 || values.values().iter().any(|&value| value < 0) {
-                return Err(RollupError::Overflow { column: name.to_owned() });
-            }
-            if name == "calls" {
-                self.calls += values.values().iter().map(|&value| i128::from(value)).sum::<i128>();
-            }
-        }
-        for (name, total) in AMOUNTS.into_iter().zip([&mut self.cost, &mut self.cost_max]) {
-            let values = column(batch, name)?.as_primitive_opt::<Decimal128Type>().ok_or_else(|| wrong(name))?;
-            for &value in values.values() {
-                *total = total.checked_add(value).ok_or_else(|| RollupError::Overflow { column: name.to_owned() })?;
-            }
-        }
-        Ok(self)
+/// Columns of a batch of deltas.
+struct Rows<'a> {
+    minutes: &'a [i64],
+    last_events: &'a [i64],
+    keys: &'a StringArray,
+    key_of: &'a [i32],
+    counts: [&'a [i64]; COUNTS.len()],
+    amounts: [&'a [i128]; AMOUNTS.len()],
+}
+
+impl<'a> Rows<'a> {
+    fn of(batch: &'a RecordBatch) -> Result<Self, RollupError> {
+        let key = column(batch, KEY)?.as_dictionary_opt::<Int32Type>().filter(|key| key.keys().null_count() == 0);
+        let key = key.ok_or_else(|| wrong(KEY))?;
+        let keys = key.values().as_string_opt::<i32>().ok_or_else(|| wrong(KEY))?;
+        let time = |name| -> Result<&'a [i64], RollupError> {
+            let values = column(batch, name)?.as_primitive_opt::<TimestampMicrosecondType>().filter(|values| values.null_count() == 0);
+            Ok(values.ok_or_else(|| wrong(name))?.values())
+        };
+        let [minute, last_event] = TIMES;
+        let (counts, amounts) = measures(batch)?;
+        Ok(Self { minutes: time(minute)?, last_events: time(last_event)?, keys, key_of: key.keys().values(), counts, amounts })
+    }
+
+    fn add_to(&self, totals: Totals) -> Result<Totals, RollupError> {
+        total(&self.counts, &self.amounts, totals)
     }
 }
 
-impl Numbers {
-    /// Returns the number of the session key of each row.
-    fn number(&mut self, batch: &RecordBatch) -> Result<UInt32Array, RollupError> {
-        let mut keys: Vec<Int32Array> = Vec::with_capacity(KEYS.len());
-        let mut symbols: Vec<Vec<Sym>> = Vec::with_capacity(KEYS.len());
-        for name in KEYS {
-            let (column, texts) = dictionary(column(batch, name)?).ok_or_else(|| wrong(name))?;
-            symbols.push(texts.iter().map(|text| self.strings.intern(text.unwrap_or(""))).collect());
-            keys.push(column);
+impl Epoch {
+    /// Returns the number of a session.
+    fn number(&mut self, key: &str) -> Result<u32, RollupError> {
+        let Sym(number) = self.sessions.intern(key);
+        let at = number as usize;
+        if self.owned_by.len() <= at {
+            self.owned_by.resize(at + 1, None);
         }
-        let mut known: HashMap<[i32; KEYS.len()], u32> = HashMap::new();
-        let rows = (0..batch.num_rows()).map(|row| {
-            let entry = std::array::from_fn(|at| keys[at].value(row));
-            if let Some(&number) = known.get(&entry) {
-                return Ok(number);
-            }
-            let key: Option<Vec<Sym>> = (0..KEYS.len()).map(|at| symbols[at].get(usize::try_from(entry[at]).ok()?).copied()).collect();
-            let key = key.and_then(|key| key.try_into().ok()).ok_or_else(|| wrong("profile"))?;
-            let number = self.session(key);
-            known.insert(entry, number);
-            Ok(number)
-        });
-        rows.collect::<Result<Vec<u32>, RollupError>>().map(UInt32Array::from)
+        if self.owned_by[at].is_none() {
+            let (_, owner_end) = split(key).ok_or_else(|| wrong(KEY))?;
+            self.owned_by[at] = Some(self.owners.intern(&key[..owner_end]).0);
+        }
+        Ok(number)
     }
 
-    fn session(&mut self, key: [Sym; KEYS.len()]) -> u32 {
-        let (sessions, owned_by, owners) = (&mut self.sessions, &mut self.owned_by, &mut self.owners);
-        let owner_of = &mut self.owner_of;
-        *self.session_of.entry(key).or_insert_with(|| {
-            let owner: [Sym; OWNER_KEYS] = std::array::from_fn(|at| key[at]);
-            owned_by.push(*owner_of.entry(owner).or_insert_with(|| {
-                owners.push(owner);
-                owners.len() as u32 - 1
-            }));
-            sessions.push(key);
-            sessions.len() as u32 - 1
-        })
+    fn add(&mut self, session: u32, rows: &Rows<'_>, row: usize) {
+        let (minute, last_event) = (rows.minutes[row], rows.last_events[row]);
+        let next = self.rows.len() as u32;
+        let at = *self.row_of.entry((minute, session)).or_insert(next);
+        if at == next {
+            self.rows.push(Merged { minute, last_event, session, measures: Measures::default() });
+        }
+        let merged = &mut self.rows[at as usize];
+        merged.last_event = merged.last_event.max(last_event);
+        // The totals of the epoch hold, so no part of them can overflow.
+        for (sum, values) in merged.measures.0.iter_mut().zip(&rows.counts) {
+            *sum += values[row];
+        }
+        for (sum, values) in merged.measures.1.iter_mut().zip(&rows.amounts) {
+            *sum += values[row];
+        }
+    }
+
+    /// Returns what was added up as the table `deltas` of the SQL.
+    fn batch(&self, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+        let rows = &self.rows;
+        let time = |of: fn(&Merged) -> i64| -> ArrayRef {
+            Arc::new(TimestampMicrosecondArray::from_iter_values(rows.iter().map(of)).with_timezone("UTC"))
+        };
+        let owner = |row: &Merged| self.owned_by.get(row.session as usize).copied().flatten();
+        let mut columns: Vec<ArrayRef> = vec![
+            time(|row| row.minute),
+            time(|row| row.last_event),
+            Arc::new(UInt32Array::from_iter_values(rows.iter().map(|row| row.session))),
+            Arc::new(rows.iter().map(owner).collect::<UInt32Array>()),
+        ];
+        for at in 0..COUNTS.len() {
+            columns.push(Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.measures.0[at]))));
+        }
+        for at in 0..AMOUNTS.len() {
+            let amounts = Decimal128Array::from_iter_values(rows.iter().map(|row| row.measures.1[at]));
+            columns.push(Arc::new(amounts.with_data_type(tables::MONEY)));
+        }
+        RecordBatch::try_new(Arc::clone(schema), columns)
     }
 
     /// Puts the texts back, orders rows by time and key, and splits them by event date.
     fn table(&self, table: &str, time: &str, rows: &RecordBatch) -> Result<Vec<(String, i32, RecordBatch)>, RollupError> {
         let schema = tables::schema(table).ok_or_else(|| wrong(table))?;
-        let number = if rows.column_by_name("owner").is_some() { "owner" } else { "session" };
+        let (number, keys) = match rows.column_by_name("owner") {
+            Some(_) => ("owner", &self.owners),
+            None => ("session", &self.sessions),
+        };
         let order = [time, number].into_iter().map(|name| Ok(SortColumn { values: Arc::clone(column(rows, name)?), options: None }));
         let rows = take_record_batch(rows, &lexsort_to_indices(&order.collect::<Result<Vec<_>, RollupError>>()?, None)?)?;
-        let numbers = column(&rows, number)?.as_primitive::<UInt32Type>();
+        let texts = texts(keys, column(&rows, number)?.as_primitive::<UInt32Type>());
         let columns = schema.fields().iter().map(|field| match KEYS.iter().position(|key| key == field.name()) {
-            Some(at) => Ok(self.texts(number, at, numbers)),
+            Some(at) => Ok(Arc::clone(&texts[at])),
             None => column(&rows, field.name()).cloned(),
         });
         let whole = RecordBatch::try_new(Arc::clone(&schema), columns.collect::<Result<_, RollupError>>()?)?;
@@ -287,32 +302,62 @@ impl Numbers {
         });
         Ok(parts.collect())
     }
+}
 
-    /// Returns the texts of one key column; the empty text is null.
-    fn texts(&self, number: &str, at: usize, numbers: &UInt32Array) -> ArrayRef {
-        let symbol = |row: u32| match number {
-            "owner" => self.owners.get(row as usize).map(|key| key[at]),
-            _ => self.sessions.get(row as usize).map(|key| key[at]),
-        };
-        let texts = numbers.values().iter().map(|&row| symbol(row).map(|text| self.strings.get(text)).filter(|text| !text.is_empty()));
-        Arc::new(texts.collect::<StringArray>())
+/// Returns a column for each of [`KEYS`] from numbers of joined keys; the empty text is null.
+fn texts(keys: &StringTable, numbers: &UInt32Array) -> [ArrayRef; KEYS.len()] {
+    let split_of = |&number: &u32| split_prefix(keys.get(Sym(number)));
+    let rows: Vec<[&str; KEYS.len()]> = numbers.values().iter().map(split_of).collect();
+    std::array::from_fn(|at| -> ArrayRef {
+        Arc::new(rows.iter().map(|texts| Some(texts[at]).filter(|text| !text.is_empty())).collect::<StringArray>())
+    })
+}
+
+fn measures(batch: &RecordBatch) -> Result<([&[i64]; COUNTS.len()], [&[i128]; AMOUNTS.len()]), RollupError> {
+    let (mut counts, mut amounts): ([&[i64]; COUNTS.len()], [&[i128]; AMOUNTS.len()]) = Default::default();
+    for (name, values) in COUNTS.into_iter().zip(&mut counts) {
+        let column = column(batch, name)?.as_primitive_opt::<Int64Type>().filter(|column| column.null_count() == 0);
+        *values = column.ok_or_else(|| wrong(name))?.values();
     }
+    for (name, values) in AMOUNTS.into_iter().zip(&mut amounts) {
+        let column = column(batch, name)?.as_primitive_opt::<Decimal128Type>().filter(|column| column.null_count() == 0);
+        *values = column.ok_or_else(|| wrong(name))?.values();
+    }
+    Ok((counts, amounts))
+}
+
+fn add_up(batch: &RecordBatch, totals: Totals) -> Result<Totals, RollupError> {
+    let (counts, amounts) = measures(batch)?;
+    total(&counts, &amounts, totals)
+}
+
+/// Adds columns to totals, refusing negative counts and totals beyond the type of a table's column.
+fn total(counts: &[&[i64]], amounts: &[&[i128]], mut totals: Totals) -> Result<Totals, RollupError> {
+    let out_of_range = |name: &str| RollupError::Overflow { column: name.to_owned() };
+    let (whole, money) = totals.split_at_mut(COUNTS.len());
+    for ((total, values), name) in whole.iter_mut().zip(counts).zip(COUNTS) {
+        let negative = values.iter().any(|&value| value < 0);
+        *total += values.iter().map(|&value| i128::from(value)).sum::<i128>();
+        if negative || *total > i128::from(i64::MAX) {
+            return Err(out_of_range(name));
+        }
+    }
+    for ((total, values), name) in money.iter_mut().zip(amounts).zip(AMOUNTS) {
+        for &value in *values {
+            let sum = sluice_schemas::PicoUsd(*total).checked_add(sluice_schemas::PicoUsd(value));
+            *total = sum.filter(|_| value >= 0).ok_or_else(|| out_of_range(name))?.0;
+        }
+    }
+    Ok(totals)
 }
 
 /// Deltas with their keys as numbers.
 fn input_schema() -> SchemaRef {
-    let mut fields: Vec<Field> = ["minute", "last_event"].map(|name| Field::new(name, tables::timestamp(), true)).into();
+    let mut fields: Vec<Field> = TIMES.map(|name| Field::new(name, tables::timestamp(), true)).into();
     fields.extend(["session", "owner"].map(|name| Field::new(name, DataType::UInt32, true)));
     fields.extend(COUNTS.map(|name| Field::new(name, DataType::Int64, true)));
     fields.extend(AMOUNTS.map(|name| Field::new(name, tables::MONEY, true)));
     Arc::new(Schema::new(fields))
-}
-
-fn dictionary(column: &ArrayRef) -> Option<(Int32Array, StringArray)> {
-    let wanted = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
-    let column = if *column.data_type() == wanted { Arc::clone(column) } else { cast(column, &wanted).ok()? };
-    let column = column.as_dictionary_opt::<Int32Type>()?;
-    (column.keys().null_count() == 0).then(|| (column.keys().clone(), column.values().as_string::<i32>().clone()))
 }
 
 fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, RollupError> {

@@ -9,7 +9,7 @@ use sluice_schemas::usage::GuardrailUnits;
 
 use super::fault::{Fault, Field};
 use super::number;
-use super::scan::Scanner;
+use super::scan::{Scanner, Text};
 use super::usage::{BodyUsage, read_metrics, read_usage};
 
 /// What a response body tells.
@@ -102,35 +102,35 @@ fn provider_member(scanner: &mut Scanner<'_>, key: &[u8], facts: &mut ResponseFa
 
 /// One chunk of a stream. Counts are cumulative, so a later chunk overrides an earlier one count by count.
 fn chunk(scanner: &mut Scanner<'_>, facts: &mut ResponseFacts) -> Result<(), Fault> {
-    let (mut starts, mut completes) = (false, false);
-    let (mut of_message, mut of_response) = (BodyUsage::default(), BodyUsage::default());
+    let (mut kind, mut seen, mut of_message, mut of_response) = (Text::default(), false, None, None);
     scanner.object(|scanner, key| match key {
         b"type" if scanner.peek() == Some(b'"') => {
-            let kind = scanner.string()?.bytes()?;
-            starts = *kind == *b"message_start";
-            completes = kind.starts_with(b"response.");
+            kind = scanner.string()?;
             Ok(())
         }
+        b"usage" if std::mem::replace(&mut seen, true) => Err(Fault::Duplicate(Field::Usage)),
         b"usage" => read_usage(scanner, &mut facts.usage),
-        b"metadata" => usage_within(scanner, &mut facts.usage),
-        b"message" => usage_within(scanner, &mut of_message),
-        b"response" => usage_within(scanner, &mut of_response),
+        b"metadata" => usage_within(scanner).map(|usage| facts.usage.merge(&usage)),
+        b"message" => usage_within(scanner).map(|usage| of_message = Some(usage)),
+        b"response" => usage_within(scanner).map(|usage| of_response = Some(usage)),
         _ => provider_member(scanner, key, facts),
     })?;
-    if starts {
-        facts.usage.merge(&of_message);
-    }
-    if completes {
-        facts.usage.merge(&of_response);
+    if of_message.is_some() || of_response.is_some() {
+        let kind = kind.bytes()?;
+        let counted = if *kind == *b"message_start" { of_message } else { of_response.filter(|_| kind.starts_with(b"response.")) };
+        facts.usage.merge(&counted.unwrap_or_default());
     }
     Ok(())
 }
 
-fn usage_within(scanner: &mut Scanner<'_>, usage: &mut BodyUsage) -> Result<(), Fault> {
+fn usage_within(scanner: &mut Scanner<'_>) -> Result<BodyUsage, Fault> {
+    let mut usage = BodyUsage::default();
     members(scanner, |scanner, key| match key {
-        b"usage" => read_usage(scanner, usage),
+        b"usage" if usage.read => Err(Fault::Duplicate(Field::Usage)),
+        b"usage" => read_usage(scanner, &mut usage),
         _ => scanner.skip_any(),
-    })
+    })?;
+    Ok(usage)
 }
 
 /// Reads the members of an object; a value of another kind is stepped over.

@@ -114,6 +114,7 @@ impl Decoder {
         match (read, envelope.foreign) {
             (Ok(()), _) if scanner.peek().is_some() => self.several(text, offset, RejectReason::NotJson, sink),
             (Ok(()), foreign) if envelope.is_invocation(foreign) => self.invocation(&envelope, text, offset, sink),
+            (Err(fault), Some(_)) if !is_one_value(text) => self.several(text, offset, fault.into(), sink),
             (_, Some(kind)) => self.foreign(kind, text, offset, sink),
             (Err(fault), None) => self.several(text, offset, fault.into(), sink),
             (Ok(()), None) => sink.reject(text, offset, RejectReason::UnknownKind),
@@ -126,11 +127,8 @@ impl Decoder {
         }
     }
 
-    /// Decodes an object that is not an invocation record.
+    /// Decodes one whole object that is not an invocation record.
     fn foreign(&mut self, kind: Kind, text: &[u8], offset: u64, sink: &mut Sink<'_>) {
-        if !is_one_value(text) {
-            return self.several(text, offset, RejectReason::Unbalanced, sink);
-        }
         let read = match kind {
             Kind::CloudWatch => cloudwatch::read(text).map_err(RejectReason::from).map(|message| match message {
                 Message::Control => sink.out.control += 1,

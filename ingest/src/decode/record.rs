@@ -75,13 +75,16 @@ fn uuid(text: &[u8]) -> Option<u128> {
     if [text[8], text[13], text[18], text[23]] != [b'-'; 4] {
         return None;
     }
-    let (mut halves, mut wrong) = ([0_u64; 2], 0);
-    for (digit, at) in DIGITS.into_iter().enumerate() {
-        let value = VALUES[usize::from(text[at])];
-        wrong |= value;
-        halves[digit / 16] = halves[digit / 16] << 4 | u64::from(value & 0x0f);
-    }
-    (wrong <= 0x0f).then_some(u128::from(halves[0]) << 64 | u128::from(halves[1]))
+    let mut wrong = 0;
+    let mut half = |digits: &[usize]| {
+        digits.iter().fold(0_u64, |value, &at| {
+            let digit = VALUES[usize::from(text[at])];
+            wrong |= digit;
+            value << 4 | u64::from(digit & 0x0f)
+        })
+    };
+    let (high, low) = (half(&DIGITS[..16]), half(&DIGITS[16..]));
+    (wrong <= 0x0f).then_some(u128::from(high) << 64 | u128::from(low))
 }
 
 /// The tier that served a Converse call, else the one it asked for. Other operations name it in a header that is not logged,

@@ -41,12 +41,16 @@ impl<'a> Text<'a> {
 pub(super) struct Scanner<'a> {
     blocks: Blocks<'a>,
     at: usize,
+    /// Whether the last string has escapes.
+    escaped: bool,
+    /// Why the last string could not be read.
+    fault: Fault,
 }
 
 impl<'a> Scanner<'a> {
     /// Starts at the first byte.
     pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self { blocks: Blocks::new(bytes), at: 0 }
+        Self { blocks: Blocks::new(bytes), at: 0, escaped: false, fault: Fault::Syntax }
     }
 
     /// Returns the place reached.
@@ -163,17 +167,35 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads a string without raw control characters; its escapes and its UTF-8 are checked when it is used.
-    #[inline]
+    #[inline(always)]
     pub(super) fn string(&mut self) -> Result<Text<'a>, Fault> {
-        self.expect(b'"')?;
+        match self.quoted() {
+            Some(raw) => Ok(Text { raw, escaped: self.escaped }),
+            None => Err(self.fault),
+        }
+    }
+
+    /// Returns a string's bytes; `escaped` or `fault` tells the rest. A slice is returned in registers, and the scan of a
+    /// record waits for some fifty of them.
+    #[inline(never)]
+    fn quoted(&mut self) -> Option<&'a [u8]> {
+        if let Err(fault) = self.expect(b'"') {
+            self.fault = fault;
+            return None;
+        }
         let start = self.at;
-        let (end, odd) = self.blocks.string_end(start).ok_or(Fault::Truncated)?;
+        let Some((end, odd)) = self.blocks.string_end(start) else {
+            self.fault = Fault::Truncated;
+            return None;
+        };
         self.at = end + 1;
+        self.escaped = odd;
         let raw = &self.blocks.bytes()[start..end];
         if odd && raw.iter().any(|&byte| byte < 0x20) {
-            return Err(Fault::Text);
+            self.fault = Fault::Text;
+            return None;
         }
-        Ok(Text { raw, escaped: odd })
+        Some(raw)
     }
 
     /// Returns the bytes up to the next comma, bracket, colon, quote or white space.

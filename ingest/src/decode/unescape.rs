@@ -1,6 +1,6 @@
 //! Turns the escapes of a JSON string into the bytes they stand for.
 
-use memchr::memchr;
+use wide::u8x16;
 
 use super::fault::Fault;
 
@@ -9,9 +9,13 @@ use super::fault::Fault;
 /// # Errors
 /// [`Fault::Text`] for an escape that does not exist, or half of a surrogate pair.
 pub(super) fn unescape(mut raw: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
-    while let Some(at) = memchr(b'\\', raw) {
-        out.extend_from_slice(&raw[..at]);
-        let (&kind, rest) = raw[at + 1..].split_first().ok_or(Fault::Text)?;
+    loop {
+        raw = copy_plain(raw, out);
+        let Some((&backslash, rest)) = raw.split_first() else {
+            return Ok(());
+        };
+        debug_assert_eq!(backslash, b'\\');
+        let (&kind, rest) = rest.split_first().ok_or(Fault::Text)?;
         raw = rest;
         out.push(match kind {
             b'"' | b'\\' | b'/' => kind,
@@ -27,8 +31,25 @@ pub(super) fn unescape(mut raw: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
             _ => return Err(Fault::Text),
         });
     }
-    out.extend_from_slice(raw);
-    Ok(())
+}
+
+/// Appends the bytes up to the next backslash; returns the rest. Quoted JSON has an escape every few bytes, so a block of
+/// fixed size is appended whole and what is past the backslash taken back.
+fn copy_plain<'a>(mut raw: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
+    while let Some((block, rest)) = raw.split_first_chunk::<16>() {
+        let length = out.len();
+        out.extend_from_slice(block);
+        let escapes = u8x16::new(*block).simd_eq(u8x16::splat(b'\\')).to_bitmask();
+        if escapes != 0 {
+            let plain = escapes.trailing_zeros() as usize;
+            out.truncate(length + plain);
+            return &raw[plain..];
+        }
+        raw = rest;
+    }
+    let plain = raw.iter().position(|&byte| byte == b'\\').unwrap_or(raw.len());
+    out.extend_from_slice(&raw[..plain]);
+    &raw[plain..]
 }
 
 /// Appends the character of a `\u` escape, or of the two that make a surrogate pair; returns what follows it.

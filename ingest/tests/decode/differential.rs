@@ -336,9 +336,9 @@ fn blank(text: &str) -> Option<String> {
         let outer = path[1].as_str();
         let container = matches!(text.as_bytes()[start], b'{' | b'[');
         let body = depth == 2 && matches!((outer, path[2].as_str()), ("input", "inputBodyJson") | ("output", "outputBodyJson"));
-        let counted = path[2].ends_with("TokenCount") || path[2] == "outputVideoDurationSeconds";
+        let counted = path[2].ends_with("TokenCount") || matches!(path[2].as_str(), "outputVideoDurationSeconds" | "arn");
         let unread = container
-            && (depth == 2 && matches!(outer, "input" | "output") && !counted
+            && (depth == 2 && matches!(outer, "input" | "output" | "identity") && !counted
                 || depth == 1 && !matches!(outer, "input" | "output" | "identity" | "requestMetadata"));
         if !body && !unread {
             return false;

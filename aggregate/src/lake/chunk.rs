@@ -1,0 +1,122 @@
+//! Column chunks: pages made here put together as the Parquet crate wants them, beside those it makes itself.
+
+use std::io::Write;
+
+use bytes::Bytes;
+use parquet::arrow::arrow_writer::ArrowColumnChunk;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::column::page::{CompressedPage, Page, PageWriter};
+use parquet::column::writer::ColumnCloseResult;
+use parquet::errors::{ParquetError, Result};
+use parquet::file::metadata::ColumnChunkMetaData;
+use parquet::file::writer::{SerializedPageWriter, SerializedRowGroupWriter, TrackedWrite};
+use parquet::schema::types::ColumnDescPtr;
+
+/// Level of the compression: the fastest that has entropy coding, which halves request ids.
+const LEVEL: i32 = 1;
+
+/// The encoded values of one column of a row group.
+pub(crate) enum Chunk {
+    /// By the Parquet crate.
+    Arrow(ArrowColumnChunk),
+    /// By this one.
+    Made(Box<Made>),
+}
+
+/// A chunk that was put together here.
+pub(crate) struct Made {
+    bytes: Bytes,
+    close: ColumnCloseResult,
+}
+
+impl std::fmt::Debug for Chunk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Chunk").field("bytes", &self.bytes()).finish()
+    }
+}
+
+impl Chunk {
+    /// Returns its size.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Self::Arrow(chunk) => chunk.close().bytes_written,
+            Self::Made(made) => made.close.bytes_written,
+        }
+    }
+
+    /// Adds it to a row group.
+    pub(crate) fn append_to<W: Write + Send>(self, row_group: &mut SerializedRowGroupWriter<'_, W>) -> Result<()> {
+        match self {
+            Self::Arrow(chunk) => chunk.append_to_row_group(row_group),
+            Self::Made(made) => row_group.append_column(&made.bytes, made.close),
+        }
+    }
+}
+
+/// One data page before compression: levels, then values.
+pub(crate) struct DataPage {
+    pub(crate) bytes: Vec<u8>,
+    /// Values in it, nulls included.
+    pub(crate) values: u32,
+}
+
+/// The pages of a column.
+pub(crate) struct Pages {
+    /// Text of the dictionary and the number of its entries.
+    pub(crate) dictionary: Option<(Vec<u8>, u32)>,
+    pub(crate) data: Vec<DataPage>,
+    pub(crate) rows: u64,
+}
+
+/// Compresses pages and puts them together.
+pub(crate) fn assemble(column: &ColumnDescPtr, pages: Pages) -> Result<Chunk> {
+    let external = |error: std::io::Error| ParquetError::External(Box::new(error));
+    let mut compressor = zstd::bulk::Compressor::new(LEVEL).map_err(external)?;
+    let mut sink = TrackedWrite::new(Vec::new());
+    let mut writer = SerializedPageWriter::new(&mut sink);
+    let (mut values, mut uncompressed, mut first_data) = (0_i64, 0, None);
+    let encoding = if pages.dictionary.is_some() { Encoding::RLE_DICTIONARY } else { Encoding::PLAIN };
+    let dictionary = pages.dictionary.is_some();
+    if let Some((text, count)) = pages.dictionary {
+        let buf = compressor.compress(&text).map_err(external)?.into();
+        let page = Page::DictionaryPage { buf, num_values: count, encoding: Encoding::PLAIN, is_sorted: false };
+        uncompressed += writer.write_page(CompressedPage::new(page, text.len()))?.uncompressed_size;
+    }
+    for page in pages.data {
+        values += i64::from(page.values);
+        let length = page.bytes.len();
+        let page = Page::DataPage {
+            buf: compressor.compress(&page.bytes).map_err(external)?.into(),
+            num_values: page.values,
+            encoding,
+            def_level_encoding: Encoding::RLE,
+            rep_level_encoding: Encoding::RLE,
+            statistics: None,
+        };
+        let written = writer.write_page(CompressedPage::new(page, length))?;
+        uncompressed += written.uncompressed_size;
+        first_data.get_or_insert(written.offset.cast_signed());
+    }
+    writer.close()?;
+    let bytes = Bytes::from(sink.into_inner()?);
+    let mut encodings = vec![Encoding::RLE, Encoding::PLAIN];
+    encodings.extend(dictionary.then_some(Encoding::RLE_DICTIONARY));
+    let metadata = ColumnChunkMetaData::builder(column.clone())
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(LEVEL)?))
+        .set_encodings(encodings)
+        .set_num_values(values)
+        .set_total_compressed_size(i64::try_from(bytes.len()).unwrap_or(i64::MAX))
+        .set_total_uncompressed_size(i64::try_from(uncompressed).unwrap_or(i64::MAX))
+        .set_dictionary_page_offset(dictionary.then_some(0))
+        .set_data_page_offset(first_data.unwrap_or(0))
+        .build()?;
+    let close = ColumnCloseResult {
+        bytes_written: bytes.len() as u64,
+        rows_written: pages.rows,
+        metadata,
+        bloom_filter: None,
+        column_index: None,
+        offset_index: None,
+    };
+    Ok(Chunk::Made(Box::new(Made { bytes, close })))
+}

@@ -1,0 +1,432 @@
+//! Grammar of the command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Which AI agent and which session spends what on Amazon Bedrock, within seconds, and a stop for the one that goes over its budget.
+#[derive(Debug, Parser)]
+#[command(name = "sluice", version, max_term_width = 110)]
+pub(crate) struct Cli {
+    /// Log more (-v debug, -vv trace)
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub(crate) verbose: u8,
+    /// Form of the log on standard error
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true)]
+    pub(crate) log_format: LogFormat,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Form of what a command prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// JSON, amounts as exact decimal strings.
+    Json,
+    /// Comma-separated values.
+    Csv,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Follow the configured sources until stopped: spend, budgets, breaches, lake
+    Run(RunArgs),
+    /// See it work: simulated agents, live spend, a runaway that is caught; no AWS account, under a minute
+    Demo(DemoArgs),
+    /// Read logs you already have, once, into a lake, and say what each agent cost
+    Replay(ReplayArgs),
+    /// Write traffic in the real log formats, with the truth beside it
+    Simulate(SimulateArgs),
+    /// Ask the lake (and a running daemon's uncommitted rows) in SQL
+    Query(QueryArgs),
+    /// Watch agents, sessions and budgets of a running daemon
+    Top(TopArgs),
+    /// Show and test budgets
+    Budget(BudgetArgs),
+    /// Show and release holds
+    Hold(HoldArgs),
+    /// Hold an agent by hand
+    Pause(PauseArgs),
+    /// Undo a pause
+    Resume(PauseArgs),
+    /// Approve a hold or a changed budget that waits for a person
+    Approve(ApproveArgs),
+    /// Show, import and compare prices; rate calls again
+    Prices(PricesArgs),
+    /// Check and show the configuration
+    Config(ConfigArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Where the configuration and the lake are.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Place {
+    /// Configuration file
+    #[arg(long, short, env = "SLUICE_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Root folder of the lake; wins over the configuration
+    #[arg(long, value_name = "DIR")]
+    pub(crate) lake: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Folders and files to follow, beside those of the configuration
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Keep logs and lake in this folder (default: a temporary one, kept as well and named at the end)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// How long the agents run
+    #[arg(long, default_value = "35s", value_parser = crate::config::parse_duration)]
+    pub(crate) duration: std::time::Duration,
+    /// Plain lines even on a terminal
+    #[arg(long)]
+    pub(crate) plain: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// Files and folders: JSON lines, JSON documents, CloudWatch envelopes, CloudTrail files, gzip or not
+    #[arg(required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Form of the summary
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+    /// Carry out the actions of breaches; without it a replay only records them
+    #[arg(long)]
+    pub(crate) act: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SimulateArgs {
+    /// Folder to write to
+    pub(crate) out: PathBuf,
+    /// Distinct good calls
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) calls: u64,
+    /// What a record holds
+    #[arg(long, value_enum, default_value_t = ShapeArg::Agent)]
+    pub(crate) shape: ShapeArg,
+    /// Files to spread them over
+    #[arg(long, default_value_t = 24)]
+    pub(crate) files: u32,
+    /// Compress the files
+    #[arg(long)]
+    pub(crate) gzip: bool,
+    /// Records delivered twice, in thousandths of the calls
+    #[arg(long, default_value_t = 10)]
+    pub(crate) duplicates_permille: u32,
+    /// Broken records, in hundred-thousandths of the calls
+    #[arg(long, default_value_t = 100)]
+    pub(crate) bad_per_100k: u32,
+    /// Agents
+    #[arg(long, default_value_t = 12)]
+    pub(crate) agents: u32,
+    /// Sessions
+    #[arg(long, default_value_t = 400)]
+    pub(crate) sessions: u32,
+    /// First event time
+    #[arg(long, default_value = "2026-10-01T00:00:00Z")]
+    pub(crate) start: sluice_schemas::Micros,
+    /// Time the calls are spread over
+    #[arg(long, default_value = "24h", value_parser = crate::config::parse_duration)]
+    pub(crate) span: std::time::Duration,
+    /// Layout of the folder
+    #[arg(long, value_enum, default_value_t = LayoutArg::Flat)]
+    pub(crate) layout: LayoutArg,
+    /// Wrap the records in CloudWatch Logs subscription envelopes
+    #[arg(long)]
+    pub(crate) cloudwatch: bool,
+    /// Write the records in random order
+    #[arg(long)]
+    pub(crate) shuffle: bool,
+    /// Seed: the same gives the same files
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Write the truth (one JSON line a distinct good call, and a summary) to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) truth: Option<PathBuf>,
+}
+
+/// What a simulated record holds.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ShapeArg {
+    /// No bodies, about 550 bytes.
+    Meta,
+    /// Bodies of about 8 kB.
+    Agent,
+    /// Bodies of about 64 kB.
+    Long,
+}
+
+/// Layout of a simulated folder.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum LayoutArg {
+    /// All files in one folder.
+    Flat,
+    /// As Bedrock lays them out in S3.
+    S3,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QueryArgs {
+    /// One SELECT statement; tables: calls, spend_minute, spend_hour, spend_day, spend_session, rejected, breaches, actions, corrections
+    pub(crate) sql: String,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Form of the result
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TopArgs {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Print one snapshot and end
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Form of the snapshot with --once
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BudgetArgs {
+    #[command(subcommand)]
+    pub(crate) verb: BudgetVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BudgetVerb {
+    /// Every counter: spent, limit, projection, what has fired
+    List(BudgetListArgs),
+    /// End with exit code 1 if any budget is over its limit now
+    Check(BudgetListArgs),
+    /// Run budgets over the stored history: what would have fired, when, what it would have saved
+    Backtest(BacktestArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BudgetListArgs {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Form of the result
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BacktestArgs {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// File with [[budget]] entries to try instead of the configured ones
+    #[arg(long, value_name = "FILE")]
+    pub(crate) budgets: Option<PathBuf>,
+    /// First event time (default: all history)
+    #[arg(long)]
+    pub(crate) since: Option<sluice_schemas::Micros>,
+    /// Event time to stop before
+    #[arg(long)]
+    pub(crate) until: Option<sluice_schemas::Micros>,
+    /// Form of the report
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HoldArgs {
+    #[command(subcommand)]
+    pub(crate) verb: HoldVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HoldVerb {
+    /// Every hold, its reason and its state
+    List(BudgetListArgs),
+    /// Lift a hold by hand
+    Release {
+        /// Id of the hold, as listed
+        id: String,
+        #[command(flatten)]
+        reason: Reason,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// Who orders something, and why.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Reason {
+    /// Why, for the record
+    #[arg(long, default_value = "")]
+    pub(crate) reason: String,
+    /// Who, for the record
+    #[arg(long, env = "USER", default_value = "unknown")]
+    pub(crate) actor: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PauseArgs {
+    /// The agent
+    pub(crate) agent: String,
+    #[command(flatten)]
+    pub(crate) reason: Reason,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ApproveArgs {
+    /// Id of the hold, or name of the budget
+    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) reason: Reason,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PricesArgs {
+    #[command(subcommand)]
+    pub(crate) verb: PricesVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PricesVerb {
+    /// Prices in force
+    List {
+        /// Only models whose name holds this text
+        model: Option<String>,
+        #[command(flatten)]
+        place: Place,
+        /// Form of the result
+        #[arg(long, value_enum, default_value_t = Format::Table)]
+        format: Format,
+    },
+    /// Convert an AWS Price List offer file or LiteLLM's JSON into sluice's own price format
+    Import {
+        /// The file
+        file: PathBuf,
+        /// What it is
+        #[arg(long, value_enum)]
+        from: PriceSource,
+        /// First day the prices hold, for a source that does not say (default: always)
+        #[arg(long)]
+        effective_from: Option<sluice_schemas::Micros>,
+        /// File to write (default: standard output)
+        #[arg(long, short, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// What a price file would change
+    Diff {
+        /// File in sluice's own format
+        file: PathBuf,
+        #[command(flatten)]
+        place: Place,
+        /// Form of the result
+        #[arg(long, value_enum, default_value_t = Format::Table)]
+        format: Format,
+    },
+    /// Rate calls without a price again, and correct the tables
+    Rerate {
+        #[command(flatten)]
+        place: Place,
+        /// Also calls that have a price, where it changed
+        #[arg(long)]
+        all: bool,
+        /// Say what would change, change nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Form of the summary
+        #[arg(long, value_enum, default_value_t = Format::Table)]
+        format: Format,
+    },
+}
+
+/// A source of prices.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum PriceSource {
+    /// AWS Price List offer file (`AmazonBedrock`, `AmazonBedrockFoundationModels`, `AmazonBedrockService`)
+    Aws,
+    /// LiteLLM's `model_prices_and_context_window.json`
+    Litellm,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    #[command(subcommand)]
+    pub(crate) verb: ConfigVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigVerb {
+    /// Check a configuration; every fault is listed
+    Check {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Every key with its default, or what a configuration comes to
+    Show {
+        #[command(flatten)]
+        place: Place,
+        /// The reference file with every default
+        #[arg(long)]
+        reference: bool,
+    },
+    /// Make a running daemon read its configuration again
+    Reload {
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+impl Place {
+    /// Returns where the configuration comes from.
+    pub(crate) fn origin(&self) -> crate::config::Origin {
+        let default = std::path::Path::new("sluice.toml");
+        let named = self.config.clone();
+        // A lake named on the command line stands alone: no file is looked for.
+        let file = named.or_else(|| (self.lake.is_none() && default.exists()).then(|| default.to_owned()));
+        crate::config::Origin { file, lake: self.lake.clone() }
+    }
+
+    /// Returns how to call it in a message.
+    pub(crate) fn name(&self) -> String {
+        self.origin().file.map_or_else(|| "configuration".to_owned(), |file| file.display().to_string())
+    }
+}
+
+impl Format {
+    /// Returns its word.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Json => "json",
+            Self::Csv => "csv",
+        }
+    }
+}

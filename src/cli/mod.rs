@@ -1,0 +1,86 @@
+//! The command line: its grammar, and one file for each verb.
+
+mod args;
+mod budget;
+mod config;
+mod demo;
+mod hold;
+mod prices;
+mod query;
+mod replay;
+mod rerate;
+mod run;
+mod simulate;
+mod top;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+pub(crate) use args::LogFormat;
+use args::{Cli, Verb};
+
+/// Exit code of a command that worked but found what it was asked to look for, such as a breached budget.
+pub(crate) const EXIT_FOUND: u8 = 1;
+/// Exit code of a command that could not do its work.
+pub(crate) const EXIT_FAILED: u8 = 2;
+/// Exit code of a process that was fenced off by a newer one (`EX_TEMPFAIL`).
+pub(crate) const EXIT_FENCED: u8 = 75;
+
+/// Parses the command line and carries it out.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    crate::logging::start(cli.verbose, cli.log_format);
+    match carry_out(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            crate::output::error(&error);
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    let fenced = error.chain().filter_map(|cause| cause.downcast_ref::<sluice_aggregate::lake::LakeError>());
+    let fenced = fenced.map(sluice_aggregate::lake::LakeError::class).any(|class| class == sluice_schemas::ErrorClass::Fenced);
+    if fenced { EXIT_FENCED } else { EXIT_FAILED }
+}
+
+fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.verb {
+        Verb::Run(args) => run::run(&args),
+        Verb::Demo(args) => demo::run(&args),
+        Verb::Replay(args) => replay::run(&args),
+        Verb::Simulate(args) => simulate::run(&args),
+        Verb::Query(args) => query::run(&args),
+        Verb::Top(args) => top::run(&args),
+        Verb::Budget(args) => budget::run(&args),
+        Verb::Hold(args) => hold::run(&args),
+        Verb::Pause(args) => hold::pause(&args),
+        Verb::Resume(args) => hold::resume(&args),
+        Verb::Approve(args) => hold::approve(&args),
+        Verb::Prices(args) => prices::run(&args),
+        Verb::Config(args) => config::run(&args),
+        Verb::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "sluice", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Turns SIGINT and SIGTERM into a stop that commits everything read; a second one ends the process at once, which is safe too.
+fn stop_on_signal(handle: &crate::pipeline::Handle) -> anyhow::Result<()> {
+    let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM])?;
+    let commands = handle.commands.clone();
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        let mut seen = 0;
+        for _ in signals.forever() {
+            seen += 1;
+            if seen > 1 || commands.send(crate::pipeline::Command::Stop).is_err() {
+                std::process::exit(130);
+            }
+            crate::output::note("stopping: what was read is committed first; once more to end at once");
+        }
+    })?;
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! `sluice replay`: one pass over logs that are already there, and what each agent cost.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use sluice_ingest::files::{FolderSource, Mode as FolderMode};
+use sluice_ingest::source::Progress;
+use sluice_schemas::{PicoUsd, SystemClock};
+
+use super::args::{Format, ReplayArgs};
+use crate::config::Config;
+use crate::output;
+use crate::pipeline::{Exit, Mode, Pipeline, Settings};
+use crate::view::AgentRow;
+
+/// What a replay ends with.
+#[derive(Debug, Serialize)]
+struct Summary {
+    records: u64,
+    facts: u64,
+    duplicates: u64,
+    rejected: u64,
+    trail_events: u64,
+    control_messages: u64,
+    unpriced: u64,
+    spoofed: u64,
+    late: u64,
+    cost_usd: PicoUsd,
+    seconds: f64,
+    bytes_in: u64,
+    files: u64,
+    breaches: u64,
+    agents: Vec<AgentCost>,
+    lake: String,
+}
+
+#[derive(Debug, Serialize)]
+struct AgentCost {
+    agent_id: String,
+    status: &'static str,
+    calls: u64,
+    sessions: u64,
+    cost_usd: PicoUsd,
+}
+
+impl From<AgentRow> for AgentCost {
+    fn from(row: AgentRow) -> Self {
+        Self { agent_id: row.agent_id, status: row.status.as_str(), calls: row.calls, sessions: row.sessions, cost_usd: row.cost }
+    }
+}
+
+pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
+    let begun = Instant::now();
+    let config = Config::load(&args.place.origin())?;
+    let lake = config.lake.clone();
+    let settings = Settings { config, mode: Mode::Bulk, act: args.act, clock: Arc::new(SystemClock) };
+    let mut pipeline = Pipeline::open(settings)?;
+    let source = FolderSource::open(&args.paths, &pipeline.positions, FolderMode::Once)?;
+    let (handle, commands) = Pipeline::handle();
+    super::stop_on_signal(&handle)?;
+    let bar = progress_bar(args.format);
+    let mut shown = Instant::now();
+    let exit = pipeline.run(Box::new(source), &handle, &commands, &mut |pipeline, _| {
+        if shown.elapsed() >= Duration::from_millis(100) {
+            shown = Instant::now();
+            show(&bar, &handle.progress(), pipeline.counts.facts, pipeline.counts.cost);
+        }
+    })?;
+    bar.finish_and_clear();
+    pipeline.compact_all()?;
+    let summary = summary(&pipeline, &handle.progress(), &lake, begun.elapsed());
+    match args.format {
+        Format::Json => output::line(&serde_json::to_string(&summary)?),
+        Format::Csv => output::print(&csv(&summary)),
+        Format::Table => output::print(&table(&summary, exit)),
+    }
+    Ok(if exit == Exit::Stopped { ExitCode::from(super::EXIT_FOUND) } else { ExitCode::SUCCESS })
+}
+
+fn progress_bar(format: Format) -> ProgressBar {
+    if format != Format::Table {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(0);
+    let style = "{spinner} {bytes}/{total_bytes} [{wide_bar}] {bytes_per_sec}, {eta} left  {msg}";
+    if let Ok(style) = ProgressStyle::with_template(style) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar
+}
+
+fn show(bar: &ProgressBar, progress: &Progress, facts: u64, cost: PicoUsd) {
+    bar.set_length(progress.bytes_total);
+    bar.set_position(progress.bytes_done);
+    bar.set_message(format!("{facts} calls, {}", cost.display(2)));
+}
+
+#[expect(clippy::cast_precision_loss, reason = "rates for people")]
+fn summary(pipeline: &Pipeline, progress: &Progress, lake: &Path, elapsed: Duration) -> Summary {
+    let counts = pipeline.counts;
+    Summary {
+        records: counts.records,
+        facts: counts.facts,
+        duplicates: counts.duplicates,
+        rejected: counts.rejected,
+        trail_events: counts.trail,
+        control_messages: counts.control,
+        unpriced: counts.unpriced,
+        spoofed: counts.spoofed,
+        late: counts.late,
+        cost_usd: counts.cost,
+        seconds: elapsed.as_secs_f64(),
+        bytes_in: counts.bytes_in,
+        files: progress.files_done,
+        breaches: pipeline.breaches().len() as u64,
+        agents: pipeline.live.ranking().into_iter().map(AgentCost::from).collect(),
+        lake: lake.display().to_string(),
+    }
+}
+
+/// Agents a summary for people lists.
+const AGENTS_SHOWN: usize = 15;
+
+fn table(summary: &Summary, exit: Exit) -> String {
+    let mut text = String::new();
+    if !summary.agents.is_empty() {
+        let mut table = output::table(&["AGENT", "STATUS", "CALLS", "SESSIONS", "COST"]);
+        for agent in summary.agents.iter().take(AGENTS_SHOWN) {
+            let cost = agent.cost_usd.display(4);
+            table.add_row([output::visible(&agent.agent_id), agent.status.to_owned(), agent.calls.to_string(), agent.sessions.to_string(), cost]);
+        }
+        text.push_str(&format!("{table}\n"));
+        if summary.agents.len() > AGENTS_SHOWN {
+            text.push_str(&format!("… and {} more: sluice query \"SELECT agent_id, sum(cost_usd) FROM spend_day GROUP BY 1 ORDER BY 2 DESC\" --lake {}\n", summary.agents.len() - AGENTS_SHOWN, summary.lake));
+        }
+    }
+    let rate = summary.records as f64 / summary.seconds.max(0.001);
+    text.push_str(&format!(
+        "\n{} new calls, {} in {:.2} s ({:.0} records/s, {} files)\n",
+        summary.facts,
+        summary.cost_usd.display(6),
+        summary.seconds,
+        rate,
+        summary.files
+    ));
+    for (count, what) in [
+        (summary.duplicates, "delivered again and counted once"),
+        (summary.rejected, "could not be read and are kept in table rejected"),
+        (summary.unpriced, "have no price: sluice prices list, then sluice prices rerate"),
+        (summary.spoofed, "claim an agent that is not registered on their principal"),
+        (summary.trail_events, "CloudTrail events read"),
+        (summary.breaches, "budget thresholds crossed: table breaches"),
+    ] {
+        if count > 0 {
+            text.push_str(&format!("  {count} {what}\n"));
+        }
+    }
+    if exit == Exit::Stopped {
+        text.push_str("stopped early; the same command goes on where it stopped\n");
+    }
+    text.push_str(&format!("lake: {}\n", summary.lake));
+    text
+}
+
+fn csv(summary: &Summary) -> String {
+    let mut text = "agent_id,status,calls,sessions,cost_usd\n".to_owned();
+    for agent in &summary.agents {
+        text.push_str(&format!("{},{},{},{},{}\n", output::csv_cell(&agent.agent_id), agent.status, agent.calls, agent.sessions, agent.cost_usd));
+    }
+    text
+}

@@ -1,0 +1,137 @@
+//! The one configuration file: read, overridden from the environment, checked as a whole.
+//!
+//! Owns: sections of the root and how stages' own sections are cut out of the file. Does not own: what a stage accepts in
+//! its section. Values carry units (`"30s"`, `"64MiB"`, `"25.00 USD"`); unknown keys are faults, and all faults are told at once.
+
+mod duration;
+mod overrides;
+mod raw;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sluice_enforce::Budgets;
+use sluice_enrich::agents::AgentsFile;
+use sluice_enrich::config::EnrichConfig;
+
+pub(crate) use duration::parse_duration;
+pub(crate) use raw::REFERENCE;
+
+/// A configuration that passed every check.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// Root folder of the lake.
+    pub(crate) lake: PathBuf,
+    /// Longest time between two lake commits.
+    pub(crate) commit_interval: Duration,
+    /// Local state file.
+    pub(crate) state: PathBuf,
+    /// File of fire ids, holds and approvals: must survive the loss of `state`.
+    pub(crate) shared: PathBuf,
+    /// Folders and files to follow.
+    pub(crate) paths: Vec<PathBuf>,
+    /// How often followed folders are looked at.
+    pub(crate) poll_interval: Duration,
+    /// Metadata keys, profile aliases and discounts.
+    pub(crate) enrich: EnrichConfig,
+    /// Registered agents.
+    pub(crate) agents: AgentsFile,
+    /// Own prices, laid over the built-in ones.
+    pub(crate) prices_file: Option<PathBuf>,
+    /// Budgets.
+    pub(crate) budgets: Budgets,
+    /// User-declared windows: name and SQL.
+    pub(crate) windows: Vec<(String, String)>,
+    /// Where breaches are appended as JSON lines.
+    pub(crate) breaches_file: PathBuf,
+    /// Where breaches are posted.
+    pub(crate) webhook: Option<String>,
+    /// Targets that are never held.
+    pub(crate) protected: Vec<String>,
+    /// Unix socket of the daemon.
+    pub(crate) socket: PathBuf,
+    /// Decode threads.
+    pub(crate) workers: usize,
+    /// Where the configuration came from, for messages and reload.
+    pub(crate) origin: Origin,
+}
+
+/// Where a configuration came from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// The file, if there is one.
+    pub(crate) file: Option<PathBuf>,
+    /// Lake named on the command line.
+    pub(crate) lake: Option<PathBuf>,
+}
+
+/// Everything that is wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+#[error("{} in the configuration{}:\n{}", count(faults.len()), place(origin), list(faults))]
+pub(crate) struct ConfigError {
+    /// Where it came from.
+    pub(crate) origin: Origin,
+    /// One line each.
+    pub(crate) faults: Vec<String>,
+}
+
+fn count(faults: usize) -> String {
+    if faults == 1 { "1 fault".to_owned() } else { format!("{faults} faults") }
+}
+
+fn place(origin: &Origin) -> String {
+    origin.file.as_ref().map(|file| format!(" file {}", file.display())).unwrap_or_default()
+}
+
+fn list(faults: &[String]) -> String {
+    faults.iter().map(|fault| format!("  - {fault}")).collect::<Vec<_>>().join("\n")
+}
+
+impl Config {
+    /// Reads the file (if one is named), applies `SLUICE__SECTION__KEY` overrides and the lake of the command line, and
+    /// checks everything.
+    ///
+    /// # Errors
+    /// All faults at once.
+    pub(crate) fn load(origin: &Origin) -> Result<Self, ConfigError> {
+        let fault = |fault: String| ConfigError { origin: origin.clone(), faults: vec![fault] };
+        let text = match &origin.file {
+            Some(file) => std::fs::read_to_string(file).map_err(|error| fault(format!("cannot read it: {error}")))?,
+            None => String::new(),
+        };
+        let mut table: toml::Table = text.parse().map_err(|error: toml::de::Error| fault(error.to_string()))?;
+        overrides::apply(&mut table, std::env::vars()).map_err(fault)?;
+        let base = origin.file.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
+        let mut faults = Vec::new();
+        let config = raw::validate(table, &base, origin, &mut faults);
+        match config {
+            Some(config) if faults.is_empty() => Ok(config),
+            _ => Err(ConfigError { origin: origin.clone(), faults }),
+        }
+    }
+}
+
+impl Config {
+    /// Returns what the configuration comes to, for people.
+    pub(crate) fn show(&self) -> String {
+        let paths: Vec<String> = self.paths.iter().map(|path| path.display().to_string()).collect();
+        let mut text = format!("lake             {}\n", self.lake.display());
+        text += &format!("commit interval  {:?}\n", self.commit_interval);
+        text += &format!("local state      {}\n", self.state.display());
+        text += &format!("shared store     {}\n", self.shared.display());
+        text += &format!("follows          {}\n", if paths.is_empty() { "nothing".to_owned() } else { paths.join(", ") });
+        text += &format!("poll interval    {:?}\n", self.poll_interval);
+        text += &format!("workers          {}\n", self.workers);
+        text += &format!("agents           {}\n", self.agents.agents().count());
+        text += &format!("breaches file    {}\n", self.breaches_file.display());
+        text += &format!("webhook          {}\n", self.webhook.as_deref().unwrap_or("none"));
+        text += &format!("control socket   {}\n", self.socket.display());
+        for budget in self.budgets.iter() {
+            text += &format!("budget           {}\n", budget.name);
+        }
+        for (name, sql) in &self.windows {
+            text += &format!("window           {name}: {sql}\n");
+        }
+        text
+    }
+}

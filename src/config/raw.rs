@@ -1,0 +1,231 @@
+//! The file as it is written, and the checks that turn it into a [`Config`].
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use sluice_enforce::Budgets;
+use sluice_enrich::agents::AgentsFile;
+use sluice_enrich::config::{EnrichConfig, RawEnrich};
+
+use super::{Config, Origin, parse_duration};
+
+/// Every key with its default, as shipped in `deploy/config.reference.toml` (a test compares the defaults).
+pub(crate) const REFERENCE: &str = include_str!("../../deploy/config.reference.toml");
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Raw {
+    lake: RawLake,
+    files: RawFiles,
+    enrich: RawEnrich,
+    enforce: RawEnforce,
+    control: RawControl,
+    budget: Vec<toml::Table>,
+    window: Vec<RawWindow>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawLake {
+    path: Option<PathBuf>,
+    commit_interval: String,
+    state: Option<PathBuf>,
+    shared: Option<PathBuf>,
+}
+
+impl Default for RawLake {
+    fn default() -> Self {
+        Self { path: None, commit_interval: "30s".to_owned(), state: None, shared: None }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawFiles {
+    paths: Vec<PathBuf>,
+    poll_interval: String,
+    workers: u64,
+}
+
+impl Default for RawFiles {
+    fn default() -> Self {
+        Self { paths: Vec::new(), poll_interval: "100ms".to_owned(), workers: 0 }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawEnforce {
+    breaches_file: Option<PathBuf>,
+    webhook: Option<String>,
+    protected: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawControl {
+    socket: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawWindow {
+    name: String,
+    sql: String,
+}
+
+/// Checks the file's content; every fault is appended to `faults`.
+pub(crate) fn validate(table: toml::Table, base: &Path, origin: &Origin, faults: &mut Vec<String>) -> Option<Config> {
+    let raw: Raw = match table.try_into() {
+        Ok(raw) => raw,
+        Err(error) => {
+            faults.push(error.to_string().trim_end().replace('\n', " "));
+            return None;
+        }
+    };
+    let lake = origin.lake.clone().or_else(|| raw.lake.path.as_ref().map(|path| base.join(path)));
+    if lake.is_none() {
+        faults.push("no lake: set path in [lake], or give --lake DIR".to_owned());
+    }
+    let lake = lake.unwrap_or_default();
+    let inside = |name: &str| lake.join("_sluice").join(name);
+    let place = |path: Option<PathBuf>, name: &str| path.map_or_else(|| inside(name), |path| base.join(path));
+    let commit_interval = interval(&raw.lake.commit_interval, "lake.commit_interval", faults);
+    if commit_interval > Duration::from_secs(30) {
+        faults.push("lake.commit_interval: at most 30s, or a crash makes the sources be read again for too long".to_owned());
+    }
+    let poll_interval = interval(&raw.files.poll_interval, "files.poll_interval", faults);
+    let enrich = EnrichConfig::try_from(raw.enrich).map_err(|error| faults.extend(error.faults.iter().map(|fault| format!("[enrich] {fault}")))).ok();
+    let agents = agents(enrich.as_ref().and_then(|enrich| enrich.agents_file.as_ref()).map(|path| base.join(path)), faults);
+    let budgets = budgets(raw.budget, faults);
+    let webhook = raw.enforce.webhook;
+    if let Some(url) = webhook.as_deref().filter(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
+        faults.push(format!("enforce.webhook: '{url}' is not an http(s) address"));
+    }
+    Some(Config {
+        commit_interval,
+        state: place(raw.lake.state, "local.redb"),
+        shared: place(raw.lake.shared, "shared.redb"),
+        paths: raw.files.paths.iter().map(|path| base.join(path)).collect(),
+        poll_interval,
+        prices_file: enrich.as_ref().and_then(|enrich| enrich.prices_file.as_ref()).map(|path| base.join(path)),
+        enrich: enrich?,
+        agents: agents?,
+        budgets: budgets?,
+        windows: windows(raw.window, faults),
+        breaches_file: place(raw.enforce.breaches_file, "breaches.jsonl"),
+        webhook,
+        protected: raw.enforce.protected,
+        socket: raw.control.socket.map_or_else(|| inside("control.sock"), |path| base.join(path)),
+        workers: workers(raw.files.workers),
+        origin: origin.clone(),
+        lake,
+    })
+}
+
+fn interval(text: &str, key: &str, faults: &mut Vec<String>) -> Duration {
+    match parse_duration(text) {
+        Ok(value) if !value.is_zero() => value,
+        Ok(_) => {
+            faults.push(format!("{key}: must be longer than zero"));
+            Duration::from_secs(1)
+        }
+        Err(error) => {
+            faults.push(format!("{key}: {error}"));
+            Duration::from_secs(1)
+        }
+    }
+}
+
+fn agents(path: Option<PathBuf>, faults: &mut Vec<String>) -> Option<AgentsFile> {
+    let Some(path) = path else {
+        return Some(AgentsFile::empty());
+    };
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) => {
+            faults.push(format!("attribution.agents: cannot read {}: {error}", path.display()));
+            return None;
+        }
+    };
+    match AgentsFile::parse(&text) {
+        Ok(agents) => Some(agents),
+        Err(error) => {
+            faults.push(format!("{}: {error}", path.display()));
+            None
+        }
+    }
+}
+
+fn budgets(budgets: Vec<toml::Table>, faults: &mut Vec<String>) -> Option<Budgets> {
+    let mut table = toml::Table::new();
+    if !budgets.is_empty() {
+        table.insert("budget".to_owned(), toml::Value::Array(budgets.into_iter().map(toml::Value::Table).collect()));
+    }
+    match Budgets::parse(&table.to_string()) {
+        Ok(budgets) => Some(budgets),
+        Err(error) => {
+            faults.push(error.to_string());
+            None
+        }
+    }
+}
+
+fn windows(windows: Vec<RawWindow>, faults: &mut Vec<String>) -> Vec<(String, String)> {
+    let mut names: Vec<&str> = windows.iter().map(|window| window.name.as_str()).collect();
+    names.sort_unstable();
+    for pair in names.windows(2).filter(|pair| pair[0] == pair[1]) {
+        faults.push(format!("window '{}' is declared twice", pair[0]));
+    }
+    for window in &windows {
+        let plain = window.name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+        if !plain || window.name.is_empty() || window.name.starts_with('_') || sluice_schemas::tables::ALL.contains(&window.name.as_str()) {
+            faults.push(format!("window '{}': a name is lower-case letters, digits and _, and not a built-in table", window.name));
+        }
+    }
+    windows.into_iter().map(|window| (window.name, window.sql)).collect()
+}
+
+fn workers(configured: u64) -> usize {
+    match usize::try_from(configured) {
+        Ok(0) | Err(_) => std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
+        Ok(workers) => workers.min(64),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str) -> Result<Config, Vec<String>> {
+        let mut faults = Vec::new();
+        let config = validate(text.parse().unwrap(), Path::new("/etc/sluice"), &Origin::default(), &mut faults);
+        if faults.is_empty() { Ok(config.unwrap()) } else { Err(faults) }
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_file() {
+        let config = check("[lake]\npath = 'lake'\n[files]\npaths = ['logs', '/var/log/x']").unwrap();
+        assert_eq!(config.lake, Path::new("/etc/sluice/lake"));
+        assert_eq!(config.state, Path::new("/etc/sluice/lake/_sluice/local.redb"));
+        assert_eq!(config.paths, [Path::new("/etc/sluice/logs"), Path::new("/var/log/x")]);
+    }
+
+    #[test]
+    fn every_fault_is_told_at_once() {
+        let faults = check("[lake]\ncommit_interval = '45s'\n[files]\npoll_interval = '7'\n[enforce]\nwebhook = 'ftp://x'").unwrap_err();
+        assert_eq!(faults.len(), 4, "{faults:?}");
+        assert!(check("[lake]\npath = 'x'\ntypo = 1").unwrap_err()[0].contains("typo"));
+    }
+
+    #[test]
+    fn the_reference_file_is_valid_and_says_the_defaults() {
+        let reference = check(REFERENCE).unwrap();
+        let default = check("[lake]\npath = 'lake'").unwrap();
+        assert_eq!(reference.commit_interval, default.commit_interval);
+        assert_eq!(reference.poll_interval, default.poll_interval);
+        assert_eq!(reference.enrich.metadata, default.enrich.metadata);
+        assert_eq!(reference.workers, default.workers);
+    }
+}

@@ -1,0 +1,115 @@
+//! Control of a running daemon over a unix socket: one JSON request a line, one JSON answer a line, the verbs of the command line.
+//!
+//! Owns: the words, the server's thread, the client. Does not own: what a verb does; the coordinator answers between two steps,
+//! and only a query runs beside it, on the files and rows it was handed.
+
+mod client;
+mod server;
+
+use std::path::Path;
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+use sluice_aggregate::query::TableFiles;
+use sluice_enforce::FileStore;
+
+pub(crate) use client::{Client, connect};
+pub(crate) use server::Server;
+
+use crate::config::Config;
+use crate::lakeview::LiveRows;
+
+/// What can be asked of a daemon.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "verb")]
+pub(crate) enum Request {
+    /// What `top` shows.
+    Snapshot,
+    /// Every budget counter.
+    Budgets,
+    /// Every hold.
+    Holds,
+    /// Lift a hold.
+    Release {
+        /// Its id.
+        id: String,
+        /// Who orders it.
+        actor: String,
+        /// Why.
+        reason: String,
+    },
+    /// Hold an agent by hand.
+    Pause {
+        /// The agent.
+        agent: String,
+        /// Who orders it.
+        actor: String,
+        /// Why.
+        reason: String,
+    },
+    /// Undo a pause.
+    Resume {
+        /// The agent.
+        agent: String,
+        /// Who orders it.
+        actor: String,
+        /// Why.
+        reason: String,
+    },
+    /// Approve a hold, or confirm a new or changed budget.
+    Approve {
+        /// Id of the hold or name of the budget.
+        id: String,
+        /// Who orders it.
+        actor: String,
+        /// Why.
+        reason: String,
+    },
+    /// Read the configuration again.
+    Reload,
+    /// One SELECT over lake and uncommitted rows.
+    Query {
+        /// The statement.
+        sql: String,
+        /// `table`, `json` or `csv`.
+        format: String,
+    },
+}
+
+/// The coordinator's answer.
+pub(crate) enum Answer {
+    /// Done; what there is to tell.
+    Json(serde_json::Value),
+    /// Tables to run a query on.
+    Tables(Vec<TableFiles>, LiveRows),
+    /// Refused, with the reason.
+    Refused(String),
+}
+
+/// An answer on the wire.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Reply {
+    Ok(serde_json::Value),
+    Error(String),
+}
+
+/// Opens the file of fire ids, holds and approvals.
+pub(crate) fn shared_store(config: &Config) -> anyhow::Result<FileStore> {
+    if let Some(folder) = config.shared.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+    }
+    FileStore::open(&config.shared).with_context(|| format!("open shared store {}", config.shared.display()))
+}
+
+/// Longest path a unix socket may have.
+const SOCKET_PATH_MAX: usize = 107;
+
+/// Checks that a path can be a socket's.
+fn check_path(path: &Path) -> anyhow::Result<()> {
+    let length = path.as_os_str().len();
+    if length > SOCKET_PATH_MAX {
+        anyhow::bail!("socket path {} is {length} bytes long, the system allows {SOCKET_PATH_MAX}: set control.socket to a shorter one", path.display());
+    }
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! The daemon's side of the socket: one thread that accepts, one for each connection.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use anyhow::Context;
+use crossbeam_channel::{Sender, bounded};
+use sluice_aggregate::query::{MEMORY_LIMIT, QueryEngine};
+
+use super::{Answer, Reply, Request, check_path};
+use crate::lakeview;
+use crate::pipeline::Command;
+
+/// Longest request.
+const REQUEST_BYTES: u64 = 1 << 20;
+/// Connections served at once.
+const CONNECTIONS_MAX: usize = 32;
+
+/// The listening socket; removed on drop.
+pub(crate) struct Server {
+    path: PathBuf,
+}
+
+impl Server {
+    /// Listens at `path`; only the user of this process may connect.
+    pub(crate) fn start(path: &Path, commands: Sender<Command>) -> anyhow::Result<Self> {
+        check_path(path)?;
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+        }
+        // The lake's lock is ours, so a socket found here belongs to nobody that lives.
+        match std::fs::remove_file(path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("remove {}", path.display())),
+        }
+        let listener = UnixListener::bind(path).with_context(|| format!("listen at {}", path.display()))?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).context("permissions of the socket")?;
+        let open = Arc::new(AtomicUsize::new(0));
+        thread::Builder::new().name("control".to_owned()).spawn(move || accept(&listener, &commands, &open))?;
+        Ok(Self { path: path.to_owned() })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::debug!(%error, "socket was already gone");
+        }
+    }
+}
+
+fn accept(listener: &UnixListener, commands: &Sender<Command>, open: &Arc<AtomicUsize>) {
+    for stream in listener.incoming() {
+        let Ok(stream) = stream else { continue };
+        if open.load(Ordering::Relaxed) >= CONNECTIONS_MAX {
+            continue;
+        }
+        open.fetch_add(1, Ordering::Relaxed);
+        let (commands, count) = (commands.clone(), Arc::clone(open));
+        let spawned = thread::Builder::new().name("control-connection".to_owned()).spawn(move || {
+            if let Err(error) = serve(stream, &commands) {
+                tracing::debug!(%error, "control connection ended");
+            }
+            count.fetch_sub(1, Ordering::Relaxed);
+        });
+        if let Err(error) = spawned {
+            tracing::warn!(%error, "cannot serve a control connection");
+            open.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn serve(stream: UnixStream, commands: &Sender<Command>) -> anyhow::Result<()> {
+    let mut out = stream.try_clone()?;
+    let mut input = BufReader::new(stream);
+    loop {
+        let mut line = String::new();
+        if Read::by_ref(&mut input).take(REQUEST_BYTES).read_line(&mut line)? == 0 {
+            return Ok(());
+        }
+        let reply = match answer(&line, commands) {
+            Ok(value) => Reply::Ok(value),
+            Err(error) => Reply::Error(format!("{error:#}")),
+        };
+        let mut text = serde_json::to_vec(&reply)?;
+        text.push(b'\n');
+        out.write_all(&text)?;
+    }
+}
+
+fn answer(line: &str, commands: &Sender<Command>) -> anyhow::Result<serde_json::Value> {
+    let request: Request = serde_json::from_str(line).context("the daemon does not know this request; are both of one version?")?;
+    let query = match &request {
+        Request::Query { sql, format } => Some((sql.clone(), format.clone())),
+        _ => None,
+    };
+    let (reply, answer) = bounded(1);
+    commands.send(Command::Ask(request, reply)).context("the daemon is stopping")?;
+    match (answer.recv().context("the daemon is stopping")?, query) {
+        (Answer::Json(value), _) => Ok(value),
+        (Answer::Refused(reason), _) => anyhow::bail!("{reason}"),
+        (Answer::Tables(tables, live), Some((sql, format))) => {
+            let engine = QueryEngine::new(tables, live, MEMORY_LIMIT)?;
+            let rows = engine.sql(&sql)?;
+            Ok(serde_json::Value::String(lakeview::format(&rows, &format)))
+        }
+        (Answer::Tables(..), None) => anyhow::bail!("tables without a query"),
+    }
+}

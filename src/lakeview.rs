@@ -1,0 +1,60 @@
+//! Reading a lake: its tables as the query engine takes them, and the few questions the program itself asks.
+
+use arrow::array::{AsArray, RecordBatch};
+use sluice_aggregate::lake::Lake;
+use sluice_aggregate::query::{MEMORY_LIMIT, QueryEngine, TableFiles, format_csv, format_json, format_table};
+use sluice_schemas::time::format_day;
+use sluice_schemas::{Micros, tables};
+
+/// Live rows beside the lake's: table, date, rows.
+pub(crate) type LiveRows = Vec<(String, i32, RecordBatch)>;
+
+/// Returns the lake's tables with their active files.
+pub(crate) fn tables(lake: &Lake) -> anyhow::Result<Vec<TableFiles>> {
+    let mut all = Vec::new();
+    for table in lake.tables() {
+        let files = lake.files(&table)?.into_iter().map(|file| (file.path, format_day(file.dt))).collect();
+        all.push(TableFiles { schema: lake.schema(&table)?, table, files });
+    }
+    Ok(all)
+}
+
+/// Returns an engine over the lake and the given live rows.
+pub(crate) fn engine(lake: &Lake, live: LiveRows) -> anyhow::Result<QueryEngine> {
+    Ok(QueryEngine::of_lake(lake, live, MEMORY_LIMIT)?)
+}
+
+/// Formats an answer in one of the forms of the command line.
+pub(crate) fn format(rows: &[RecordBatch], form: &str) -> String {
+    match form {
+        "json" => format_json(rows) + "\n",
+        "csv" => format_csv(rows),
+        _ => format_table(rows),
+    }
+}
+
+/// Returns the committed calls with event time in `[start, end)`.
+pub(crate) fn calls_between(lake: &Lake, start: Micros, end: Micros) -> anyhow::Result<Vec<RecordBatch>> {
+    let overlaps = |file: &sluice_aggregate::lake::LakeFile| file.time.is_none_or(|(min, max)| max >= start && min < end);
+    if !lake.files(tables::CALLS)?.iter().any(overlaps) {
+        return Ok(Vec::new());
+    }
+    let schema = lake.schema(tables::CALLS)?;
+    let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    let sql = format!(
+        "SELECT {} FROM calls WHERE dt >= '{}' AND dt <= '{}' AND event_time >= TIMESTAMP '{start}' AND event_time < TIMESTAMP '{end}'",
+        columns.join(", "),
+        format_day(start.day()),
+        format_day(end.day()),
+    );
+    Ok(engine(lake, Vec::new())?.sql(&sql)?)
+}
+
+/// Returns the fire ids of all breaches.
+pub(crate) fn fire_ids(engine: &QueryEngine) -> anyhow::Result<std::collections::HashSet<String>> {
+    let mut ids = std::collections::HashSet::new();
+    for batch in engine.sql("SELECT DISTINCT arrow_cast(fire_id, 'Utf8') AS fire_id FROM breaches")? {
+        ids.extend(batch.column(0).as_string::<i32>().iter().flatten().map(str::to_owned));
+    }
+    Ok(ids)
+}

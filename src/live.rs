@@ -1,0 +1,232 @@
+//! What is happening now: spend by agent and session since the start, for `top` and `demo`.
+//!
+//! Owns: running sums and burn rates in memory. Does not own: budgets or history; those are asked of the ledger and the lake.
+
+use std::collections::VecDeque;
+
+use foldhash::fast::FixedState;
+use hashbrown::{HashMap, HashSet};
+use sluice_schemas::time::SECOND;
+use sluice_schemas::{Micros, PicoUsd, SpendView};
+
+use crate::view::{AgentRow, BudgetRow, EventRow, HoldRow, Level, SessionRow, Snapshot, Totals};
+
+/// Sessions kept; beyond them the ones silent for longest leave the view (their spend stays in every sum).
+const SESSIONS_MAX: usize = 100_000;
+/// Sessions a snapshot carries.
+const SESSIONS_SHOWN: usize = 200;
+const EVENTS_MAX: usize = 50;
+const SLOTS: usize = 12;
+const SLOT: i64 = 5 * SECOND;
+
+/// Spend of the last minute in slots of five seconds of arrival time.
+#[derive(Clone, Debug, Default)]
+struct Burn {
+    slots: [PicoUsd; SLOTS],
+    newest: i64,
+}
+
+impl Burn {
+    fn add(&mut self, now: Micros, amount: PicoUsd) {
+        self.turn(now);
+        self.slots[slot_of(now)] += amount;
+    }
+
+    fn turn(&mut self, now: Micros) {
+        let current = now.0.div_euclid(SLOT);
+        if self.newest == 0 || current - self.newest >= SLOTS as i64 {
+            self.slots = [PicoUsd::ZERO; SLOTS];
+        } else {
+            for passed in self.newest + 1..=current {
+                self.slots[usize::try_from(passed.rem_euclid(SLOTS as i64)).unwrap_or(0)] = PicoUsd::ZERO;
+            }
+        }
+        self.newest = self.newest.max(current);
+    }
+
+    /// Cost an hour at the pace of the last minute, or of the time since `started` if that is shorter.
+    fn per_hour(&mut self, now: Micros, started: Micros) -> PicoUsd {
+        self.turn(now);
+        let sum: PicoUsd = self.slots.iter().copied().sum();
+        let seconds = ((now.0 - started.0) / SECOND).clamp(1, 60);
+        PicoUsd(sum.0 * 3_600 / i128::from(seconds))
+    }
+}
+
+fn slot_of(now: Micros) -> usize {
+    usize::try_from(now.0.div_euclid(SLOT).rem_euclid(SLOTS as i64)).unwrap_or(0)
+}
+
+#[derive(Clone, Debug, Default)]
+struct Agent {
+    row: AgentRow,
+    sessions: HashSet<u64, FixedState>,
+    burn: Burn,
+}
+
+/// Counts of records by what became of them (invariant C1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Counts {
+    /// Records read.
+    pub(crate) records: u64,
+    /// New calls.
+    pub(crate) facts: u64,
+    /// Calls delivered again.
+    pub(crate) duplicates: u64,
+    /// Records that could not be read.
+    pub(crate) rejected: u64,
+    /// CloudTrail events.
+    pub(crate) trail: u64,
+    /// Control messages.
+    pub(crate) control: u64,
+    /// New calls without a price.
+    pub(crate) unpriced: u64,
+    /// New calls that claimed another's agent.
+    pub(crate) spoofed: u64,
+    /// New calls behind the watermark.
+    pub(crate) late: u64,
+    /// Decompressed bytes read.
+    pub(crate) bytes_in: u64,
+    /// Cost of the new calls.
+    pub(crate) cost: PicoUsd,
+}
+
+impl Counts {
+    /// Adds other counts.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.records += other.records;
+        self.facts += other.facts;
+        self.duplicates += other.duplicates;
+        self.rejected += other.rejected;
+        self.trail += other.trail;
+        self.control += other.control;
+        self.unpriced += other.unpriced;
+        self.spoofed += other.spoofed;
+        self.late += other.late;
+        self.bytes_in += other.bytes_in;
+        self.cost += other.cost;
+    }
+
+    /// Tells whether every record became exactly one thing.
+    pub(crate) const fn balanced(&self) -> bool {
+        self.records == self.facts + self.duplicates + self.rejected + self.trail + self.control
+    }
+}
+
+/// Running sums since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    started: Micros,
+    agents: HashMap<String, Agent, FixedState>,
+    sessions: HashMap<(String, String), SessionRow, FixedState>,
+    events: VecDeque<EventRow>,
+    rate: VecDeque<(Micros, u64)>,
+    lag_ms: u64,
+}
+
+impl Live {
+    /// Creates an empty view.
+    pub(crate) fn new(started: Micros) -> Self {
+        Self { started, ..Self::default() }
+    }
+
+    /// Adds spend that was committed.
+    pub(crate) fn fold(&mut self, view: SpendView<'_>, now: Micros) {
+        let strings = &view.batch.batch.strings;
+        for delta in view.deltas {
+            let Some(owner) = view.batch.owners.get(delta.profile as usize) else { continue };
+            let (agent_id, session_id) = (strings.get(owner.agent_id), strings.get(owner.session_id));
+            let agent = self.agents.entry_ref(agent_id).or_default();
+            if agent.row.agent_id.is_empty() {
+                agent_id.clone_into(&mut agent.row.agent_id);
+            }
+            agent.row.status = owner.agent_status;
+            if !owner.team.is_empty() && agent.row.team != strings.get(owner.team) {
+                strings.get(owner.team).clone_into(&mut agent.row.team);
+            }
+            agent.row.calls += delta.sums.calls;
+            agent.row.cost += delta.sums.cost;
+            agent.row.tokens += delta.sums.usage.prompt() + delta.sums.usage.output;
+            agent.row.last_event = agent.row.last_event.max(delta.last_event);
+            agent.burn.add(now, delta.sums.cost);
+            if session_id.is_empty() {
+                continue;
+            }
+            agent.sessions.insert(std::hash::BuildHasher::hash_one(&FixedState::default(), session_id));
+            let row = self.sessions.entry((agent_id.to_owned(), session_id.to_owned())).or_default();
+            if row.session_id.is_empty() {
+                session_id.clone_into(&mut row.session_id);
+                agent_id.clone_into(&mut row.agent_id);
+            }
+            row.calls += delta.sums.calls;
+            row.cost += delta.sums.cost;
+            row.last_event = row.last_event.max(delta.last_event);
+        }
+        self.prune();
+    }
+
+    fn prune(&mut self) {
+        if self.sessions.len() <= SESSIONS_MAX {
+            return;
+        }
+        let mut times: Vec<Micros> = self.sessions.values().map(|row| row.last_event).collect();
+        let middle = times.len() / 2;
+        let (_, median, _) = times.select_nth_unstable(middle);
+        let median = *median;
+        self.sessions.retain(|_, row| row.last_event > median);
+    }
+
+    /// Notes how many records came now and how old their bytes were.
+    pub(crate) fn arrived(&mut self, now: Micros, records: u64, lag_ms: u64) {
+        self.rate.push_back((now, records));
+        while self.rate.front().is_some_and(|(at, _)| now.0 - at.0 > 5 * SECOND) {
+            self.rate.pop_front();
+        }
+        if records > 0 {
+            self.lag_ms = lag_ms;
+        }
+    }
+
+    /// Adds a line to the event strip.
+    pub(crate) fn event(&mut self, at: Micros, level: Level, text: String) {
+        self.events.push_back(EventRow { at, level, text });
+        while self.events.len() > EVENTS_MAX {
+            self.events.pop_front();
+        }
+    }
+
+    /// Returns what a person sees now.
+    pub(crate) fn snapshot(&mut self, now: Micros, counts: &Counts, budgets: Vec<BudgetRow>, holds: Vec<HoldRow>) -> Snapshot {
+        let started = self.started;
+        let mut agents = Vec::with_capacity(self.agents.len());
+        for agent in self.agents.values_mut() {
+            agent.row.sessions = agent.sessions.len() as u64;
+            agent.row.burn_per_hour = agent.burn.per_hour(now, started);
+            agents.push(agent.row.clone());
+        }
+        let mut sessions: Vec<&SessionRow> = self.sessions.values().collect();
+        sessions.sort_by(|a, b| b.cost.cmp(&a.cost).then_with(|| a.session_id.cmp(&b.session_id)));
+        let sessions = sessions.into_iter().take(SESSIONS_SHOWN).cloned().collect();
+        let recent: u64 = self.rate.iter().filter(|(at, _)| now.0 - at.0 <= 5 * SECOND).map(|(_, records)| records).sum();
+        let totals = Totals {
+            records: counts.records,
+            facts: counts.facts,
+            duplicates: counts.duplicates,
+            rejected: counts.rejected,
+            unpriced: counts.unpriced,
+            spoofed: counts.spoofed,
+            late: counts.late,
+            cost: counts.cost,
+            lag_ms: self.lag_ms,
+            events_per_s: recent / 5,
+        };
+        Snapshot { at: now, started, totals, agents, sessions, budgets, holds, events: self.events.iter().cloned().collect() }
+    }
+
+    /// Returns agents by falling cost.
+    pub(crate) fn ranking(&self) -> Vec<AgentRow> {
+        let mut rows: Vec<AgentRow> = self.agents.values().map(|agent| AgentRow { sessions: agent.sessions.len() as u64, ..agent.row.clone() }).collect();
+        rows.sort_by(|a, b| b.cost.cmp(&a.cost).then_with(|| a.agent_id.cmp(&b.agent_id)));
+        rows
+    }
+}

@@ -1,0 +1,95 @@
+//! Standard output and error: the only place that prints. A closed pipe ends the output, not the program's work.
+
+use std::io::{self, IsTerminal, Write};
+
+/// Writes text to standard output.
+pub(crate) fn print(text: &str) {
+    write_all(&mut io::stdout().lock(), text);
+}
+
+/// Writes text and a line end to standard output.
+pub(crate) fn line(text: &str) {
+    print(&format!("{text}\n"));
+}
+
+/// Writes an error and what caused it to standard error.
+pub(crate) fn error(error: &anyhow::Error) {
+    let mut text = format!("error: {error}\n");
+    let mut last = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !last.contains(&cause) {
+            text.push_str(&format!("  because: {cause}\n"));
+        }
+        last = cause;
+    }
+    write_all(&mut io::stderr().lock(), &text);
+}
+
+/// Writes a note to standard error.
+pub(crate) fn note(text: &str) {
+    write_all(&mut io::stderr().lock(), &format!("{text}\n"));
+}
+
+fn write_all(out: &mut dyn Write, text: &str) {
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    if let Err(error) = written {
+        tracing::debug!(%error, "output is closed");
+    }
+}
+
+/// Tells whether standard output is a terminal.
+pub(crate) fn is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// Returns an empty table in the one style of the program.
+pub(crate) fn table(header: &[&str]) -> comfy_table::Table {
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
+    table.set_header(header.to_vec());
+    table
+}
+
+/// Replaces control and bidirectional characters of foreign text, which could forge what a terminal shows.
+pub(crate) fn visible(text: &str) -> String {
+    let hidden = |c: char| c.is_control() || matches!(c, '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}');
+    text.chars().map(|c| if hidden(c) { '\u{FFFD}' } else { c }).collect()
+}
+
+/// Returns a CSV cell: quoted where needed, and never a formula for a spreadsheet.
+pub(crate) fn csv_cell(text: &str) -> String {
+    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    let guarded = if formula { format!("'{text}") } else { text.to_owned() };
+    if guarded.contains([',', '"', '\n', '\r']) { format!("\"{}\"", guarded.replace('"', "\"\"")) } else { guarded }
+}
+
+/// Prints rows of text as a table, JSON objects or CSV.
+pub(crate) fn rows<'a>(header: &[&str], rows: impl Iterator<Item = &'a [String]>, format: &str) -> anyhow::Result<()> {
+    match format {
+        "json" => {
+            let names: Vec<String> = header.iter().map(|name| name.to_lowercase().replace(' ', "_")).collect();
+            let object = |row: &[String]| -> serde_json::Map<String, serde_json::Value> {
+                names.iter().cloned().zip(row.iter().map(|cell| serde_json::Value::String(cell.clone()))).collect()
+            };
+            line(&serde_json::to_string_pretty(&rows.map(object).collect::<Vec<_>>())?);
+        }
+        "csv" => {
+            let mut text = header.join(",").to_lowercase().replace(' ', "_") + "\n";
+            for row in rows {
+                text.push_str(&row.iter().map(|cell| csv_cell(cell)).collect::<Vec<_>>().join(","));
+                text.push('\n');
+            }
+            print(&text);
+        }
+        _ => {
+            let mut table = table(header);
+            for row in rows {
+                table.add_row(row.iter().map(|cell| visible(cell)));
+            }
+            line(&table.to_string());
+        }
+    }
+    Ok(())
+}

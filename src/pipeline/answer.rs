@@ -1,0 +1,137 @@
+//! What the coordinator answers between two steps: the picture, budgets, holds, orders, a new configuration.
+
+use std::sync::{Arc, PoisonError};
+
+use anyhow::{Context, bail};
+use crossbeam_channel::Sender;
+use serde_json::{Value, json};
+use sluice_enforce::BudgetStatus;
+use sluice_enforce::hold::{Cause, Hold, HoldState};
+use sluice_schemas::breach::Breach;
+
+use super::Pipeline;
+use crate::config::Config;
+use crate::control::{Answer, Request};
+use crate::lakeview;
+use crate::view::{BudgetRow, BudgetState, HoldRow, Level, Snapshot};
+
+/// Counters a snapshot carries, the fullest first.
+const BUDGETS_SHOWN: usize = 100;
+
+impl Pipeline {
+    pub(super) fn answer(&mut self, request: Request, reply: &Sender<Answer>) {
+        let answer = self.try_answer(request).unwrap_or_else(|error| Answer::Refused(format!("{error:#}")));
+        if reply.send(answer).is_err() {
+            tracing::debug!("whoever asked went away");
+        }
+    }
+
+    fn try_answer(&mut self, request: Request) -> anyhow::Result<Answer> {
+        let now = self.settings.clock.now();
+        let answer = match request {
+            Request::Snapshot => serde_json::to_value(self.snapshot())?,
+            Request::Budgets => serde_json::to_value(self.budget_status())?,
+            Request::Holds => serde_json::to_value(self.shared.holds()?)?,
+            Request::Release { id, actor, reason } => self.release(&id, &actor, &reason)?,
+            Request::Pause { agent, actor, reason } => self.pause(&agent, &actor, &reason)?,
+            Request::Resume { agent, actor, reason } => self.unpause(&agent, &actor, &reason)?,
+            Request::Approve { id, actor, reason } => self.approve(&id, &actor, &reason)?,
+            Request::Reload => self.reload()?,
+            Request::Query { .. } => return Ok(Answer::Tables(lakeview::tables(&self.lake)?, self.live_rows())),
+        };
+        self.ledger.advance(now);
+        Ok(Answer::Json(answer))
+    }
+
+    /// Returns every budget counter.
+    pub(crate) fn budget_status(&self) -> Vec<BudgetStatus> {
+        self.ledger.status(self.settings.clock.now())
+    }
+
+    /// Returns what a person sees now.
+    pub(crate) fn snapshot(&mut self) -> Snapshot {
+        let now = self.settings.clock.now();
+        let holds = self.shared.holds().unwrap_or_else(|error| {
+            tracing::warn!(error = &error as &dyn std::error::Error, "holds cannot be read");
+            Vec::new()
+        });
+        let holds: Vec<HoldRow> = holds.iter().filter(|hold| hold.state != HoldState::Released).map(hold_row).collect();
+        let mut status = self.budget_status();
+        status.sort_by(|a, b| b.percent_millis.cmp(&a.percent_millis).then_with(|| a.target.cmp(&b.target)));
+        status.truncate(BUDGETS_SHOWN);
+        let windows = |name: &str| self.ledger.budgets().get(name).map(|budget| budget.window.to_string()).unwrap_or_default();
+        let budgets = status.iter().map(|status| budget_row(status, windows(&status.budget), &holds)).collect();
+        self.live.snapshot(now, &self.counts, budgets, holds)
+    }
+
+    /// Returns the breaches of this run, oldest first.
+    pub(crate) fn breaches(&self) -> &[Breach] {
+        &self.breaches
+    }
+
+    fn reload(&mut self) -> anyhow::Result<Value> {
+        let origin = self.settings.config.origin.clone();
+        let config = Config::load(&origin)?;
+        super::check(&config)?;
+        let old = &self.settings.config;
+        let fixed = [
+            ("lake.path", old.lake != config.lake),
+            ("lake.state", old.state != config.state),
+            ("lake.shared", old.shared != config.shared),
+            ("files", old.paths != config.paths || old.workers != config.workers),
+            ("control.socket", old.socket != config.socket),
+            ("window", old.windows != config.windows),
+        ];
+        let changed: Vec<&str> = fixed.iter().filter(|(_, changed)| *changed).map(|(key, _)| *key).collect();
+        if !changed.is_empty() {
+            bail!("{} can only change with a restart; nothing was reloaded", changed.join(", "));
+        }
+        let enricher = Arc::new(super::seed::enricher(&config)?);
+        *self.enricher.write().unwrap_or_else(PoisonError::into_inner) = enricher;
+        self.ledger.set_limits(super::seed::limits(&config));
+        let needed = self.ledger.reconfigure(Arc::new(config.budgets.clone()));
+        let seeded: Vec<String> = needed.iter().map(|need| need.budget.clone()).collect();
+        self.settings.config = config;
+        self.seed(needed).context("the new budgets could not be filled")?;
+        self.confirm_known()?;
+        let waiting: Vec<String> = self.ledger.unconfirmed().map(str::to_owned).collect();
+        self.live.event(self.settings.clock.now(), Level::Info, "configuration reloaded".to_owned());
+        Ok(json!({ "reloaded": true, "seeded": seeded, "only_notify_until_approved": waiting }))
+    }
+}
+
+fn hold_row(hold: &Hold) -> HoldRow {
+    let budget = match &hold.cause {
+        Cause::Breach { budget, .. } => budget.clone(),
+        Cause::Manual { actor, .. } => format!("by {actor}"),
+    };
+    let state = match (hold.state, hold.mode) {
+        (HoldState::PendingApproval, _) => "awaiting approval",
+        (HoldState::Released, _) => "released",
+        (HoldState::Active, sluice_enforce::Mode::Observe) => "observed only",
+        (HoldState::Active, sluice_enforce::Mode::Enforce) => "flagged",
+    };
+    HoldRow { target: hold.target.clone(), budget, lever: "flag".to_owned(), state: state.to_owned(), since: hold.created_at }
+}
+
+fn budget_row(status: &BudgetStatus, window: String, holds: &[HoldRow]) -> BudgetRow {
+    let held = holds.iter().any(|hold| hold.target == status.target && hold.budget == status.budget);
+    let over = status.percent_millis.is_some_and(|percent| percent >= 100_000);
+    let state = match (held, over, status.fired.is_empty()) {
+        (true, ..) => BudgetState::Held,
+        (_, true, _) => BudgetState::Breached,
+        (_, _, false) => BudgetState::Warned,
+        _ => BudgetState::Ok,
+    };
+    BudgetRow {
+        budget: status.budget.clone(),
+        target: status.target.clone(),
+        window,
+        period: status.period.clone(),
+        spent: status.spent,
+        limit: status.limit.unwrap_or_default(),
+        percent_millis: status.percent_millis.unwrap_or(0),
+        projected: status.projected,
+        state,
+    }
+}

@@ -1,0 +1,108 @@
+//! The two commits: local state (sub-second) and the lake.
+
+use arrow::array::RecordBatch;
+use sluice_aggregate::store::{LocalWrite, Sealing, segment};
+use sluice_enforce::CommitPermit;
+use sluice_schemas::{Micros, ShardId, Position, tables};
+
+use super::{DELTAS, Mode, Pipeline};
+
+impl Pipeline {
+    pub(super) fn has_segment(&self) -> bool {
+        !self.segment.is_empty() || !self.moved.is_empty()
+    }
+
+    /// Takes over where the lake stands now, after commits that carry no records.
+    pub(super) fn note_head(&mut self) -> anyhow::Result<()> {
+        self.base.lake_epoch = self.lake.state().epoch;
+        self.base.lake_uuid.clone_from(&self.lake.state().uuid);
+        self.local.commit(&LocalWrite { base: self.base.clone(), ..LocalWrite::default() })?;
+        Ok(())
+    }
+
+    /// Writes everything since the last one to local state, all or nothing (live mode).
+    pub(super) fn commit_local(&mut self) -> anyhow::Result<()> {
+        let ledger = self.ledger.take_dirty();
+        if !self.has_segment() && ledger.is_empty() {
+            return Ok(());
+        }
+        let rows = std::mem::take(&mut self.segment);
+        let bytes = if rows.is_empty() { None } else { Some(segment::encode(&rows)?) };
+        let segment = bytes.map(|bytes| (self.base.next_segment, bytes));
+        self.base.next_segment += u64::from(segment.is_some());
+        self.base.watermark = self.watermark().unwrap_or(self.base.watermark);
+        let write = LocalWrite { segment, ledger, ..self.local_write() };
+        self.local.commit(&write)?;
+        self.pending.extend(rows);
+        Ok(())
+    }
+
+    fn local_write(&mut self) -> LocalWrite {
+        self.base.commit += 1;
+        let moved = std::mem::take(&mut self.moved);
+        let position = |shard: ShardId| -> Option<(ShardId, Position)> { self.positions.get(&shard).cloned().map(|position| (shard, position)) };
+        let positions = moved.into_iter().filter_map(position).collect();
+        LocalWrite { base: self.base.clone(), positions, ..LocalWrite::default() }
+    }
+
+    /// Publishes everything since the last lake commit.
+    pub(super) fn commit_lake(&mut self) -> anyhow::Result<()> {
+        let now = self.settings.clock.now();
+        self.record_actions()?;
+        if self.settings.mode == Mode::Live {
+            self.commit_local()?;
+        }
+        let watermark = self.watermark().unwrap_or(self.base.watermark);
+        let next_epoch = self.lake.state().epoch + 1;
+        let windows = self.windows.publish(next_epoch, watermark)?;
+        let rollups = self.rollups.finish()?;
+        let moved = self.lake.state().positions != self.positions;
+        let nothing = self.epoch.is_none() && self.pending.is_empty() && windows.is_empty() && rollups.is_empty();
+        if nothing && !moved {
+            return Ok(());
+        }
+        let mut epoch = self.epoch.take().unwrap_or_else(|| self.lake.begin_epoch());
+        for (table, day, rows) in self.pending.iter().filter(|(table, _, _)| table != DELTAS) {
+            epoch.append(table, *day, rows.clone())?;
+        }
+        for (table, day, rows) in rollups.into_iter().chain(windows) {
+            epoch.append(&table, day, rows)?;
+        }
+        let sealed = epoch.seal()?;
+        let next_segment = if self.settings.mode == Mode::Live { self.base.next_segment } else { 0 };
+        self.base.sealing = Some(Sealing { epoch: sealed.epoch(), uuid: sealed.uuid().to_owned(), next_segment });
+        let ledger = self.ledger.take_dirty();
+        let write = LocalWrite { ledger, ..self.local_write() };
+        self.local.commit(&write)?;
+        let manifest = self.lake.commit(sealed, self.positions.clone(), watermark, now)?;
+        tracing::debug!(epoch = manifest.epoch, "lake commit");
+        self.settle(manifest.epoch, manifest.uuid, watermark)
+    }
+
+    /// Notes in local state that a lake commit happened.
+    fn settle(&mut self, epoch: u64, uuid: String, watermark: Micros) -> anyhow::Result<()> {
+        self.base.lake_epoch = epoch;
+        self.base.lake_uuid = uuid;
+        self.base.sealing = None;
+        self.base.watermark = watermark;
+        let drop_segments_below = (!self.pending.is_empty()).then_some(self.base.next_segment);
+        self.local.commit(&LocalWrite { base: self.base.clone(), drop_segments_below, ..LocalWrite::default() })?;
+        self.pending.clear();
+        self.pending_keys.clear();
+        self.dedup.committed();
+        Ok(())
+    }
+
+    /// Rows of `calls` that are not in the lake, for windows that are loaded now (live mode; in bulk mode a window is
+    /// loaded before the first of its rows is kept).
+    pub(super) fn uncommitted_calls(&self) -> Vec<RecordBatch> {
+        let rows = self.pending.iter().chain(&self.segment);
+        rows.filter(|(table, _, _)| table == tables::CALLS).map(|(_, _, rows)| rows.clone()).collect()
+    }
+
+    /// The one place where a permit is made: everything up to the last commit may be seen.
+    pub(super) fn permit(&self) -> CommitPermit {
+        CommitPermit::after_commit(self.base.commit)
+    }
+
+}

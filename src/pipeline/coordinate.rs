@@ -1,0 +1,386 @@
+//! The coordinator's loop: puts batches back in order, dedups, applies, commits.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use crossbeam_channel::{Receiver, Sender, bounded, never, select, tick};
+use sluice_ingest::source::Source;
+use sluice_schemas::invariant::{Invariant, InvariantError};
+use sluice_schemas::position::{ChainDecision, chain};
+use sluice_schemas::{SpendView, tables};
+
+use super::counters::Progressed;
+use super::effects::{self, Delivered};
+use super::source::{self, SourceControl};
+use super::worker::{self, Channels, Decoded, Done, FoldJob, Folded, Rows};
+use super::{ALLOWED_LATENESS, BULK_ROWS, DELTAS, LOCAL_INTERVAL, Mode, Pipeline};
+use crate::control::Request;
+
+/// Pieces under way for each worker.
+const PIECES_PER_WORKER: usize = 2;
+/// Time between two looks whether holds still have their reasons.
+const RECONCILE: Duration = Duration::from_secs(1);
+
+/// Something asked of a running pipeline.
+pub(crate) enum Command {
+    /// A verb of the command line; the answer goes back on the channel.
+    Ask(Request, Sender<crate::control::Answer>),
+    /// Stop reading, carry everything read to the end, commit, end.
+    Stop,
+}
+
+/// The other end of a running pipeline.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    /// Commands to the coordinator.
+    pub(crate) commands: Sender<Command>,
+    /// How far the source is.
+    pub(crate) source: SourceControl,
+}
+
+/// How a pipeline ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// The source ended and everything is committed.
+    Done,
+    /// Stopped on demand; everything read is committed.
+    Stopped,
+}
+
+/// What is under way.
+struct Flow {
+    decoded: BTreeMap<u64, Box<Decoded>>,
+    folded: BTreeMap<u64, Box<Folded>>,
+    next_dedup: u64,
+    next_apply: u64,
+    /// Pieces the source gave in all, once it ended.
+    total: Option<u64>,
+    stopped: bool,
+    folds: Sender<Box<FoldJob>>,
+    credits: Sender<()>,
+    effects: Sender<effects::Job>,
+    last_local: Instant,
+    last_lake: Instant,
+    last_reconcile: Instant,
+}
+
+impl Flow {
+    fn drained(&self) -> bool {
+        self.total == Some(self.next_apply)
+    }
+}
+
+impl Pipeline {
+    /// Creates a handle and the receiving end of its commands.
+    pub(crate) fn handle() -> (Handle, Receiver<Command>) {
+        let (commands, received) = bounded(64);
+        (Handle { commands, source: SourceControl::default() }, received)
+    }
+
+    /// Runs until the source ends or a stop is asked for. `observe` is called after every step that changed something.
+    pub(crate) fn run(
+        &mut self,
+        source: Box<dyn Source>,
+        handle: &Handle,
+        commands: &Receiver<Command>,
+        observe: &mut dyn FnMut(&mut Self, Progressed),
+    ) -> anyhow::Result<Exit> {
+        let workers = self.settings.config.workers;
+        let places = workers * PIECES_PER_WORKER;
+        let (credit_sender, credits) = bounded(places);
+        for _ in 0..places {
+            credit_sender.send(()).context("credits")?;
+        }
+        let (piece_sender, pieces) = bounded(places);
+        let (fold_sender, folds) = bounded(places);
+        // Every piece under way has at most one result under way, and errors end the run.
+        let (done_sender, done) = bounded(places + workers);
+        let (ended_sender, ended) = bounded(1);
+        let (effect_sender, effect_jobs) = bounded(1_024);
+        let (delivered_sender, delivered) = bounded(1_024);
+        let threads = worker::start(workers, &self.enricher, &Channels { pieces, folds, done: done_sender })?;
+        let clock = Arc::clone(&self.settings.clock);
+        let reader = source::start(source, clock, handle.source.clone(), credits, piece_sender, ended_sender)?;
+        let actor = effects::start(self.outbox()?, Arc::clone(&self.settings.clock), effect_jobs, delivered_sender)?;
+        let now = Instant::now();
+        let mut flow = Flow {
+            decoded: BTreeMap::new(),
+            folded: BTreeMap::new(),
+            next_dedup: 0,
+            next_apply: 0,
+            total: None,
+            stopped: false,
+            folds: fold_sender,
+            credits: credit_sender,
+            effects: effect_sender,
+            last_local: now,
+            last_lake: now,
+            last_reconcile: now,
+        };
+        // What an earlier process claimed was committed: it may go on at once.
+        flow.effects.send(effects::Job { permit: self.permit(), crossings: Vec::new() }).context("the effects thread died")?;
+        self.send_effects(&mut flow)?;
+        let result = self.turn(&mut flow, handle, commands, &done, &ended, &delivered, observe);
+        handle.source.stop.store(true, Ordering::Relaxed);
+        let stopped = flow.stopped;
+        drop((flow, done, delivered));
+        join(threads.into_iter().chain([reader, actor]))?;
+        result.map(|()| if stopped { Exit::Stopped } else { Exit::Done })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the ends of the channels, used here alone")]
+    fn turn(
+        &mut self,
+        flow: &mut Flow,
+        handle: &Handle,
+        commands: &Receiver<Command>,
+        done: &Receiver<Done>,
+        ended: &Receiver<source::Ended>,
+        delivered: &Receiver<Delivered>,
+        observe: &mut dyn FnMut(&mut Self, Progressed),
+    ) -> anyhow::Result<()> {
+        let ticks = tick(Duration::from_millis(50));
+        let mut ended = ended.clone();
+        loop {
+            let mut progressed = Progressed::Tick;
+            select! {
+                recv(done) -> message => {
+                    self.take(flow, message.context("a worker thread died")?)?;
+                    while let Ok(message) = done.try_recv() {
+                        self.take(flow, message)?;
+                    }
+                    progressed = self.advance(flow)?;
+                }
+                recv(ended) -> message => {
+                    flow.total = Some(message.context("the source thread died")??);
+                    ended = never();
+                }
+                recv(delivered) -> message => self.note_delivered(message.context("the effects thread died")?)?,
+                recv(commands) -> command => match command {
+                    Ok(Command::Stop) | Err(_) => {
+                        flow.stopped = true;
+                        handle.source.stop.store(true, Ordering::Relaxed);
+                    }
+                    Ok(Command::Ask(request, reply)) => self.answer(request, &reply),
+                },
+                recv(ticks) -> _ => self.on_tick(flow)?,
+            }
+            if flow.drained() {
+                self.finish(flow, delivered)?;
+                observe(self, Progressed::Committed);
+                return Ok(());
+            }
+            if self.commit_if_due(flow)? {
+                progressed = Progressed::Committed;
+            }
+            observe(self, progressed);
+        }
+    }
+
+    fn take(&mut self, flow: &mut Flow, done: Done) -> anyhow::Result<()> {
+        match done {
+            Done::Decoded(decoded) => {
+                flow.decoded.insert(decoded.sequence, decoded);
+            }
+            Done::Folded(folded) => {
+                flow.folded.insert(folded.sequence, folded);
+            }
+            Done::Failed(error) => return Err(error).context("encode rows"),
+        }
+        Ok(())
+    }
+
+    /// Carries on with whatever is next in order.
+    fn advance(&mut self, flow: &mut Flow) -> anyhow::Result<Progressed> {
+        while let Some(decoded) = flow.decoded.remove(&flow.next_dedup) {
+            let job = self.dedup(*decoded)?;
+            flow.next_dedup += 1;
+            flow.folds.send(Box::new(job)).context("the worker threads died")?;
+        }
+        let mut progressed = Progressed::Tick;
+        while let Some(folded) = flow.folded.remove(&flow.next_apply) {
+            self.apply(*folded)?;
+            flow.next_apply += 1;
+            progressed = Progressed::Applied;
+            if flow.credits.try_send(()).is_err() {
+                tracing::trace!("the source has ended");
+            }
+        }
+        Ok(progressed)
+    }
+
+    /// Marks new calls, in order (invariant C3).
+    fn dedup(&mut self, decoded: Decoded) -> anyhow::Result<FoldJob> {
+        match chain(self.reading.get(&decoded.span.shard).or_else(|| self.positions.get(&decoded.span.shard)), &decoded.span) {
+            ChainDecision::Accept => {}
+            decision => {
+                let detail = format!("{}: {decision:?} at offset {}", decoded.span.shard, decoded.span.to.offset);
+                return Err(InvariantError { invariant: Invariant::C3, detail }.into());
+            }
+        }
+        self.reading.insert(decoded.span.shard.clone(), decoded.span.to.clone());
+        let keep = {
+            let (lake, pending) = (&self.lake, &self.pending_keys);
+            self.dedup.first_seen(&decoded.batch, &mut |hour| {
+                let mut keys = sluice_aggregate::known::keys_of_hour(lake, hour)?;
+                keys.extend(pending.get(&hour).into_iter().flatten());
+                Ok::<_, sluice_aggregate::known::KnownError>(keys)
+            })?
+        };
+        let late = self.watermark().map_or(0, |watermark| {
+            let calls = decoded.batch.batch.invocations.iter().zip(&keep);
+            calls.filter(|(call, keep)| **keep && call.event_time < watermark).count() as u64
+        });
+        let newest = decoded.batch.batch.invocations.iter().map(|call| call.event_time).max();
+        self.newest_event = self.newest_event.max(newest);
+        let bulk = self.settings.mode == Mode::Bulk;
+        Ok(FoldJob { decoded, keep, late, encode: bulk, want_calls: !self.windows.is_empty() })
+    }
+
+    /// Makes a batch part of every state.
+    fn apply(&mut self, folded: Folded) -> anyhow::Result<()> {
+        let Folded { span, arrival, batch, deltas, delta_rows, rows, calls, counts, .. } = folded;
+        if !counts.balanced() {
+            return Err(InvariantError { invariant: Invariant::C1, detail: format!("{counts:?}") }.into());
+        }
+        let now = self.settings.clock.now();
+        self.counts.add(&counts);
+        let view = SpendView { batch: &batch, deltas: &deltas };
+        let crossings = self.ledger.apply(view, now);
+        self.live.fold(view, now);
+        self.live.arrived(now, counts.records, u64::try_from((now.0 - arrival.0) / 1_000).unwrap_or(0));
+        for rows in calls {
+            let pending: Vec<_> = self.uncommitted_calls();
+            self.windows.fold(&rows, &self.lake, &pending)?;
+        }
+        if let Some(delta_rows) = delta_rows {
+            if self.settings.mode == Mode::Live {
+                self.segment.push((DELTAS.to_owned(), 0, delta_rows.clone()));
+            }
+            self.rollups.fold(delta_rows)?;
+        }
+        for rows in rows {
+            self.keep_rows(rows)?;
+        }
+        for crossing in crossings {
+            self.record_breach(&crossing, now)?;
+        }
+        self.moved.insert(span.shard.clone());
+        self.positions.insert(span.shard, span.to);
+        Ok(())
+    }
+
+    /// Puts rows where the mode wants them.
+    pub(super) fn keep_rows(&mut self, rows: Rows) -> anyhow::Result<()> {
+        match (self.settings.mode, rows) {
+            (Mode::Live, Rows::Plain(table, day, batch)) => self.segment.push((table, day, batch)),
+            (Mode::Live, Rows::Encoded(_)) => bail!("an encoded group in live mode"),
+            (Mode::Bulk, Rows::Plain(table, day, batch)) => self.epoch().append(&table, day, batch)?,
+            (Mode::Bulk, Rows::Encoded(group)) => self.epoch().append_encoded(*group)?,
+        }
+        Ok(())
+    }
+
+    pub(super) fn epoch(&mut self) -> &mut sluice_aggregate::lake::EpochWriter {
+        let lake = &mut self.lake;
+        self.epoch.get_or_insert_with(|| lake.begin_epoch())
+    }
+
+    fn on_tick(&mut self, flow: &mut Flow) -> anyhow::Result<()> {
+        let now = self.settings.clock.now();
+        self.ledger.advance(now);
+        self.live.arrived(now, 0, 0);
+        if self.settings.act && flow.last_reconcile.elapsed() >= RECONCILE {
+            flow.last_reconcile = Instant::now();
+            self.reconcile(now)?;
+        }
+        Ok(())
+    }
+
+    fn commit_if_due(&mut self, flow: &mut Flow) -> anyhow::Result<bool> {
+        let lake_due = flow.last_lake.elapsed() >= self.settings.config.commit_interval;
+        match self.settings.mode {
+            Mode::Live => {
+                let local_due = flow.last_local.elapsed() >= LOCAL_INTERVAL && self.has_segment();
+                if local_due || (lake_due && self.has_segment()) {
+                    flow.last_local = Instant::now();
+                    self.commit_local()?;
+                    self.send_effects(flow)?;
+                }
+                if lake_due {
+                    flow.last_lake = Instant::now();
+                    self.commit_lake()?;
+                }
+                Ok(local_due || lake_due)
+            }
+            Mode::Bulk => {
+                let rows = self.epoch.as_ref().map_or(0, |epoch| epoch.rows(tables::CALLS));
+                if rows < BULK_ROWS && !lake_due {
+                    return Ok(false);
+                }
+                flow.last_lake = Instant::now();
+                self.commit_lake()?;
+                self.send_effects(flow)?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// Commits what is left, waits for effects, commits what they said.
+    fn finish(&mut self, flow: &mut Flow, delivered: &Receiver<Delivered>) -> anyhow::Result<()> {
+        if self.settings.mode == Mode::Live {
+            self.commit_local()?;
+            self.send_effects(flow)?;
+        } else {
+            self.commit_lake()?;
+            self.send_effects(flow)?;
+        }
+        let deadline = Instant::now() + effects::DRAIN;
+        while !self.in_hand.is_empty() {
+            match delivered.recv_deadline(deadline) {
+                Ok(message) => self.note_delivered(message)?,
+                Err(_) => {
+                    tracing::warn!(open = self.in_hand.len(), "actions still under way; they go on at the next start");
+                    break;
+                }
+            }
+        }
+        if self.settings.mode == Mode::Live {
+            self.commit_local()?;
+        }
+        self.commit_lake()
+    }
+
+    fn send_effects(&mut self, flow: &mut Flow) -> anyhow::Result<()> {
+        match self.due_effects() {
+            Some(job) => flow.effects.send(job).context("the effects thread died"),
+            None => Ok(()),
+        }
+    }
+
+    /// Event time up to which everything is expected to have come.
+    pub(crate) fn watermark(&self) -> Option<sluice_schemas::Micros> {
+        self.newest_event.map(|newest| newest.plus(-ALLOWED_LATENESS))
+    }
+}
+
+fn join(threads: impl Iterator<Item = JoinHandle<()>>) -> anyhow::Result<()> {
+    for thread in threads {
+        let name = thread.thread().name().unwrap_or("a thread").to_owned();
+        if thread.join().is_err() {
+            bail!("{name} panicked; what was committed is safe, start again");
+        }
+    }
+    Ok(())
+}
+
+impl Handle {
+    /// Returns how far the source is.
+    pub(crate) fn progress(&self) -> sluice_ingest::source::Progress {
+        self.source.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

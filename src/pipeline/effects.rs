@@ -1,0 +1,119 @@
+//! What follows a crossing, on a thread of its own so that a slow receiver never holds up spend.
+//!
+//! Owns: the thread around the outbox. Does not own: what is due; the ledger keeps a crossing until it is settled, and the
+//! shared store keeps what was done, so neither a crash here nor one there loses or repeats anything.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::Context;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use sluice_enforce::outbox::OutboxError;
+use sluice_enforce::{Action, CommitPermit, Crossing, FileAction, HoldAction, HoldPolicy, LogAction, Outbox, SharedStore, WebhookAction};
+use sluice_schemas::Clock;
+
+use super::Pipeline;
+use crate::config::Config;
+
+/// How long an ending process waits for effects; what is left goes on at the next start.
+pub(super) const DRAIN: Duration = Duration::from_secs(10);
+const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest pause between two looks at waiting actions.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Crossings that a commit made true.
+pub(super) struct Job {
+    pub(super) permit: CommitPermit,
+    pub(super) crossings: Vec<Crossing>,
+}
+
+/// What came of them.
+pub(super) type Delivered = Result<Vec<String>, OutboxError>;
+
+/// Starts the thread; it ends when the jobs do.
+///
+/// # Errors
+/// The system refused a thread.
+pub(super) fn start(
+    mut outbox: Outbox,
+    clock: Arc<dyn Clock>,
+    jobs: Receiver<Job>,
+    delivered: Sender<Delivered>,
+) -> std::io::Result<JoinHandle<()>> {
+    thread::Builder::new().name("effects".to_owned()).spawn(move || {
+        let mut permit = CommitPermit::nothing();
+        loop {
+            match jobs.recv_timeout(LOOK) {
+                Ok(job) => {
+                    permit = job.permit;
+                    job.crossings.into_iter().for_each(|crossing| outbox.enqueue(crossing));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            let result = outbox.tick(&permit, clock.now());
+            let failed = result.is_err();
+            let worth_telling = result.as_ref().map_or(true, |settled| !settled.is_empty());
+            if worth_telling && delivered.send(result).is_err() {
+                return;
+            }
+            if failed {
+                return;
+            }
+        }
+    })
+}
+
+/// Returns the actions of a configuration.
+fn actions(config: &Config, store: &Arc<dyn SharedStore>) -> anyhow::Result<Vec<Box<dyn Action>>> {
+    let policy = HoldPolicy { protected: config.protected.clone(), ..HoldPolicy::default() };
+    let mut actions: Vec<Box<dyn Action>> = vec![
+        Box::new(HoldAction::new(Arc::clone(store), policy)),
+        Box::new(LogAction),
+        Box::new(FileAction::new(&config.breaches_file)),
+    ];
+    if let Some(url) = &config.webhook {
+        actions.push(Box::new(WebhookAction::new(url, WEBHOOK_TIMEOUT).context("enforce.webhook")?));
+    }
+    Ok(actions)
+}
+
+impl Pipeline {
+    /// Returns the outbox of this process. Where nothing is to be done, fire ids are claimed and settled without an action,
+    /// so that a later process does not take them for new.
+    pub(super) fn outbox(&self) -> anyhow::Result<Outbox> {
+        let actions = if self.settings.act { actions(&self.settings.config, &self.shared)? } else { Vec::new() };
+        let mut outbox = Outbox::new(Arc::clone(&self.shared), actions, self.fence);
+        if self.settings.act {
+            let resumed = outbox.resume()?;
+            if resumed > 0 {
+                tracing::info!(resumed, "actions that an earlier process began go on");
+            }
+        }
+        Ok(outbox)
+    }
+
+    /// Returns the crossings that the last commit made true and that nobody works on yet.
+    pub(super) fn due_effects(&mut self) -> Option<Job> {
+        let in_hand = &self.in_hand;
+        let due: Vec<Crossing> =
+            self.ledger.pending().filter(|crossing| !in_hand.contains(&crossing.breach.fire_id)).cloned().collect();
+        if due.is_empty() {
+            return None;
+        }
+        self.in_hand.extend(due.iter().map(|crossing| crossing.breach.fire_id.clone()));
+        let permit = self.permit();
+        let epoch = permit.epoch();
+        Some(Job { permit, crossings: due.into_iter().map(|crossing| crossing.committed_in(epoch)).collect() })
+    }
+
+    /// Notes what was settled; their rows go with the next commit.
+    pub(super) fn note_delivered(&mut self, delivered: Delivered) -> anyhow::Result<()> {
+        for fire_id in delivered.context("the actions of breaches cannot go on")? {
+            self.ledger.settle(&fire_id);
+            self.in_hand.remove(&fire_id);
+        }
+        Ok(())
+    }
+}

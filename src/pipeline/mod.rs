@@ -1,0 +1,131 @@
+//! The pipeline: one coordinator that owns every state, workers that own none, one thread for the source, one for effects.
+//!
+//! ```text
+//! source ─pieces→ workers (decode, enrich) ─→ coordinator (order, dedup) ─→ workers (fold, encode)
+//!        ─→ coordinator (ledger, rollups, epoch) ─commit→ lake · effects
+//! ```
+//!
+//! Owns: order, dedup, epochs, what happens after a crash. A piece needs a credit to enter, so channels of that many places
+//! never block and memory is bounded. Invariants C1, C3, C4 and C7 are checked here.
+
+mod commit;
+mod coordinate;
+mod counters;
+mod answer;
+mod effects;
+mod open;
+mod orders;
+mod records;
+mod seed;
+mod source;
+mod windows;
+mod worker;
+
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use hashbrown::{HashMap, HashSet};
+use sluice_aggregate::dedup::Dedup;
+use sluice_aggregate::lake::{EpochWriter, Lake};
+use sluice_aggregate::store::{Base, LocalStore, segment};
+use sluice_aggregate::windows::Rollups;
+use sluice_enforce::{Ledger, SharedStore};
+use sluice_enrich::enricher::Enricher;
+use sluice_schemas::position::Positions;
+use sluice_schemas::{Clock, Micros, ShardId};
+
+pub(crate) use coordinate::{Command, Exit, Handle};
+pub(crate) use counters::Progressed;
+pub(crate) use orders::agent_target;
+pub(crate) use seed::{catalogue, limits};
+
+use crate::config::Config;
+use crate::live::{Counts, Live};
+
+/// Name under which spend deltas wait in local segments; they become rows of the spend tables at the next lake commit.
+pub(crate) const DELTAS: &str = "_deltas";
+/// How long after the newest event a record still counts as on time: CloudWatch delivers within three minutes as a rule.
+pub(crate) const ALLOWED_LATENESS: i64 = 5 * sluice_schemas::time::MINUTE;
+/// Memory of dedup hours that could be loaded again.
+const DEDUP_BYTES: usize = 96 << 20;
+/// Shortest time between two local commits.
+const LOCAL_INTERVAL: Duration = Duration::from_millis(100);
+/// Rows of an epoch that goes straight to the lake.
+const BULK_ROWS: u64 = 1_500_000;
+
+/// How records reach the lake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Sub-second local commits, lake commits at the configured interval.
+    Live,
+    /// One pass over what is there: rows go straight to lake files, large epochs.
+    Bulk,
+}
+
+/// What a pipeline is started with.
+pub(crate) struct Settings {
+    pub(crate) config: Config,
+    pub(crate) mode: Mode,
+    /// Carry out what breaches ask for. Without it they are recorded and nothing else.
+    pub(crate) act: bool,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// Every state there is.
+pub(crate) struct Pipeline {
+    pub(crate) settings: Settings,
+    pub(crate) enricher: Arc<RwLock<Arc<Enricher>>>,
+    pub(crate) lake: Lake,
+    pub(crate) local: LocalStore,
+    pub(crate) shared: Arc<dyn SharedStore>,
+    pub(crate) base: Base,
+    pub(crate) positions: Positions,
+    /// Positions of batches that passed dedup and are not applied yet.
+    reading: Positions,
+    moved: HashSet<ShardId>,
+    pub(crate) dedup: Dedup,
+    /// Keys of pending rows by event hour, for hours that are loaded before those rows are in the lake.
+    pending_keys: HashMap<i64, Vec<u128>>,
+    pub(crate) ledger: Ledger,
+    pub(crate) rollups: Rollups,
+    pub(crate) windows: windows::Windows,
+    /// Rows since the last local commit (live mode).
+    segment: Vec<segment::Rows>,
+    /// Rows in local state and not in the lake (live mode).
+    pub(crate) pending: Vec<segment::Rows>,
+    /// The epoch under way (bulk mode).
+    epoch: Option<EpochWriter>,
+    /// Fence of this process in the shared store.
+    fence: u64,
+    /// Lines of the audit trail that are rows of `actions` already.
+    audit_seen: u64,
+    /// Fire ids handed to the effects thread and not back yet.
+    in_hand: HashSet<String>,
+    pub(crate) live: Live,
+    pub(crate) counts: Counts,
+    pub(crate) newest_event: Option<Micros>,
+    /// Breaches since the start, for the closing words.
+    breaches: Vec<sluice_schemas::breach::Breach>,
+}
+
+/// Checks what only planning and reading can tell: prices, windows, actions.
+pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
+    use anyhow::Context;
+    seed::catalogue(config)?;
+    let schema = sluice_schemas::tables::schema(sluice_schemas::tables::CALLS).context("schema of calls")?;
+    for (name, sql) in &config.windows {
+        sluice_aggregate::windows::WindowPlan::plan(name, sql, Arc::clone(&schema)).with_context(|| format!("window '{name}'"))?;
+    }
+    Ok(())
+}
+
+impl Pipeline {
+    /// Merges the small files of all dates; nothing is being written any more.
+    pub(crate) fn compact_all(&mut self) -> anyhow::Result<()> {
+        let now = self.settings.clock.now();
+        for table in self.lake.tables() {
+            self.lake.compact(&table, i32::MAX, now)?;
+        }
+        self.note_head()
+    }
+}

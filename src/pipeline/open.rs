@@ -1,0 +1,141 @@
+//! Starting: lake, local state and shared store are brought into step, whatever the last process left behind.
+
+use std::path::Path;
+use std::sync::{Arc, RwLock};
+
+use anyhow::Context;
+use sluice_aggregate::dedup::Dedup;
+use sluice_aggregate::known::for_each_key;
+use sluice_aggregate::lake::Lake;
+use sluice_aggregate::store::recovery::{LakeHead, RecoveryDecision, recover};
+use sluice_aggregate::store::{Base, LocalState, LocalStore, StoreError, segment};
+use sluice_aggregate::windows::Rollups;
+use sluice_enforce::{Ledger, SharedStore};
+use sluice_schemas::{ErrorClass, tables};
+
+use super::{DEDUP_BYTES, DELTAS, Mode, Pipeline, Settings, windows::Windows};
+use crate::live::{Counts, Live};
+
+impl Pipeline {
+    /// Opens everything. The lake is the truth: local state that does not continue it is set aside and made again.
+    pub(crate) fn open(settings: Settings) -> anyhow::Result<Self> {
+        let clock = Arc::clone(&settings.clock);
+        let now = clock.now();
+        let config = &settings.config;
+        let mut lake = Lake::open_writer(&config.lake, &*clock).with_context(|| format!("open lake {}", config.lake.display()))?;
+        let head = LakeHead { epoch: lake.state().epoch, uuid: lake.state().uuid.clone() };
+        let (local, state) = open_local(&config.state)?;
+        let shared: Arc<dyn SharedStore> = Arc::new(crate::control::shared_store(config)?);
+        let enricher = Arc::new(RwLock::new(Arc::new(super::seed::enricher(config)?)));
+        let decision = recover(state.as_ref().map(|state| &state.base), &head);
+        let windows = Windows::open(&config.windows, &mut lake, now)?;
+        let limits = super::seed::limits(config);
+        let fence = shared.take_fence(&format!("process {}", std::process::id()), now)?;
+        let audit_seen = lake.files(tables::ACTIONS)?.iter().map(|file| file.rows).sum();
+        let mut pipeline = Self {
+            enricher,
+            base: Base { lake_epoch: head.epoch, lake_uuid: head.uuid, ..Base::default() },
+            positions: lake.state().positions.clone(),
+            reading: Default::default(),
+            moved: Default::default(),
+            dedup: Dedup::new(DEDUP_BYTES),
+            pending_keys: Default::default(),
+            ledger: Ledger::new(Arc::new(config.budgets.clone()), limits),
+            rollups: Rollups::new()?,
+            windows,
+            segment: Vec::new(),
+            pending: Vec::new(),
+            epoch: None,
+            fence,
+            audit_seen,
+            in_hand: Default::default(),
+            breaches: Vec::new(),
+            live: Live::new(now),
+            counts: Counts::default(),
+            newest_event: (head.epoch > 0).then(|| lake.state().watermark.plus(super::ALLOWED_LATENESS)),
+            lake,
+            local,
+            shared,
+            settings,
+        };
+        match (decision, state) {
+            (RecoveryDecision::Resume { next_segment }, Some(state)) => pipeline.resume(state, next_segment)?,
+            _ => pipeline.rebuild()?,
+        }
+        pipeline.confirm_known()?;
+        pipeline.base.commit = pipeline.base.commit.max(pipeline.unfinished_epoch()?);
+        if pipeline.settings.mode == Mode::Bulk && !pipeline.pending.is_empty() {
+            // What a daemon left in local state goes to the lake first: a bulk epoch knows no segments.
+            pipeline.settings.mode = Mode::Live;
+            pipeline.commit_lake()?;
+            pipeline.settings.mode = Mode::Bulk;
+        }
+        Ok(pipeline)
+    }
+
+    /// Goes on from local state; segments below `next_segment` are in the lake already.
+    fn resume(&mut self, state: LocalState, next_segment: u64) -> anyhow::Result<()> {
+        let head = self.base.clone();
+        self.base = Base { lake_epoch: head.lake_epoch, lake_uuid: head.lake_uuid, sealing: None, ..state.base };
+        self.positions = state.positions;
+        for (sequence, bytes) in state.segments {
+            if sequence < next_segment {
+                continue;
+            }
+            let rows = segment::decode(&bytes).context("local state")?;
+            for (table, day, batch) in rows {
+                if table == DELTAS {
+                    self.rollups.fold(batch)?;
+                    continue;
+                }
+                if table == tables::CALLS {
+                    for_each_key(&batch, |at, key| self.pending_keys.entry(at.hour()).or_default().push(key))?;
+                    if !self.windows.is_empty() {
+                        let pending = self.uncommitted_calls();
+                        self.windows.fold(&batch, &self.lake, &pending)?;
+                    }
+                }
+                if table == tables::ACTIONS {
+                    self.audit_seen += batch.num_rows() as u64;
+                }
+                self.pending.push((table, day, batch));
+            }
+        }
+        let limits = super::seed::limits(&self.settings.config);
+        let budgets = Arc::new(self.settings.config.budgets.clone());
+        self.ledger = Ledger::load(Arc::clone(&budgets), limits, state.ledger.into_iter())?;
+        let seeds = self.ledger.reconfigure(budgets);
+        self.seed(seeds)
+    }
+
+    /// Newest commit under which an earlier process claimed something that is not settled: ours must not be older.
+    fn unfinished_epoch(&self) -> anyhow::Result<u64> {
+        let unfinished = self.shared.unfinished()?;
+        Ok(unfinished.iter().map(|record| record.crossing.breach.epoch).max().unwrap_or(0))
+    }
+
+    /// Makes local state again from the lake.
+    fn rebuild(&mut self) -> anyhow::Result<()> {
+        if self.base.lake_epoch > 0 {
+            tracing::info!(epoch = self.base.lake_epoch, "local state is made again from the lake");
+        }
+        self.local.clear()?;
+        self.seed_all()
+    }
+}
+
+/// Opens local state; a corrupt file is kept beside under another name, since the lake can make it again.
+fn open_local(path: &Path) -> anyhow::Result<(LocalStore, Option<LocalState>)> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+    }
+    let error = match LocalStore::open(path) {
+        Ok(opened) => return Ok(opened),
+        Err(error) if error.class() == ErrorClass::Corrupt => error,
+        Err(error) => return Err(error.into()),
+    };
+    let aside = path.with_extension("corrupt");
+    tracing::warn!(error = &error as &dyn std::error::Error, kept_as = %aside.display(), "local state is corrupt; it is made again from the lake");
+    std::fs::rename(path, &aside).map_err(|source| anyhow::Error::new(error).context(format!("cannot set it aside: {source}")))?;
+    Ok(LocalStore::open(path).map_err(|error: StoreError| error)?)
+}

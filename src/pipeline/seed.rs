@@ -1,0 +1,86 @@
+//! What a pipeline is filled with at start: prices and agents from files, counters from the lake.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::Context;
+use sluice_aggregate::seed::for_each_spend;
+use sluice_enforce::{AgentLimits, LimitTable, NeedsSeed};
+use sluice_enrich::enricher::Enricher;
+use sluice_enrich::prices::Catalogue;
+use sluice_schemas::Micros;
+
+use super::Pipeline;
+use crate::config::Config;
+use crate::lakeview;
+
+/// Returns the catalogue of a configuration: built-in prices, own prices over them, profile aliases, discounts.
+pub(crate) fn catalogue(config: &Config) -> anyhow::Result<Catalogue> {
+    let mut catalogue = Catalogue::builtin().context("built-in prices")?;
+    if let Some(path) = &config.prices_file {
+        let text = std::fs::read_to_string(path).with_context(|| format!("read price file {}", path.display()))?;
+        let own = Catalogue::from_text(&text).with_context(|| format!("price file {}", path.display()))?;
+        catalogue = catalogue.overlay(&own).with_context(|| format!("price file {}", path.display()))?;
+    }
+    let aliases = config.enrich.inference_profiles.iter().map(|(arn, model)| (arn.clone(), model.clone()));
+    Ok(catalogue.with_aliases(aliases).with_discounts(&config.enrich.discounts))
+}
+
+/// Returns the enricher of a configuration.
+pub(crate) fn enricher(config: &Config) -> anyhow::Result<Enricher> {
+    Ok(Enricher::new(catalogue(config)?, config.agents.clone(), config.enrich.metadata.clone()))
+}
+
+/// Returns the limits that stand in the agents file.
+pub(crate) fn limits(config: &Config) -> Arc<dyn AgentLimits> {
+    let mut table = LimitTable::default();
+    for agent in config.agents.agents() {
+        if let Some(limit) = agent.limit {
+            table.limits.insert(agent.id.clone(), limit);
+        }
+        table.tags.insert(agent.id.clone(), agent.tags.iter().cloned().collect::<BTreeMap<_, _>>());
+    }
+    Arc::new(table)
+}
+
+impl Pipeline {
+    /// Fills the counters of new and changed budgets from the lake and pending rows.
+    pub(super) fn seed(&mut self, needed: Vec<NeedsSeed>) -> anyhow::Result<()> {
+        let Some(from) = needed.iter().map(|need| need.from).min() else {
+            return Ok(());
+        };
+        let names: Vec<&str> = needed.iter().map(|need| need.budget.as_str()).collect();
+        tracing::info!(budgets = names.join(", "), %from, "counters are filled from the lake; these budgets only notify until approved");
+        let engine = lakeview::engine(&self.lake, self.live_rows())?;
+        let ledger = &mut self.ledger;
+        for_each_spend(&engine, from, None, &mut |view| ledger.seed(view)).context("fill counters from the lake")
+    }
+
+    /// Fills all counters from the lake, after the loss of local state. Crossings found again keep their fire ids, so what
+    /// was carried out is not carried out twice, and what was not is.
+    pub(super) fn seed_all(&mut self) -> anyhow::Result<()> {
+        if self.settings.config.budgets.is_empty() || self.lake.state().epoch == 0 {
+            return Ok(());
+        }
+        let now = self.settings.clock.now();
+        let engine = lakeview::engine(&self.lake, self.live_rows())?;
+        let known = lakeview::fire_ids(&engine)?;
+        let mut crossings = Vec::new();
+        let ledger = &mut self.ledger;
+        for_each_spend(&engine, Micros(i64::MIN), None, &mut |view| crossings.extend(ledger.apply(view, now))).context("fill counters from the lake")?;
+        for crossing in crossings {
+            if known.contains(&crossing.breach.fire_id) {
+                // Its row is in the lake; whether its actions were carried out is asked of the shared store.
+                continue;
+            }
+            self.record_breach(&crossing, now)?;
+        }
+        Ok(())
+    }
+
+    /// Rows that are not in the lake yet, for queries.
+    pub(crate) fn live_rows(&self) -> lakeview::LiveRows {
+        let rows = self.pending.iter().chain(&self.segment);
+        rows.filter(|(table, _, _)| table != super::DELTAS).cloned().collect()
+    }
+}

@@ -1,0 +1,83 @@
+//! The thread that polls the source: a piece enters when there is a credit for it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use std::sync::{Mutex, PoisonError};
+use sluice_ingest::source::{Poll, Progress, Source, SourceError};
+use sluice_schemas::Clock;
+
+use super::worker::DecodeJob;
+
+/// What the coordinator shares with the source's thread.
+#[derive(Clone, Default)]
+pub(crate) struct SourceControl {
+    /// Set to stop reading; what was read is still carried to the end.
+    pub(crate) stop: Arc<AtomicBool>,
+    /// How far the source is.
+    pub(crate) progress: Arc<Mutex<Progress>>,
+}
+
+/// How the source's thread ended.
+pub(crate) type Ended = Result<u64, SourceError>;
+
+/// Starts the thread; it ends when the source does or when told to stop, and returns the number of pieces it gave.
+///
+/// # Errors
+/// The system refused a thread.
+pub(crate) fn start(
+    mut source: Box<dyn Source>,
+    clock: Arc<dyn Clock>,
+    control: SourceControl,
+    credits: Receiver<()>,
+    pieces: Sender<DecodeJob>,
+    ended: Sender<Ended>,
+) -> std::io::Result<JoinHandle<()>> {
+    thread::Builder::new().name("source".to_owned()).spawn(move || {
+        let result = run(&mut *source, &*clock, &control, &credits, &pieces);
+        if ended.send(result).is_err() {
+            tracing::debug!("the coordinator is gone");
+        }
+    })
+}
+
+fn run(source: &mut dyn Source, clock: &dyn Clock, control: &SourceControl, credits: &Receiver<()>, pieces: &Sender<DecodeJob>) -> Ended {
+    let mut sequence = 0;
+    loop {
+        if !wait_for_credit(control, credits) {
+            return Ok(sequence);
+        }
+        loop {
+            if control.stop.load(Ordering::Relaxed) {
+                return Ok(sequence);
+            }
+            let poll = source.poll(Duration::from_millis(50), clock.now())?;
+            *control.progress.lock().unwrap_or_else(PoisonError::into_inner) = source.progress();
+            match poll {
+                Poll::Piece(piece) => {
+                    if pieces.send(DecodeJob { sequence, piece }).is_err() {
+                        return Ok(sequence);
+                    }
+                    sequence += 1;
+                    break;
+                }
+                Poll::Idle => {}
+                Poll::Ended => return Ok(sequence),
+            }
+        }
+    }
+}
+
+fn wait_for_credit(control: &SourceControl, credits: &Receiver<()>) -> bool {
+    loop {
+        match credits.recv_timeout(Duration::from_millis(50)) {
+            Ok(()) => return true,
+            Err(RecvTimeoutError::Disconnected) => return false,
+            Err(RecvTimeoutError::Timeout) if control.stop.load(Ordering::Relaxed) => return false,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+    }
+}

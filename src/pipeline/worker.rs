@@ -1,0 +1,211 @@
+//! The stateless half: threads that turn pieces into priced, attributed batches, and kept calls into rows.
+//!
+//! Two kinds of job pass through each thread. Folding comes first, because it frees memory. Order is not kept here; every
+//! job carries its sequence and the coordinator puts the results back in order.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use arrow::array::RecordBatch;
+use crossbeam_channel::{Receiver, Sender, TryRecvError, select};
+use sluice_aggregate::facts;
+use sluice_aggregate::lake::{EncodedGroup, LakeError, encode_group};
+use sluice_aggregate::windows::delta_rows;
+use sluice_enrich::enricher::{EnrichCache, Enricher};
+use sluice_ingest::decode::Decoder;
+use sluice_ingest::piece::decode_piece;
+use sluice_ingest::source::Piece;
+use sluice_schemas::batch::EnrichedBatch;
+use sluice_schemas::position::Span;
+use sluice_schemas::{AgentStatus, Batch, Micros, PicoUsd, SpendDelta, SpendView, tables};
+
+use crate::live::Counts;
+
+/// Rows worth a row group of their own; fewer are gathered first.
+const GROUP_ROWS: usize = 8_192;
+
+/// Bytes to decode.
+#[derive(Debug)]
+pub(crate) struct DecodeJob {
+    pub(crate) sequence: u64,
+    pub(crate) piece: Piece,
+}
+
+/// A decoded batch on its way to dedup.
+#[derive(Debug)]
+pub(crate) struct Decoded {
+    pub(crate) sequence: u64,
+    pub(crate) span: Span,
+    pub(crate) arrival: Micros,
+    pub(crate) batch: EnrichedBatch,
+}
+
+/// A batch whose new calls are known.
+#[derive(Debug)]
+pub(crate) struct FoldJob {
+    pub(crate) decoded: Decoded,
+    pub(crate) keep: Vec<bool>,
+    pub(crate) late: u64,
+    /// Encode large groups of rows here, for an epoch that goes straight to the lake.
+    pub(crate) encode: bool,
+    /// Keep the rows of `calls` as batches as well, for user-declared windows.
+    pub(crate) want_calls: bool,
+}
+
+/// Rows of one table and date.
+#[derive(Debug)]
+pub(crate) enum Rows {
+    /// To be gathered.
+    Plain(String, i32, RecordBatch),
+    /// A row group ready for the file.
+    Encoded(Box<EncodedGroup>),
+}
+
+/// What a batch came to.
+#[derive(Debug)]
+pub(crate) struct Folded {
+    pub(crate) sequence: u64,
+    pub(crate) span: Span,
+    pub(crate) arrival: Micros,
+    /// Strings, profiles and owners of `deltas`; its calls are gone.
+    pub(crate) batch: EnrichedBatch,
+    pub(crate) deltas: Vec<SpendDelta>,
+    pub(crate) delta_rows: Option<RecordBatch>,
+    pub(crate) rows: Vec<Rows>,
+    pub(crate) calls: Vec<RecordBatch>,
+    pub(crate) counts: Counts,
+    pub(crate) newest: Option<Micros>,
+}
+
+/// A finished job.
+#[derive(Debug)]
+pub(crate) enum Done {
+    Decoded(Box<Decoded>),
+    Folded(Box<Folded>),
+    Failed(LakeError),
+}
+
+/// What a worker needs.
+#[derive(Clone, Debug)]
+pub(crate) struct Channels {
+    pub(crate) pieces: Receiver<DecodeJob>,
+    pub(crate) folds: Receiver<Box<FoldJob>>,
+    pub(crate) done: Sender<Done>,
+}
+
+/// Starts `count` workers.
+///
+/// # Errors
+/// The system refused a thread.
+pub(crate) fn start(count: usize, enricher: &Arc<std::sync::RwLock<Arc<Enricher>>>, channels: &Channels) -> std::io::Result<Vec<JoinHandle<()>>> {
+    (0..count)
+        .map(|number| {
+            let (enricher, channels) = (Arc::clone(enricher), channels.clone());
+            thread::Builder::new().name(format!("worker-{number}")).spawn(move || run(&enricher, &channels))
+        })
+        .collect()
+}
+
+fn run(enricher: &std::sync::RwLock<Arc<Enricher>>, channels: &Channels) {
+    let mut decoder = Decoder::new();
+    let mut cache = EnrichCache::default();
+    let mut current = Arc::clone(&enricher.read().unwrap_or_else(std::sync::PoisonError::into_inner));
+    loop {
+        let done = match channels.folds.try_recv() {
+            Ok(job) => fold(*job),
+            Err(TryRecvError::Disconnected) => return,
+            Err(TryRecvError::Empty) => select! {
+                recv(channels.folds) -> job => match job {
+                    Ok(job) => fold(*job),
+                    Err(_) => return,
+                },
+                recv(channels.pieces) -> job => match job {
+                    Ok(job) => {
+                        let newest = enricher.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+                        if !Arc::ptr_eq(&newest, &current) {
+                            current = Arc::clone(&newest);
+                            cache = EnrichCache::default();
+                        }
+                        drop(newest);
+                        decode(job, &mut decoder, &current, &mut cache)
+                    }
+                    // No more pieces: only folds are left.
+                    Err(_) => match channels.folds.recv() {
+                        Ok(job) => fold(*job),
+                        Err(_) => return,
+                    },
+                },
+            },
+        };
+        if channels.done.send(done).is_err() {
+            return;
+        }
+    }
+}
+
+fn decode(job: DecodeJob, decoder: &mut Decoder, enricher: &Enricher, cache: &mut EnrichCache) -> Done {
+    let arrival = job.piece.arrival;
+    let mut batch = Batch::default();
+    let span = decode_piece(job.piece, decoder, &mut batch);
+    let batch = enricher.enrich(batch, cache);
+    Done::Decoded(Box::new(Decoded { sequence: job.sequence, span, arrival, batch }))
+}
+
+fn fold(job: FoldJob) -> Done {
+    match try_fold(job) {
+        Ok(folded) => Done::Folded(Box::new(folded)),
+        Err(error) => Done::Failed(error),
+    }
+}
+
+fn try_fold(job: FoldJob) -> Result<Folded, LakeError> {
+    let FoldJob { decoded, keep, late, encode, want_calls } = job;
+    let Decoded { sequence, span, arrival, mut batch } = decoded;
+    let deltas = facts::spend_deltas(&batch, &keep);
+    let delta_rows = (!deltas.is_empty()).then(|| delta_rows(SpendView { batch: &batch, deltas: &deltas }));
+    let counts = count(&batch, &deltas, &keep, late);
+    let mut rows = Vec::new();
+    let mut calls = Vec::new();
+    for (day, batch) in facts::call_rows(&batch, &keep, &span.shard, arrival) {
+        if want_calls {
+            calls.push(batch.clone());
+        }
+        if encode && batch.num_rows() >= GROUP_ROWS {
+            rows.push(Rows::Encoded(Box::new(encode_group(tables::CALLS, day, &batch)?)));
+        } else {
+            rows.push(Rows::Plain(tables::CALLS.to_owned(), day, batch));
+        }
+    }
+    if let Some(rejected) = facts::rejected_rows(&batch.batch, &span.shard, arrival) {
+        rows.push(Rows::Plain(tables::REJECTED.to_owned(), arrival.day(), rejected));
+    }
+    let newest = deltas.iter().map(|delta| delta.last_event).max();
+    batch.batch.invocations = Vec::new();
+    batch.batch.extras = Vec::new();
+    batch.batch.rejected = Vec::new();
+    batch.batch.trail = Vec::new();
+    batch.pricing = Vec::new();
+    Ok(Folded { sequence, span, arrival, batch, deltas, delta_rows, rows, calls, counts, newest })
+}
+
+fn count(batch: &EnrichedBatch, deltas: &[SpendDelta], keep: &[bool], late: u64) -> Counts {
+    let decoded = &batch.batch;
+    let facts = keep.iter().filter(|keep| **keep).count() as u64;
+    let spoofed = |delta: &&SpendDelta| {
+        batch.owners.get(delta.profile as usize).is_some_and(|owner| owner.agent_status == AgentStatus::Spoofed)
+    };
+    let (rejected, trail) = (decoded.rejected.len() as u64, decoded.trail.len() as u64);
+    Counts {
+        records: keep.len() as u64 + rejected + trail + decoded.control,
+        facts,
+        duplicates: keep.len() as u64 - facts,
+        rejected,
+        trail,
+        control: decoded.control,
+        unpriced: deltas.iter().map(|delta| delta.sums.unpriced).sum(),
+        spoofed: deltas.iter().filter(spoofed).map(|delta| delta.sums.calls).sum(),
+        late,
+        bytes_in: decoded.bytes,
+        cost: deltas.iter().map(|delta| delta.sums.cost).sum::<PicoUsd>(),
+    }
+}
