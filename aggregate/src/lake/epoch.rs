@@ -1,16 +1,17 @@
 //! The rows of one epoch on their way into data files, in bounded memory.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef};
 use sluice_schemas::commit::StagedFile;
 
-use super::LakeError;
 use super::encode::{EncodedGroup, conform, encode_rows};
 use super::file::FileBuilder;
 use super::objects::Objects;
+use super::{LakeError, random_id};
 
 /// Rows of a table and date that make a row group.
 const GROUP_ROWS: usize = 65_536;
@@ -18,6 +19,9 @@ const GROUP_ROWS: usize = 65_536;
 const BUFFERED: usize = 96 << 20;
 /// Bytes of a file after which the next one is begun.
 const FILE_BYTES: u64 = 256 << 20;
+
+/// Columns of each table; shared with the lake, which may gain tables while an epoch is being written.
+pub(crate) type Schemas = Arc<RwLock<HashMap<String, SchemaRef>>>;
 
 /// Collects the rows of an epoch by table and event date and encodes them as they come.
 ///
@@ -27,15 +31,17 @@ pub struct EpochWriter {
     objects: Arc<dyn Objects>,
     epoch: u64,
     fence: u64,
-    schemas: HashMap<String, SchemaRef>,
+    schemas: Schemas,
     parts: BTreeMap<(String, i32), Part>,
     buffered: usize,
     rows: BTreeMap<String, u64>,
 }
 
 /// Rows of one table and date.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Part {
+    /// Columns of the table when its first rows came; a column added since is null in them.
+    schema: SchemaRef,
     pending: Vec<Vec<ArrayRef>>,
     pending_rows: usize,
     pending_bytes: usize,
@@ -73,7 +79,7 @@ impl SealedEpoch {
 }
 
 impl EpochWriter {
-    pub(crate) fn new(objects: Arc<dyn Objects>, epoch: u64, fence: u64, schemas: HashMap<String, SchemaRef>) -> Self {
+    pub(crate) fn new(objects: Arc<dyn Objects>, epoch: u64, fence: u64, schemas: Schemas) -> Self {
         Self { objects, epoch, fence, schemas, parts: BTreeMap::new(), buffered: 0, rows: BTreeMap::new() }
     }
 
@@ -103,16 +109,15 @@ impl EpochWriter {
         if batch.num_rows() == 0 {
             return Ok(());
         }
-        let schema = self.schemas.get(table).ok_or_else(|| LakeError::UnknownTable { table: table.to_owned() })?;
-        let columns = conform(table, schema, &batch)?;
+        let part = self.part(table, dt)?;
+        let columns = conform(table, &part.schema, &batch)?;
         let bytes = row_bytes(&columns);
-        self.count(table, batch.num_rows() as u64);
-        let part = self.part(table, dt);
         part.pending.push(columns);
         part.pending_rows += batch.num_rows();
         part.pending_bytes += bytes;
         let full = part.pending_rows >= GROUP_ROWS;
         self.buffered += bytes;
+        self.count(table, batch.num_rows() as u64);
         if full {
             self.encode(table, dt)?;
         }
@@ -141,15 +146,22 @@ impl EpochWriter {
         *self.rows.entry(table.to_owned()).or_default() += rows;
     }
 
-    fn part(&mut self, table: &str, dt: i32) -> &mut Part {
-        self.parts.entry((table.to_owned(), dt)).or_default()
+    fn part(&mut self, table: &str, dt: i32) -> Result<&mut Part, LakeError> {
+        match self.parts.entry((table.to_owned(), dt)) {
+            Entry::Occupied(part) => Ok(part.into_mut()),
+            Entry::Vacant(place) => {
+                let schemas = self.schemas.read().unwrap_or_else(PoisonError::into_inner);
+                let schema = schemas.get(table).cloned().ok_or_else(|| LakeError::UnknownTable { table: table.to_owned() })?;
+                let (pending, done) = (Vec::new(), Vec::new());
+                Ok(place.insert(Part { schema, pending, pending_rows: 0, pending_bytes: 0, open: None, done }))
+            }
+        }
     }
 
     /// Encodes the pending rows of a table and date as a row group.
     fn encode(&mut self, table: &str, dt: i32) -> Result<(), LakeError> {
-        let schema = self.schemas.get(table).ok_or_else(|| LakeError::UnknownTable { table: table.to_owned() })?;
-        let schema = Arc::clone(schema);
-        let part = self.part(table, dt);
+        let part = self.part(table, dt)?;
+        let schema = Arc::clone(&part.schema);
         let pending = std::mem::take(&mut part.pending);
         part.pending_rows = 0;
         let bytes = std::mem::take(&mut part.pending_bytes);
@@ -162,15 +174,15 @@ impl EpochWriter {
     }
 
     fn write(&mut self, table: &str, group: EncodedGroup) -> Result<(), LakeError> {
-        let schema = self.schemas.get(table).ok_or_else(|| LakeError::UnknownTable { table: table.to_owned() })?;
+        let (objects, epoch, fence) = (Arc::clone(&self.objects), self.epoch, self.fence);
         let dt = group.dt;
-        let part = self.parts.entry((table.to_owned(), dt)).or_default();
+        let part = self.part(table, dt)?;
         let mut file = match part.open.take() {
             Some(file) => file,
             None => {
                 // The fence in the name keeps a writer that was overtaken from touching a file of its successor.
-                let name = format!("e{:012}-f{:06}-{}.parquet", self.epoch, self.fence, part.done.len());
-                FileBuilder::create(&self.objects, table, dt, &name, schema)?
+                let name = format!("e{epoch:012}-f{fence:06}-{}.parquet", part.done.len());
+                FileBuilder::create(&objects, table, dt, &name, &part.schema)?
             }
         };
         let appended = file.append(group);
@@ -191,7 +203,7 @@ impl EpochWriter {
         let keys: Vec<_> = self.parts.keys().cloned().collect();
         for (table, dt) in &keys {
             self.encode(table, *dt)?;
-            let part = self.part(table, *dt);
+            let part = self.part(table, *dt)?;
             if let Some(file) = part.open.take() {
                 let file = file.finish()?;
                 part.done.push(file);
@@ -201,7 +213,7 @@ impl EpochWriter {
         for ((table, _), part) in std::mem::take(&mut self.parts) {
             files.entry(table).or_default().extend(part.done);
         }
-        Ok(SealedEpoch { epoch: self.epoch, fence: self.fence, uuid: super::random_id(), files })
+        Ok(SealedEpoch { epoch: self.epoch, uuid: random_id(), fence: self.fence, files })
     }
 }
 

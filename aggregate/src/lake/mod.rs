@@ -58,6 +58,7 @@ pub use local::LocalObjects;
 pub use objects::{ObjectEntry, Objects, Put, StagedObject, WriterLock};
 pub use vacuum::VacuumReport;
 
+use epoch::Schemas;
 use log::TableLog;
 
 /// What the last commit says.
@@ -107,6 +108,7 @@ impl LakeFile {
 pub struct Lake {
     objects: Arc<dyn Objects>,
     tables: BTreeMap<String, TableLog>,
+    schemas: Schemas,
     state: LakeState,
     /// Held by a writer for as long as it lives; `None` for a reader.
     lock: Option<WriterLock>,
@@ -164,11 +166,10 @@ impl Lake {
         })
     }
 
-    /// Begins the next epoch. Only one can be committed; beginning another forgets nothing but the first one's place.
+    /// Begins the next epoch. Tables created until it is sealed can be written to.
     #[must_use]
     pub fn begin_epoch(&mut self) -> EpochWriter {
-        let schemas = self.tables.iter().map(|(name, log)| (name.clone(), Arc::clone(&log.schema))).collect();
-        EpochWriter::new(Arc::clone(&self.objects), self.state.epoch + 1, self.state.fence, schemas)
+        EpochWriter::new(Arc::clone(&self.objects), self.state.epoch + 1, self.state.fence, Arc::clone(&self.schemas))
     }
 
     fn table(&self, table: &str) -> Result<&TableLog, LakeError> {

@@ -1,8 +1,9 @@
 //! Opening a lake: lock, fence and recovery for a writer, one consistent epoch for a reader.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use arrow::datatypes::Schema;
 use sha2::{Digest, Sha256};
@@ -125,7 +126,8 @@ impl Lake {
             state.positions = manifest.positions;
             state.watermark = manifest.watermark;
         }
-        Ok(Self { objects, tables: logs, state, lock, broken: false })
+        let schemas = logs.iter().map(|(name, log)| (name.clone(), Arc::clone(&log.schema))).collect();
+        Ok(Self { objects, tables: logs, schemas: Arc::new(RwLock::new(schemas)), state, lock, broken: false })
     }
 
     /// Repeats the last step of the last epoch and forgets epochs that were never committed.
@@ -191,12 +193,12 @@ impl Lake {
         }
         let schema = columns::plain(name, schema)?;
         let now_ms = commit::millis(now);
-        if let Some(log) = self.tables.get_mut(name) {
-            return log.widen(&schema, now_ms);
-        }
-        let mut log = TableLog::create(&self.objects, name, &schema, now_ms)?;
+        let log = match self.tables.entry(name.to_owned()) {
+            Entry::Occupied(log) => log.into_mut(),
+            Entry::Vacant(place) => place.insert(TableLog::create(&self.objects, name, &schema, now_ms)?),
+        };
         log.widen(&schema, now_ms)?;
-        self.tables.insert(name.to_owned(), log);
+        self.schemas.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), Arc::clone(&log.schema));
         Ok(())
     }
 }
