@@ -328,6 +328,23 @@ fn raw_member<'t>(text: &'t str, key: &str) -> Option<&'t str> {
     found.map(|start| &text[start..end_of(text, start).unwrap_or(text.len())])
 }
 
+/// The members of a record that are read.
+const READ: [&str; 13] = [
+    "schemaType",
+    "timestamp",
+    "accountId",
+    "region",
+    "requestId",
+    "operation",
+    "modelId",
+    "inferenceRegion",
+    "errorCode",
+    "input",
+    "output",
+    "identity",
+    "requestMetadata",
+];
+
 /// Replaces by `null` all that is only asked for its balance: bodies, and containers nobody reads.
 fn blank(text: &str) -> Option<String> {
     let mut spans: Vec<(usize, usize)> = Vec::new();
@@ -338,8 +355,7 @@ fn blank(text: &str) -> Option<String> {
         let body = depth == 2 && matches!((outer, path[2].as_str()), ("input", "inputBodyJson") | ("output", "outputBodyJson"));
         let counted = path[2].ends_with("TokenCount") || matches!(path[2].as_str(), "outputVideoDurationSeconds" | "arn");
         let unread = container
-            && (depth == 2 && matches!(outer, "input" | "output" | "identity") && !counted
-                || depth == 1 && !matches!(outer, "input" | "output" | "identity" | "requestMetadata"));
+            && (depth == 2 && matches!(outer, "input" | "output" | "identity") && !counted || depth == 1 && !READ.contains(&outer));
         if !body && !unread {
             return false;
         }
@@ -453,8 +469,21 @@ fn theirs(node: &Node, text: &str) -> Result<(String, String), ()> {
     let output = members.iter().find(|(key, _)| key == "output").map_or(&Node::Null, |(_, value)| value);
     let Node::Map(output) = output else { return Ok((shown, "(0, 0, 0)".to_owned())) };
     let body = output.iter().find(|(key, _)| key == "outputBodyJson").map_or(&Node::Null, |(_, value)| value);
-    let units =
-        (body.guardrail_units("topicPolicyUnits")?, body.guardrail_units("contentPolicyUnits")?, body.guardrail_units("wordPolicyUnits")?);
+    let names = [
+        "topicPolicyUnits",
+        "contentPolicyUnits",
+        "wordPolicyUnits",
+        "sensitiveInformationPolicyUnits",
+        "sensitiveInformationPolicyFreeUnits",
+        "contextualGroundingPolicyUnits",
+        "contentPolicyImageUnits",
+        "automatedReasoningPolicyUnits",
+    ];
+    let units = names.map(|name| body.guardrail_units(name));
+    if units.iter().any(Result::is_err) {
+        return Err(());
+    }
+    let units = (units[0]?, units[1]?, units[2]?);
     Ok((shown, format!("{units:?}")))
 }
 

@@ -175,6 +175,17 @@ fn one_value_or_lines() {
 }
 
 #[test]
+fn decoders_move_between_threads() {
+    let decoder = Decoder::new();
+    let batch = std::thread::spawn(move || {
+        let (mut decoder, mut batch) = (decoder, Batch::default());
+        decoder.decode_lines(call("a").as_bytes(), 0, ARRIVAL, &mut batch);
+        batch
+    });
+    assert_eq!(ids(&batch.join().unwrap()), ["a"]);
+}
+
+#[test]
 fn one_batch_over_many_calls_and_one_decoder_over_many_batches() {
     let (mut decoder, mut first, mut second) = (Decoder::new(), Batch::default(), Batch::default());
     let other = call("b").replace("us-east-1", "eu-west-1");

@@ -84,6 +84,21 @@ fn the_last_word_of_a_stream_counts() {
 }
 
 #[test]
+fn usage_stands_once_in_each_object() {
+    for body in [
+        r#"[{"usage":{},"usage":{}}]"#,
+        r#"[{"type":"message_start","message":{"usage":{},"usage":{}}}]"#,
+        r#"[{"usage":{"output_tokens":1,"output_tokens":2}}]"#,
+    ] {
+        assert_eq!(
+            refusal(record("", "", &format!("\"outputBodyJson\":{body}"))),
+            "field 'output.outputBodyJson.usage' occurs twice",
+            "{body}"
+        );
+    }
+}
+
+#[test]
 fn openai_prompts_hold_their_cached_tokens() {
     let chat = r#""outputBodyJson":{"usage":{"prompt_tokens":100,"completion_tokens":9,"prompt_tokens_details":{"cached_tokens":80}}}"#;
     assert_eq!(tokens("", chat), "20/9/80/0/0 exact");
