@@ -47,6 +47,13 @@ pub(super) fn gz(content: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+/// Gzip without compression: large enough to be streamed at half the content.
+pub(super) fn gz_stored(content: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::none());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
+}
+
 pub(super) fn now() -> Micros {
     SystemClock.now()
 }

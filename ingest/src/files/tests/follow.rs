@@ -9,7 +9,7 @@ use sluice_schemas::Micros;
 use sluice_schemas::position::Positions;
 use sluice_schemas::time::SECOND;
 
-use super::{Folder, Run, gz, lines, now, read_once, record};
+use super::{Folder, Run, gz, gz_stored, lines, now, read_once, record};
 use crate::files::{FolderSource, Mode};
 use crate::source::{Poll, Source};
 
@@ -218,11 +218,7 @@ fn a_compressed_file_in_the_making_is_waited_for() {
 
 #[test]
 fn a_large_compressed_file_in_the_making_is_read_as_it_comes() {
-    // Stored, not compressed: large enough to be streamed.
-    let content = lines(0..70_000);
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
-    std::io::Write::write_all(&mut encoder, content.as_bytes()).unwrap();
-    let whole = encoder.finish().unwrap();
+    let whole = gz_stored(lines(0..70_000).as_bytes());
     assert!(whole.len() > 34 << 20);
     let folder = Folder::new();
     let mut follower = follow(&folder);
