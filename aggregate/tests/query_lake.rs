@@ -1,4 +1,5 @@
 //! SQL over a small lake of Parquet files and live rows.
+#![expect(clippy::unwrap_used, reason = "helpers of tests: what cannot go on must stop")]
 
 use std::fs::File;
 use std::path::Path;

@@ -1,4 +1,5 @@
 //! Windows and spend tables give the same rows as one SQL over all calls, for every order, split and restart.
+#![expect(clippy::unwrap_used, reason = "helpers of tests: what cannot go on must stop")]
 
 use std::sync::Arc;
 

@@ -59,7 +59,7 @@ pub fn format_json(batches: &[RecordBatch]) -> String {
             text.push('}');
         }
     }
-    text.push_str(if separator == "\n" { "]\n" } else { "\n]\n" });
+    text.push_str(if separator == "\n" { "]" } else { "\n]" });
     text
 }
 
@@ -276,7 +276,7 @@ mod tests {
         assert_eq!(rows[0]["n"], -5);
         assert_eq!(rows[1]["at"], serde_json::Value::Null);
         assert_eq!(rows[1]["mean"], "NaN");
-        assert_eq!(format_json(&[batch().slice(0, 0)]), "[]\n");
+        assert_eq!(format_json(&[batch().slice(0, 0)]), "[]");
     }
 
     #[test]

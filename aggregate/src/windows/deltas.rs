@@ -4,7 +4,7 @@
 use std::sync::{Arc, LazyLock};
 
 use datafusion::arrow::array::{
-    ArrayRef, Decimal128Array, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    ArrayBuilder, ArrayRef, Decimal128Array, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringBuilder, TimestampMicrosecondArray,
 };
 use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use hashbrown::HashMap;
@@ -84,50 +84,44 @@ fn counts(deltas: &[SpendDelta]) -> impl Iterator<Item = ArrayRef> + '_ {
 fn keys(view: SpendView<'_>) -> ArrayRef {
     let (profiles, owners, strings) = (&view.batch.batch.profiles, &view.batch.owners, &view.batch.batch.strings);
     let mut entries: HashMap<(u32, Sym), Option<i32>> = HashMap::new();
-    let mut texts: Vec<String> = Vec::new();
+    let mut texts = StringBuilder::new();
+    let mut joined = String::new();
     let numbers = view.deltas.iter().map(|delta| {
         *entries.entry((delta.profile, delta.model)).or_insert_with(|| {
             let at = delta.profile as usize;
             let (profile, owner) = (profiles.get(at)?, owners.get(at)?);
-            let symbols = [
-                profile.account_id,
-                profile.region,
-                owner.agent_id,
-                delta.model,
-                owner.team,
-                profile.principal_arn,
-                owner.session_id,
-            ];
-            texts.push(join(symbols.map(|symbol| strings.get(symbol))));
+            let caller = [profile.account_id, profile.region, owner.agent_id, delta.model, owner.team];
+            let symbols = caller.into_iter().chain([profile.principal_arn, owner.session_id]);
+            joined.clear();
+            symbols.for_each(|symbol| join(&mut joined, strings.get(symbol)));
+            texts.append_value(&joined);
             i32::try_from(texts.len() - 1).ok()
         })
     });
     let numbers = numbers.collect::<Int32Array>();
-    let texts = Arc::new(StringArray::from_iter_values(texts));
-    Arc::new(DictionaryArray::<Int32Type>::try_new(numbers, texts).expect("numbers are below the number of texts"))
+    Arc::new(DictionaryArray::<Int32Type>::try_new(numbers, Arc::new(texts.finish())).expect("numbers are below the number of texts"))
 }
 
 /// Joins texts so that no text can be taken for two: each with its length before it.
-fn join(texts: [&str; KEYS.len()]) -> String {
-    let mut joined = String::with_capacity(texts.iter().map(|text| text.len() + 3).sum());
-    for text in texts {
-        joined.push_str(&text.len().to_string());
-        joined.push(':');
-        joined.push_str(text);
-    }
-    joined
+fn join(joined: &mut String, text: &str) {
+    joined.push_str(&text.len().to_string());
+    joined.push(':');
+    joined.push_str(text);
 }
 
-/// Splits what [`join`] joined, and tells where the part without principal and session ends.
+/// Splits what [`join`] joined, or its part without principal and session, and tells where that part ends.
 pub(super) fn split(joined: &str) -> Option<([&str; KEYS.len()], usize)> {
     let mut texts = [""; KEYS.len()];
     let (mut rest, mut owner_end) = (joined, 0);
     for (at, text) in texts.iter_mut().enumerate() {
+        if at == OWNER_KEYS {
+            owner_end = joined.len() - rest.len();
+            if rest.is_empty() {
+                break;
+            }
+        }
         let (length, tail) = rest.split_once(':')?;
         (*text, rest) = tail.split_at_checked(length.parse().ok()?)?;
-        if at + 1 == OWNER_KEYS {
-            owner_end = joined.len() - rest.len();
-        }
     }
     rest.is_empty().then_some((texts, owner_end))
 }
@@ -137,15 +131,22 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn joined(texts: &[String]) -> String {
+        let mut joined = String::new();
+        texts.iter().for_each(|text| join(&mut joined, text));
+        joined
+    }
+
     proptest! {
         #[test]
-        fn keys_survive_whatever_is_in_them(texts in proptest::array::uniform7(".{0,8}|[0-9:]{0,4}")) {
-            let joined = join(texts.each_ref().map(String::as_str));
-            let (found, owner_end) = split(&joined).unwrap();
+        fn keys_survive_whatever_is_in_them(mut texts in proptest::array::uniform7(".{0,8}|[0-9:]{0,4}")) {
+            let key = joined(&texts);
+            let (found, owner_end) = split(&key).unwrap();
             prop_assert_eq!(found.map(str::to_owned), texts.clone());
-            let mut same_owner = texts;
-            same_owner[6].push('x');
-            prop_assert!(join(same_owner.each_ref().map(String::as_str)).starts_with(&joined[..owner_end]));
+            let (owner, end) = split(&key[..owner_end]).unwrap();
+            prop_assert_eq!((&owner[..OWNER_KEYS], owner[5], owner[6], end), (&found[..OWNER_KEYS], "", "", owner_end));
+            texts[6].push('x');
+            prop_assert!(joined(&texts).starts_with(&key[..owner_end]));
         }
 
         #[test]

@@ -8,6 +8,7 @@ mod aggregation;
 mod check;
 mod deltas;
 mod error;
+mod output;
 mod rollup;
 mod snapshot;
 mod span;
@@ -18,9 +19,8 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array, new_null_array};
 use datafusion::arrow::compute::{CastOptions, SortColumn, cast_with_options, concat_batches, lexsort_to_indices, take, take_record_batch};
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
+use datafusion::arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use datafusion::arrow::util::display::FormatOptions;
-use datafusion::execution::session_state::SessionState;
 use sluice_schemas::{Micros, tables};
 
 use aggregation::{Aggregation, RunError};
@@ -79,13 +79,13 @@ impl WindowPlan {
         let start_name = aggregation.group_name(start_column);
         let start = aggregate.group_expr.iter().find(|expr| span::without_alias(expr).schema_name().to_string() == start_name);
         let start = start.ok_or_else(|| refused(Refusal::NoWindowStart))?;
-        let span = span_of(&state, start).map_err(refused)?;
-        let keys = keys(&aggregation, start_output).map_err(refused)?;
-        refuse_floats(&aggregation).map_err(refused)?;
-        let result = table_types(&result).map_err(refused)?;
+        let span = Span::of(start, EVENT_TIME).map_err(refused)?;
+        let keys = output::keys(&aggregation, start_output).map_err(refused)?;
+        output::refuse_floats(&aggregation).map_err(refused)?;
+        let result = output::table_types(&result).map_err(refused)?;
         let fingerprint = snapshot::fingerprint(&aggregation);
         let keeping = Keeping { max_groups: MAX_GROUPS, start_column };
-        let table = with_version(&result);
+        let table = output::with_version(&result);
         let (states, known_from, closed_before) = (BTreeMap::new(), i64::MIN, Micros(i64::MIN));
         Ok(Self { name: name.to_owned(), aggregation, span, keeping, keys, result, table, fingerprint, states, known_from, closed_before })
     }
@@ -333,76 +333,4 @@ impl WindowPlan {
             RunError::MissingColumn { column } => WindowError::MissingColumn { window, column },
         }
     }
-}
-
-/// Reads the span of the window start, after constants were folded.
-fn span_of(state: &SessionState, start: &datafusion::logical_expr::Expr) -> Result<Span, Refusal> {
-    use datafusion::logical_expr::Expr;
-    let Expr::ScalarFunction(call) = span::without_alias(start) else {
-        return Err(Refusal::NoWindowStart);
-    };
-    if !matches!(call.func.name(), "date_bin" | "date_trunc") || state.scalar_functions().get(call.func.name()).is_none() {
-        return Err(Refusal::NoWindowStart);
-    }
-    if !matches!(call.args.get(1), Some(Expr::Column(column)) if column.name == EVENT_TIME) {
-        return Err(Refusal::NoWindowStart);
-    }
-    Span::of(start, EVENT_TIME).ok_or(Refusal::Width)
-}
-
-/// Returns the output column of each group column, the window start first.
-fn keys(aggregation: &Aggregation, start_output: usize) -> Result<Vec<usize>, Refusal> {
-    let outputs = 0..aggregation.output_schema().fields().len();
-    let shown: Vec<Option<usize>> = outputs.map(|output| aggregation.group_of_output(output)).collect();
-    let start = aggregation.group_of_output(start_output);
-    let mut keys = vec![start_output];
-    for group in (0..aggregation.group_count()).filter(|&group| Some(group) != start) {
-        let output = shown.iter().position(|&found| found == Some(group));
-        keys.push(output.ok_or_else(|| Refusal::KeyNotInOutput { column: aggregation.group_name(group).to_owned() })?);
-    }
-    Ok(keys)
-}
-
-/// Refuses aggregates over floats, save the average of integers, whose sum is watched to stay exact.
-fn refuse_floats(aggregation: &Aggregation) -> Result<(), Refusal> {
-    use datafusion::physical_expr::expressions::CastExpr;
-    let schema = aggregation.argument_schema();
-    for function in aggregation.functions() {
-        for argument in function.expressions() {
-            let is_float = |data_type: datafusion::common::Result<DataType>| data_type.is_ok_and(|data_type| data_type.is_floating());
-            if !is_float(argument.data_type(&schema)) {
-                continue;
-            }
-            let cast = argument.downcast_ref::<CastExpr>();
-            let of_integer = cast.is_some_and(|cast| cast.expr().data_type(&schema).is_ok_and(|data_type| data_type.is_integer()));
-            if function.fun().name() != "avg" || !of_integer {
-                return Err(Refusal::Float { column: function.name().to_owned() });
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Returns the types that a table can hold for the types of a result.
-fn table_types(result: &Schema) -> Result<SchemaRef, Refusal> {
-    let fields = result.fields().iter().map(|field| {
-        let data_type = match field.data_type() {
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
-            DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16 => DataType::Int32,
-            DataType::Int64 | DataType::UInt32 | DataType::UInt64 => DataType::Int64,
-            DataType::Decimal128(_, 12) => tables::MONEY,
-            DataType::Timestamp(..) => tables::timestamp(),
-            plain @ (DataType::Boolean | DataType::Date32 | DataType::Float64 | DataType::Decimal128(..)) => plain.clone(),
-            other => return Err(Refusal::Type { column: field.name().clone(), data_type: other.to_string() }),
-        };
-        Ok(Field::new(field.name(), data_type, true))
-    });
-    Ok(Arc::new(Schema::new(fields.collect::<Result<Vec<_>, _>>()?)))
-}
-
-fn with_version(result: &Schema) -> SchemaRef {
-    let mut fields: Vec<Field> = result.fields().iter().map(|field| field.as_ref().clone()).collect();
-    fields.push(Field::new("version", DataType::Int64, true));
-    fields.push(Field::new("final", DataType::Boolean, true));
-    Arc::new(Schema::new(fields))
 }

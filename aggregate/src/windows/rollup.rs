@@ -286,7 +286,7 @@ impl Epoch {
         };
         let order = [time, number].into_iter().map(|name| Ok(SortColumn { values: Arc::clone(column(rows, name)?), options: None }));
         let rows = take_record_batch(rows, &lexsort_to_indices(&order.collect::<Result<Vec<_>, RollupError>>()?, None)?)?;
-        let texts = texts(keys, column(&rows, number)?.as_primitive::<UInt32Type>());
+        let texts = texts(keys, column(&rows, number)?.as_primitive::<UInt32Type>())?;
         let columns = schema.fields().iter().map(|field| match KEYS.iter().position(|key| key == field.name()) {
             Some(at) => Ok(Arc::clone(&texts[at])),
             None => column(&rows, field.name()).cloned(),
@@ -305,16 +305,19 @@ impl Epoch {
 }
 
 /// Returns a column for each of [`KEYS`] from numbers of joined keys; the empty text is null.
-fn texts(keys: &StringTable, numbers: &UInt32Array) -> [ArrayRef; KEYS.len()] {
-    let split_of = |&number: &u32| split_prefix(keys.get(Sym(number)));
-    let rows: Vec<[&str; KEYS.len()]> = numbers.values().iter().map(split_of).collect();
-    std::array::from_fn(|at| -> ArrayRef {
+fn texts(keys: &StringTable, numbers: &UInt32Array) -> Result<[ArrayRef; KEYS.len()], RollupError> {
+    let texts_of = |&number: &u32| split(keys.get(Sym(number))).map(|(texts, _)| texts).ok_or_else(|| wrong(KEY));
+    let rows = numbers.values().iter().map(texts_of).collect::<Result<Vec<_>, _>>()?;
+    Ok(std::array::from_fn(|at| -> ArrayRef {
         Arc::new(rows.iter().map(|texts| Some(texts[at]).filter(|text| !text.is_empty())).collect::<StringArray>())
-    })
+    }))
 }
 
-fn measures(batch: &RecordBatch) -> Result<([&[i64]; COUNTS.len()], [&[i128]; AMOUNTS.len()]), RollupError> {
-    let (mut counts, mut amounts): ([&[i64]; COUNTS.len()], [&[i128]; AMOUNTS.len()]) = Default::default();
+/// Columns of the measures of a batch.
+type MeasureColumns<'a> = ([&'a [i64]; COUNTS.len()], [&'a [i128]; AMOUNTS.len()]);
+
+fn measures(batch: &RecordBatch) -> Result<MeasureColumns<'_>, RollupError> {
+    let (mut counts, mut amounts) = MeasureColumns::default();
     for (name, values) in COUNTS.into_iter().zip(&mut counts) {
         let column = column(batch, name)?.as_primitive_opt::<Int64Type>().filter(|column| column.null_count() == 0);
         *values = column.ok_or_else(|| wrong(name))?.values();

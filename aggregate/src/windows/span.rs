@@ -5,6 +5,8 @@ use datafusion::logical_expr::Expr;
 use sluice_schemas::Micros;
 use sluice_schemas::time::{DAY, HOUR, MINUTE, SECOND, civil_from_days, days_from_civil};
 
+use super::error::Refusal;
+
 /// How long a window is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Span {
@@ -15,24 +17,22 @@ pub(super) enum Span {
 }
 
 impl Span {
-    /// Reads `date_bin(interval, event_time[, origin])` or `date_trunc(unit, event_time)`; `None` for anything else.
-    pub(super) fn of(expr: &Expr, time_column: &str) -> Option<Self> {
-        let Expr::ScalarFunction(function) = without_alias(expr) else {
-            return None;
+    /// Reads `date_bin(interval, event_time[, origin])` or `date_trunc(unit, event_time)`.
+    pub(super) fn of(expr: &Expr, time_column: &str) -> Result<Self, Refusal> {
+        let Expr::ScalarFunction(call) = without_alias(expr) else {
+            return Err(Refusal::NoWindowStart);
         };
-        let [width, time, ..] = function.args.as_slice() else {
-            return None;
+        let [width, Expr::Column(time), ..] = call.args.as_slice() else {
+            return Err(Refusal::NoWindowStart);
         };
-        if !matches!(time, Expr::Column(column) if column.name == time_column) {
-            return None;
-        }
-        let Expr::Literal(width, _) = width else {
-            return None;
+        let read = match call.func.name() {
+            "date_bin" if time.name == time_column => Self::of_interval,
+            "date_trunc" if time.name == time_column => Self::of_unit,
+            _ => return Err(Refusal::NoWindowStart),
         };
-        match function.func.name() {
-            "date_bin" => Self::of_interval(width),
-            "date_trunc" => Self::of_unit(width),
-            _ => None,
+        match width {
+            Expr::Literal(width, _) => read(width).ok_or(Refusal::Width),
+            _ => Err(Refusal::Width),
         }
     }
 
