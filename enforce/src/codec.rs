@@ -85,14 +85,11 @@ pub(crate) fn book_key(budget: &str) -> Vec<u8> {
 }
 
 pub(crate) fn counter_key(budget: &str, key: KeyRef<'_>) -> Vec<u8> {
-    let mut out = vec![COUNTER];
-    put_target(&mut out, budget, key);
-    out
+    target_key(COUNTER, budget, key)
 }
 
 pub(crate) fn bucket_key(budget: &str, key: KeyRef<'_>, index: i64) -> Vec<u8> {
-    let mut out = vec![BUCKET];
-    put_target(&mut out, budget, key);
+    let mut out = target_key(BUCKET, budget, key);
     out.extend_from_slice(&index.to_be_bytes());
     out
 }
@@ -103,10 +100,13 @@ pub(crate) fn pending_key(fire_id: &str) -> Vec<u8> {
     out
 }
 
-fn put_target(out: &mut Vec<u8>, budget: &str, key: KeyRef<'_>) {
-    put_text(out, budget);
-    put_text(out, key.target);
+fn target_key(kind: u8, budget: &str, key: KeyRef<'_>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(budget.len() + key.target.len() + 24);
+    out.push(kind);
+    put_text(&mut out, budget);
+    put_text(&mut out, key.target);
     out.extend_from_slice(&key.period.to_be_bytes());
+    out
 }
 
 /// Reads a key.
@@ -152,7 +152,8 @@ pub(crate) fn read_book(key: &[u8], value: &[u8]) -> Result<BookRow, LedgerError
 }
 
 pub(crate) fn write_counter(budget: &Budget, counter: &Counter) -> Vec<u8> {
-    let mut out = vec![VERSION];
+    let mut out = Vec::with_capacity(96 + counter.fired.len() * 48);
+    out.push(VERSION);
     put_tally(&mut out, counter.tally);
     put_signed(&mut out, counter.first.0.into());
     put_signed(&mut out, counter.last.0.into());
@@ -220,7 +221,8 @@ const fn state_byte(state: FiredState) -> u8 {
 }
 
 pub(crate) fn write_bucket(tally: Tally) -> Vec<u8> {
-    let mut out = vec![VERSION];
+    let mut out = Vec::with_capacity(24);
+    out.push(VERSION);
     put_tally(&mut out, tally);
     out
 }

@@ -173,12 +173,12 @@ impl Ledger {
     }
 
     /// How far the logs have come: rolling sums are taken as of then.
-    fn as_of(&self) -> Micros {
-        if self.newest >= self.now { self.now } else { self.newest.max(self.now.plus(-LOG_LAG)) }
+    fn as_of_at(&self, now: Micros) -> Micros {
+        if self.newest >= now { now } else { self.newest.max(now.plus(-LOG_LAG)) }
     }
 
     fn context<'a>(&self, limits: &'a dyn AgentLimits, purpose: Purpose) -> Context<'a> {
-        Context { limits, now: self.now, as_of: self.as_of(), batch: self.batch, purpose }
+        Context { limits, now: self.now, as_of: self.as_of_at(self.now), batch: self.batch, purpose }
     }
 
     fn fold(&mut self, view: SpendView<'_>, now: Micros, purpose: Purpose) -> Vec<Crossing> {

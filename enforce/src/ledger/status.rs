@@ -1,15 +1,19 @@
 //! What the ledger shows of itself.
 
+use std::cmp::Reverse;
+use std::collections::HashSet;
+
 use serde::Serialize;
 use sluice_schemas::time::HOUR;
 use sluice_schemas::{Micros, PicoUsd};
 
-use super::{LOG_LAG, Ledger};
+use super::Ledger;
 use crate::book::{Book, Key};
 use crate::budget::{Mode, Width, Window, hex};
 use crate::counter::{Counter, FiredState};
 use crate::decide::{Context, Purpose, Site};
 use crate::fire::project;
+use crate::hold::Hold;
 use crate::period::Period;
 use crate::tally::Tally;
 
@@ -110,13 +114,48 @@ impl Ledger {
     /// Returns every counter in memory, in the order of the file, then by target and period.
     #[must_use]
     pub fn status(&self, now: Micros) -> Vec<BudgetStatus> {
-        self.books.iter().flat_map(|book| self.status_of_book(book, now)).collect()
+        self.status_where(now, |_, _| true)
     }
 
     /// Returns the counters of one budget.
     #[must_use]
     pub fn status_of(&self, budget: &str, now: Micros) -> Vec<BudgetStatus> {
-        self.books.iter().filter(|book| book.budget.name == budget).flat_map(|book| self.status_of_book(book, now)).collect()
+        self.status_where(now, |book, _| book.budget.name == budget)
+    }
+
+    /// Returns the counters that [`crate::reconcile_holds`] needs for these holds: far fewer than all.
+    #[must_use]
+    pub fn status_of_held(&self, holds: &[Hold], now: Micros) -> Vec<BudgetStatus> {
+        let held: HashSet<(&str, &str)> = holds.iter().filter_map(|hold| Some((hold.budget()?, hold.target.as_str()))).collect();
+        self.status_where(now, |book, key| held.contains(&(book.budget.name.as_str(), &*key.target)))
+    }
+
+    /// Returns the counters nearest to (or furthest over) their limits, at most `most`, the most pressing first.
+    ///
+    /// Counters of calendar periods that are over are left out.
+    #[must_use]
+    pub fn pressing(&self, now: Micros, most: usize) -> Vec<BudgetStatus> {
+        let as_of = self.as_of_at(now);
+        let mut ranked: Vec<(Reverse<i128>, Reverse<PicoUsd>, usize, &Key)> = Vec::new();
+        for (at, book) in self.books.iter().enumerate() {
+            let current = Period::holding(book.budget.window, &book.budget.zone, now).map_or(0, |period| period.start.0);
+            for (key, counter) in book.counters.iter().filter(|(key, _)| key.period == current) {
+                let spent = counter.spent(book.geometry, as_of).amount;
+                let limit = self.site(book, key, now, as_of).limit(counter.tag_limit).filter(|limit| limit.0 > 0);
+                let share = limit.map_or(0, |limit| spent.0.saturating_mul(100_000) / limit.0);
+                ranked.push((Reverse(share), Reverse(spent), at, key));
+            }
+        }
+        if most < ranked.len() {
+            ranked.select_nth_unstable(most);
+            ranked.truncate(most);
+        }
+        ranked.sort_unstable();
+        let status = |(_, _, at, key): (Reverse<i128>, Reverse<PicoUsd>, usize, &Key)| {
+            let book = self.books.get(at)?;
+            Some(self.status_of_counter(book, key, book.counters.get(key)?, now, as_of))
+        };
+        ranked.into_iter().filter_map(status).collect()
     }
 
     /// Returns what the counters do not show, for each budget.
@@ -154,18 +193,25 @@ impl Ledger {
         all
     }
 
-    fn status_of_book(&self, book: &Book, now: Micros) -> Vec<BudgetStatus> {
-        let as_of = if self.newest >= now { now } else { self.newest.max(now.plus(-LOG_LAG)) };
-        let mut counters: Vec<(&Key, &Counter)> = book.counters.iter().collect();
-        counters.sort_unstable_by_key(|(key, _)| *key);
-        counters.into_iter().map(|(key, counter)| self.status_of_counter(book, key, counter, now, as_of)).collect()
+    fn status_where(&self, now: Micros, keep: impl Fn(&Book, &Key) -> bool) -> Vec<BudgetStatus> {
+        let as_of = self.as_of_at(now);
+        let mut all = Vec::new();
+        for book in &self.books {
+            let mut counters: Vec<(&Key, &Counter)> = book.counters.iter().filter(|(key, _)| keep(book, key)).collect();
+            counters.sort_unstable_by_key(|(key, _)| *key);
+            all.extend(counters.into_iter().map(|(key, counter)| self.status_of_counter(book, key, counter, now, as_of)));
+        }
+        all
+    }
+
+    fn site<'a>(&'a self, book: &'a Book, key: &'a Key, now: Micros, as_of: Micros) -> Site<'a> {
+        let context = Context { limits: self.limits.as_ref(), now, as_of, batch: self.batch, purpose: Purpose::Live };
+        Site { budget: &book.budget, target: &key.target, confirmed: book.confirmed, context }
     }
 
     fn status_of_counter(&self, book: &Book, key: &Key, counter: &Counter, now: Micros, as_of: Micros) -> BudgetStatus {
         let budget = &book.budget;
-        let context = Context { limits: self.limits.as_ref(), now, as_of, batch: self.batch, purpose: Purpose::Live };
-        let site = Site { budget, target: &key.target, confirmed: book.confirmed, context };
-        let limit = site.limit(counter.tag_limit);
+        let limit = self.site(book, key, now, as_of).limit(counter.tag_limit);
         let tally: Tally = counter.spent(book.geometry, as_of);
         let period = Period::holding(budget.window, &budget.zone, Micros(key.period));
         let (name, start) = match (budget.window, book.geometry, period) {

@@ -335,6 +335,19 @@ fn late_spend_of_a_rolling_window_can_cross_in_the_past() {
 }
 
 #[test]
+fn the_pressing_counters_come_first() {
+    let mut ledger = ledger(&(daily("1 USD") + &daily("10 USD").replace("daily", "wide")));
+    apply(&mut ledger, &[Spend::new("old", OCTOBER - 1440, 99_000_000)]);
+    apply(&mut ledger, &[Spend::new("a", OCTOBER, 900_000), Spend::new("b", OCTOBER, 2_000_000), Spend::new("c", OCTOBER, 1)]);
+    let now = Micros((OCTOBER + 1) * MINUTE);
+    let top: Vec<_> = ledger.pressing(now, 3).into_iter().map(|status| (status.budget, status.target, status.percent_millis)).collect();
+    let expected = [("daily", "agent_id=b", 200_000), ("daily", "agent_id=a", 90_000), ("wide", "agent_id=b", 20_000)];
+    assert_eq!(top, expected.map(|(budget, target, percent)| (budget.to_owned(), target.to_owned(), Some(percent))));
+    assert_eq!(ledger.pressing(now, 99).len(), 6);
+    assert_eq!(ledger.pressing(now, 0).len(), 0);
+}
+
+#[test]
 fn a_counter_is_small() {
     // A hundred thousand sessions have to fit into a hundred megabytes, with their names and the table's spare room.
     assert!(size_of::<crate::counter::Counter>() + size_of::<crate::book::Key>() <= 400);
@@ -443,6 +456,7 @@ proptest! {
                 prop_assert!(ids.insert(crossing.breach.fire_id), "fired twice");
             }
             rest = tail;
+            pieces.advance(now);
             rows(&mut pieces, &mut store);
             if restart {
                 pieces = load(&toml, &store);
