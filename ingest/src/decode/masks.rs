@@ -214,7 +214,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(4096))]
+        #![proptest_config(ProptestConfig::with_cases(1024))]
         #[test]
         fn agrees_with_the_plain_reading(text in r#"[\[{][\[\]{}"\\a ]{0,300}"#) {
             for at in [0, 64, 65, 100] {
