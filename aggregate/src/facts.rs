@@ -92,7 +92,7 @@ fn day_rows(batch: &EnrichedBatch, profiles: &PerProfile, calls: &[Kept<'_>], so
             "source" => constant(source, calls.len()),
             "ingest_time" => times(std::iter::repeat_n(ingest_time, calls.len())),
             name => match token_column(name) {
-                Some(pick) => Arc::new(calls.iter().map(|call| Some(pick(call.invocation).cast_signed())).collect::<Int64Array>()),
+                Some(pick) => Arc::new(Int64Array::from_iter_values(calls.iter().map(|call| pick(call.invocation).cast_signed()))),
                 None => profiles.column(name, &keys)?,
             },
         };
@@ -126,7 +126,8 @@ fn money(amounts: impl Iterator<Item = PicoUsd>) -> ArrayRef {
 
 fn ranks(batch: &EnrichedBatch, calls: &[Kept<'_>], pick: fn(&Owner) -> i32) -> ArrayRef {
     let of_profile: Vec<i32> = batch.owners.iter().map(pick).collect();
-    Arc::new(calls.iter().map(|call| of_profile.get(call.invocation.profile as usize).copied()).collect::<Int32Array>())
+    let of_call = |call: &Kept<'_>| of_profile.get(call.invocation.profile as usize).copied().unwrap_or_default();
+    Arc::new(Int32Array::from_iter_values(calls.iter().map(of_call)))
 }
 
 fn request_ids(batch: &EnrichedBatch, calls: &[Kept<'_>]) -> ArrayRef {
@@ -140,11 +141,44 @@ fn request_ids(batch: &EnrichedBatch, calls: &[Kept<'_>]) -> ArrayRef {
         }
         lengths.push(text.len() - before);
     }
-    match StringArray::try_new(OffsetBuffer::from_lengths(lengths), text.into(), None) {
-        Ok(array) => Arc::new(array),
-        // Digits and texts of the string table: always UTF-8, whole.
-        Err(error) => unreachable!("request ids are text: {error}"),
+    Texts { text, lengths }.finish()
+}
+
+/// Texts one after the other.
+#[derive(Default)]
+struct Texts {
+    text: Vec<u8>,
+    lengths: Vec<usize>,
+}
+
+impl Texts {
+    fn push(&mut self, text: &str) {
+        self.text.extend_from_slice(text.as_bytes());
+        self.lengths.push(text.len());
     }
+
+    fn append(&mut self, other: &Self) {
+        self.text.extend_from_slice(&other.text);
+        self.lengths.extend_from_slice(&other.lengths);
+    }
+
+    fn finish(self) -> ArrayRef {
+        match StringArray::try_new(OffsetBuffer::from_lengths(self.lengths), self.text.into(), None) {
+            Ok(array) => Arc::new(array),
+            // Only whole texts were put in.
+            Err(error) => unreachable!("text is text: {error}"),
+        }
+    }
+}
+
+/// Returns names and values of an owner's tags.
+fn owner_tags(batch: &EnrichedBatch, owner: &Owner) -> [Texts; 2] {
+    let mut tags = [Texts::default(), Texts::default()];
+    for (name, value) in &owner.tags {
+        tags[0].push(batch.batch.strings.get(*name));
+        tags[1].push(batch.batch.strings.get(*value));
+    }
+    tags
 }
 
 /// Writes a UUID in lower case with hyphens.
@@ -165,21 +199,22 @@ pub(crate) fn uuid_text(id: u128) -> [u8; UUID_TEXT] {
 
 /// Builds the map column: null where the owner has no tags.
 fn tags(batch: &EnrichedBatch, calls: &[Kept<'_>]) -> ArrayRef {
-    let owner_tags = |call: &Kept<'_>| batch.owners.get(call.invocation.profile as usize).map_or(&[][..], |owner| owner.tags.as_slice());
-    let (mut names, mut values) = (StringBuilder::new(), StringBuilder::new());
+    let of_profile: Vec<[Texts; 2]> = batch.owners.iter().map(|owner| owner_tags(batch, owner)).collect();
+    let (mut names, mut values) = (Texts::default(), Texts::default());
     let mut lengths = Vec::with_capacity(calls.len());
     for call in calls {
-        let tags = owner_tags(call);
-        for (name, value) in tags {
-            names.append_value(batch.batch.strings.get(*name));
-            values.append_value(batch.batch.strings.get(*value));
-        }
-        lengths.push(tags.len());
+        let Some([own_names, own_values]) = of_profile.get(call.invocation.profile as usize) else {
+            lengths.push(0);
+            continue;
+        };
+        names.append(own_names);
+        values.append(own_values);
+        lengths.push(own_names.lengths.len());
     }
     let nulls = NullBuffer::from_iter(lengths.iter().map(|length| *length > 0));
     let DataType::Map(entry, sorted) = tables::string_map() else { unreachable!("the type of a map is a map") };
     let DataType::Struct(fields) = entry.data_type() else { unreachable!("the entry of a map is a struct") };
-    let entries = StructArray::new(fields.clone(), vec![Arc::new(names.finish()), Arc::new(values.finish())], None);
+    let entries = StructArray::new(fields.clone(), vec![names.finish(), values.finish()], None);
     Arc::new(MapArray::new(entry, OffsetBuffer::from_lengths(lengths), entries, Some(nulls), sorted))
 }
 

@@ -68,55 +68,67 @@ pub(crate) struct Pages {
     pub(crate) rows: u64,
 }
 
-/// Compresses pages and puts them together.
-pub(crate) fn assemble(column: &ColumnDescPtr, pages: Pages) -> Result<Chunk> {
-    let external = |error: std::io::Error| ParquetError::External(Box::new(error));
-    let mut compressor = zstd::bulk::Compressor::new(LEVEL).map_err(external)?;
-    let mut sink = TrackedWrite::new(Vec::new());
-    let mut writer = SerializedPageWriter::new(&mut sink);
-    let (mut values, mut uncompressed, mut first_data) = (0_i64, 0, None);
-    let encoding = if pages.dictionary.is_some() { Encoding::RLE_DICTIONARY } else { Encoding::PLAIN };
-    let dictionary = pages.dictionary.is_some();
-    if let Some((text, count)) = pages.dictionary {
-        let buf = compressor.compress(&text).map_err(external)?.into();
-        let page = Page::DictionaryPage { buf, num_values: count, encoding: Encoding::PLAIN, is_sorted: false };
-        uncompressed += writer.write_page(CompressedPage::new(page, text.len()))?.uncompressed_size;
+/// Puts chunks together; holds the compressor, which is dear to set up.
+pub(crate) struct Assembler(zstd::bulk::Compressor<'static>);
+
+impl Assembler {
+    pub(crate) fn new() -> Result<Self> {
+        zstd::bulk::Compressor::new(LEVEL).map(Self).map_err(external)
     }
-    for page in pages.data {
-        values += i64::from(page.values);
-        let length = page.bytes.len();
-        let page = Page::DataPage {
-            buf: compressor.compress(&page.bytes).map_err(external)?.into(),
-            num_values: page.values,
-            encoding,
-            def_level_encoding: Encoding::RLE,
-            rep_level_encoding: Encoding::RLE,
-            statistics: None,
+
+    /// Compresses pages and puts them together.
+    pub(crate) fn assemble(&mut self, column: &ColumnDescPtr, pages: Pages) -> Result<Chunk> {
+        let compressor = &mut self.0;
+        let mut sink = TrackedWrite::new(Vec::new());
+        let mut writer = SerializedPageWriter::new(&mut sink);
+        let (mut values, mut uncompressed, mut first_data) = (0_i64, 0, None);
+        let encoding = if pages.dictionary.is_some() { Encoding::RLE_DICTIONARY } else { Encoding::PLAIN };
+        let dictionary = pages.dictionary.is_some();
+        if let Some((text, count)) = pages.dictionary {
+            let buf = compressor.compress(&text).map_err(external)?.into();
+            let page = Page::DictionaryPage { buf, num_values: count, encoding: Encoding::PLAIN, is_sorted: false };
+            uncompressed += writer.write_page(CompressedPage::new(page, text.len()))?.uncompressed_size;
+        }
+        for page in pages.data {
+            values += i64::from(page.values);
+            let length = page.bytes.len();
+            let page = Page::DataPage {
+                buf: compressor.compress(&page.bytes).map_err(external)?.into(),
+                num_values: page.values,
+                encoding,
+                def_level_encoding: Encoding::RLE,
+                rep_level_encoding: Encoding::RLE,
+                statistics: None,
+            };
+            let written = writer.write_page(CompressedPage::new(page, length))?;
+            uncompressed += written.uncompressed_size;
+            first_data.get_or_insert(written.offset.cast_signed());
+        }
+        writer.close()?;
+        let bytes = Bytes::from(sink.into_inner()?);
+        let mut encodings = vec![Encoding::RLE, Encoding::PLAIN];
+        encodings.extend(dictionary.then_some(Encoding::RLE_DICTIONARY));
+        let metadata = ColumnChunkMetaData::builder(column.clone())
+            .set_compression(Compression::ZSTD(ZstdLevel::try_new(LEVEL)?))
+            .set_encodings(encodings)
+            .set_num_values(values)
+            .set_total_compressed_size(i64::try_from(bytes.len()).unwrap_or(i64::MAX))
+            .set_total_uncompressed_size(i64::try_from(uncompressed).unwrap_or(i64::MAX))
+            .set_dictionary_page_offset(dictionary.then_some(0))
+            .set_data_page_offset(first_data.unwrap_or(0))
+            .build()?;
+        let close = ColumnCloseResult {
+            bytes_written: bytes.len() as u64,
+            rows_written: pages.rows,
+            metadata,
+            bloom_filter: None,
+            column_index: None,
+            offset_index: None,
         };
-        let written = writer.write_page(CompressedPage::new(page, length))?;
-        uncompressed += written.uncompressed_size;
-        first_data.get_or_insert(written.offset.cast_signed());
+        Ok(Chunk::Made(Box::new(Made { bytes, close })))
     }
-    writer.close()?;
-    let bytes = Bytes::from(sink.into_inner()?);
-    let mut encodings = vec![Encoding::RLE, Encoding::PLAIN];
-    encodings.extend(dictionary.then_some(Encoding::RLE_DICTIONARY));
-    let metadata = ColumnChunkMetaData::builder(column.clone())
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(LEVEL)?))
-        .set_encodings(encodings)
-        .set_num_values(values)
-        .set_total_compressed_size(i64::try_from(bytes.len()).unwrap_or(i64::MAX))
-        .set_total_uncompressed_size(i64::try_from(uncompressed).unwrap_or(i64::MAX))
-        .set_dictionary_page_offset(dictionary.then_some(0))
-        .set_data_page_offset(first_data.unwrap_or(0))
-        .build()?;
-    let close = ColumnCloseResult {
-        bytes_written: bytes.len() as u64,
-        rows_written: pages.rows,
-        metadata,
-        bloom_filter: None,
-        column_index: None,
-        offset_index: None,
-    };
-    Ok(Chunk::Made(Box::new(Made { bytes, close })))
+}
+
+fn external(error: std::io::Error) -> ParquetError {
+    ParquetError::External(Box::new(error))
 }

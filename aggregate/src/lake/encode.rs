@@ -13,7 +13,7 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::{ColumnPath, TypePtr};
 use sluice_schemas::tables;
 
-use super::chunk::{self, Chunk, Pages};
+use super::chunk::{Assembler, Chunk, Pages};
 use super::stats::Stats;
 use super::text;
 use super::{LakeError, columns};
@@ -69,15 +69,16 @@ pub(crate) fn encode_rows(table: &str, dt: i32, schema: &SchemaRef, parts: &[Vec
         stats.observe(schema, columns);
     }
     let mut leaves = file.schema_descr().columns().iter();
+    let mut assembler = Assembler::new().map_err(LakeError::parquet(table))?;
     let mut chunks = Vec::with_capacity(leaves.len());
     for (at, field) in schema.fields().iter().enumerate() {
         let column: Vec<ArrayRef> = parts.iter().filter_map(|columns| columns.get(at).cloned()).collect();
-        let width = if text::is_map(field.data_type()) { 2 } else { 1 };
+        let width = if matches!(field.data_type(), DataType::Map(..)) { 2 } else { 1 };
         let own: Vec<ArrowColumnWriter> = writers.by_ref().take(width).collect();
         let descriptors = leaves.by_ref().take(width);
         chunks.extend(
             match made_pages(field, &column) {
-                Some(pages) => descriptors.zip(pages).map(|(leaf, pages)| chunk::assemble(leaf, pages)).collect::<Result<Vec<_>, _>>(),
+                Some(pages) => descriptors.zip(pages).map(|(leaf, pages)| assembler.assemble(leaf, pages)).collect::<Result<Vec<_>, _>>(),
                 None => {
                     descriptors.for_each(drop);
                     by_crate(field, &column, own)

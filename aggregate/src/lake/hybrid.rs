@@ -4,22 +4,22 @@
 
 /// Values of a bit-packed group.
 const GROUP: usize = 8;
+/// Shortest run that is written as one, unless it ends the values: it costs a few bytes, and a reader a branch.
+const SHORTEST_RUN: usize = 24;
 
 /// Appends `values`, each below `2^width`, to `out`.
 pub(crate) fn encode(values: &[u32], width: u8, out: &mut Vec<u8>) {
-    let mut packed = 0;
-    let mut at = 0;
-    while at < values.len() {
-        let run = run_length(&values[at..]);
-        // A run of packed values is whole groups, so the first values of a long run may have to fill the last one.
-        let fill = (at - packed).next_multiple_of(GROUP) - (at - packed);
-        if run >= fill + GROUP {
-            pack(&values[packed..at + fill], width, out);
-            repeat(values[at], run - fill, width, out);
+    let (mut packed, mut at) = (0, 0);
+    // Packed values come in whole groups, so a run is looked for only where a group begins.
+    while let Some(group) = values.get(at..at + GROUP) {
+        let run = if group.iter().all(|value| *value == group[0]) { run_length(&values[at..]) } else { 0 };
+        if run >= SHORTEST_RUN || (run > 0 && at + run == values.len()) {
+            pack(&values[packed..at], width, out);
+            repeat(values[at], run, width, out);
             at += run;
             packed = at;
         } else {
-            at += run;
+            at += GROUP;
         }
     }
     pack(&values[packed..], width, out);

@@ -37,9 +37,6 @@ mod stats;
 mod text;
 mod vacuum;
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;

@@ -1,17 +1,21 @@
 //! Text columns to pages. The Parquet crate looks every value up by its bytes; the dictionaries that facts come with make that one look-up
 //! for each distinct text.
 
-use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, MapArray, StringArray};
-use arrow::datatypes::{DataType, Int32Type};
-use hashbrown::HashMap;
+use std::hash::BuildHasher;
+use std::ops::Range;
+
+use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, Int32Array, MapArray, StringArray};
+use arrow::datatypes::Int32Type;
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
 
 use super::chunk::{DataPage, Pages};
 use super::hybrid;
 
 /// Values of a page of plain texts.
 const PLAIN_PAGE: usize = 16_384;
-/// A text of a part that has no index yet.
-const UNSEEN: u32 = u32::MAX;
+/// Index of a text that no row has.
+const UNUSED: u32 = u32::MAX;
 /// Index that stands for null.
 const NULL: u32 = u32::MAX - 1;
 
@@ -20,27 +24,21 @@ pub(crate) fn dictionary_pages(parts: &[ArrayRef]) -> Option<Pages> {
     let parts: Vec<&DictionaryArray<Int32Type>> = parts.iter().map(|part| part.as_dictionary_opt()).collect::<Option<_>>()?;
     let rows = parts.iter().map(|part| part.len()).sum();
     let mut dictionary = Dictionary::default();
-    let mut indexes = Vec::with_capacity(rows);
+    let mut indexes: Vec<u32> = Vec::with_capacity(rows);
     let mut levels = Levels::default();
     for part in parts {
         let texts: &StringArray = part.values().as_string_opt()?;
-        let mut known = vec![UNSEEN; texts.len()];
-        for (row, key) in part.keys().values().iter().enumerate() {
-            let Some(place) = known.get_mut(*key as usize) else {
-                continue;
-            };
-            if *place == UNSEEN {
-                *place = if texts.is_null(*key as usize) { NULL } else { dictionary.index(texts.value(*key as usize)) };
-            }
-            let null = *place == NULL || part.keys().is_null(row);
-            levels.push(!null);
-            if !null {
-                indexes.push(*place);
-            }
+        let places = dictionary.places(texts, part.keys())?;
+        if part.keys().null_count() == 0 && !places.contains(&NULL) {
+            indexes.extend(part.keys().values().iter().map(|key| places[*key as usize]));
+            levels.present(part.len());
+            continue;
         }
-    }
-    if levels.count != rows {
-        return None;
+        for key in part.keys() {
+            let place = key.map_or(NULL, |key| places[key as usize]);
+            levels.push(place != NULL);
+            indexes.extend((place != NULL).then_some(place));
+        }
     }
     let mut page = levels.finish();
     dictionary.write_indexes(&indexes, &mut page);
@@ -76,88 +74,182 @@ pub(crate) fn plain_pages(parts: &[ArrayRef]) -> Option<Pages> {
 pub(crate) fn map_pages(parts: &[ArrayRef]) -> Option<[Pages; 2]> {
     let parts: Vec<&MapArray> = parts.iter().map(|part| part.as_map_opt()).collect::<Option<_>>()?;
     let rows: usize = parts.iter().map(|part| part.len()).sum();
-    // Definition levels: 0 null map, 1 empty map, 2 key present, 3 value present. Repetition: 0 begins a row, 1 goes on.
-    let (mut repetition, mut of_keys, mut of_values) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut keys, mut values) = (IndexedTexts::default(), IndexedTexts::default());
+    let mut maps = Maps::default();
     for part in parts {
-        let (names, texts): (&StringArray, &StringArray) = (part.keys().as_string_opt()?, part.values().as_string_opt()?);
-        for row in 0..part.len() {
-            let range = part.value_offsets()[row] as usize..part.value_offsets()[row + 1] as usize;
-            if part.is_null(row) || range.is_empty() {
-                repetition.push(0);
-                let level = u32::from(part.is_valid(row));
-                of_keys.push(level);
-                of_values.push(level);
-                continue;
-            }
-            for (place, at) in range.enumerate() {
-                repetition.push(u32::from(place > 0));
-                of_keys.push(2);
-                keys.push(names.value(at));
-                of_values.push(2 + u32::from(texts.is_valid(at)));
-                if texts.is_valid(at) {
-                    values.push(texts.value(at));
-                }
+        let (names, texts) = (part.keys().as_string_opt()?, part.values().as_string_opt()?);
+        for (row, range) in part.value_offsets().windows(2).enumerate() {
+            if range[0] == range[1] || part.is_null(row) {
+                maps.push_empty(part.is_valid(row));
+            } else {
+                maps.push(&MapRow { names, texts, range: range[0] as usize..range[1] as usize });
             }
         }
     }
-    let pages = |definition: &[u32], texts: IndexedTexts| {
+    let pages = |definition: &[u32], indexes: &[u32], dictionary: Dictionary| {
         let mut page = Vec::new();
-        put_levels(&repetition, 1, &mut page);
+        put_levels(&maps.repetition, 1, &mut page);
         put_levels(definition, 2, &mut page);
-        texts.dictionary.write_indexes(&texts.indexes, &mut page);
-        let data = vec![DataPage { bytes: page, values: repetition.len() as u32 }];
-        Pages { dictionary: Some(texts.dictionary.finish()), data, rows: rows as u64 }
+        dictionary.write_indexes(indexes, &mut page);
+        let data = vec![DataPage { bytes: page, values: maps.repetition.len() as u32 }];
+        Pages { dictionary: Some(dictionary.finish()), data, rows: rows as u64 }
     };
-    Some([pages(&of_keys, keys), pages(&of_values, values)])
+    Some([pages(&maps.of_names, &maps.names, maps.known_names), pages(&maps.of_texts, &maps.texts, maps.known_texts)])
 }
 
-/// Tells whether a column type is a map, which has two leaves.
-pub(crate) const fn is_map(kind: &DataType) -> bool {
-    matches!(kind, DataType::Map(..))
+/// Entries of one map.
+struct MapRow<'a> {
+    names: &'a StringArray,
+    texts: &'a StringArray,
+    range: Range<usize>,
+}
+
+impl MapRow<'_> {
+    fn entries(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.range.clone().map(|at| (self.names.value(at), self.texts.is_valid(at).then(|| self.texts.value(at))))
+    }
+
+    fn hash(&self, hasher: &FixedState) -> u64 {
+        let bytes = |array: &'_ StringArray| -> u64 {
+            let offsets = array.value_offsets();
+            let text = array.value_data().get(offsets[self.range.start] as usize..offsets[self.range.end] as usize);
+            hasher.hash_one(text.unwrap_or_default())
+        };
+        bytes(self.names) ^ bytes(self.texts).rotate_left(1)
+    }
+}
+
+/// Maps as levels and indexes. Maps repeat, so each distinct one is looked up entry by entry only once.
+///
+/// Definition levels: 0 null map, 1 empty map, 2 name there, 3 text there. Repetition levels: 0 begins a row, 1 goes on.
+#[derive(Default)]
+struct Maps {
+    repetition: Vec<u32>,
+    of_names: Vec<u32>,
+    of_texts: Vec<u32>,
+    names: Vec<u32>,
+    texts: Vec<u32>,
+    known_names: Dictionary,
+    known_texts: Dictionary,
+    /// First place of each distinct map, by its hash.
+    distinct: HashTable<(u64, Place)>,
+    hasher: FixedState,
+}
+
+/// Where a map stands in the levels and indexes.
+#[derive(Clone, Copy)]
+struct Place {
+    levels: usize,
+    entries: usize,
+    names: usize,
+    texts: usize,
+    all_texts: usize,
+}
+
+impl Maps {
+    fn push_empty(&mut self, valid: bool) {
+        self.repetition.push(0);
+        self.of_names.push(u32::from(valid));
+        self.of_texts.push(u32::from(valid));
+    }
+
+    fn push(&mut self, row: &MapRow<'_>) {
+        let hash = row.hash(&self.hasher);
+        let same = |(_, place): &(u64, Place)| self.is_at(row, *place);
+        if let Some((_, place)) = self.distinct.find(hash, |known| known.0 == hash && same(known)) {
+            let Place { levels, entries, names, texts, all_texts } = *place;
+            self.repetition.extend_from_within(levels..levels + entries);
+            self.of_names.extend_from_within(levels..levels + entries);
+            self.of_texts.extend_from_within(levels..levels + entries);
+            self.names.extend_from_within(names..names + entries);
+            self.texts.extend_from_within(texts..texts + all_texts);
+            return;
+        }
+        let (levels, names, texts) = (self.repetition.len(), self.names.len(), self.texts.len());
+        for (name, text) in row.entries() {
+            self.repetition.push(u32::from(self.repetition.len() > levels));
+            self.of_names.push(2);
+            self.names.push(self.known_names.index(name));
+            self.of_texts.push(2 + u32::from(text.is_some()));
+            self.texts.extend(text.map(|text| self.known_texts.index(text)));
+        }
+        let place = Place { levels, entries: row.range.len(), names, texts, all_texts: self.texts.len() - texts };
+        self.distinct.insert_unique(hash, (hash, place), |known| known.0);
+    }
+
+    /// Tells whether a map equals the one at a place.
+    fn is_at(&self, row: &MapRow<'_>, place: Place) -> bool {
+        let mut texts = self.texts.get(place.texts..).unwrap_or_default().iter();
+        row.range.len() == place.entries
+            && row.entries().enumerate().all(|(at, (name, text))| {
+                let known = (self.of_texts[place.levels + at] == 3).then(|| texts.next()).flatten();
+                let same_text = match (known, text) {
+                    (Some(index), Some(text)) => self.known_texts.at(*index) == text.as_bytes(),
+                    (None, None) => true,
+                    _ => false,
+                };
+                same_text && self.known_names.at(self.names[place.names + at]) == name.as_bytes()
+            })
+    }
 }
 
 /// Distinct texts in the order of their first use.
 #[derive(Default)]
 struct Dictionary {
-    index: HashMap<Vec<u8>, u32, foldhash::fast::FixedState>,
+    index: HashTable<u32>,
+    hasher: FixedState,
+    /// Each text with its length before it, as the dictionary page has them.
     page: Vec<u8>,
+    /// Where each text ends in the page.
+    ends: Vec<usize>,
 }
 
 impl Dictionary {
     fn index(&mut self, text: &str) -> u32 {
-        if let Some(index) = self.index.get(text.as_bytes()) {
-            return *index;
+        let hash = self.hasher.hash_one(text.as_bytes());
+        let (page, ends, hasher) = (&self.page, &self.ends, &self.hasher);
+        if let Some(found) = self.index.find(hash, |at| text_at(page, ends, *at) == text.as_bytes()) {
+            return *found;
         }
-        let index = self.index.len() as u32;
-        self.index.insert(text.as_bytes().to_vec(), index);
+        let index = ends.len() as u32;
         put_text(text, &mut self.page);
+        self.ends.push(self.page.len());
+        let (page, ends) = (&self.page, &self.ends);
+        self.index.insert_unique(hash, index, |at| hasher.hash_one(text_at(page, ends, *at)));
         index
     }
 
+    fn at(&self, index: u32) -> &[u8] {
+        text_at(&self.page, &self.ends, index)
+    }
+
+    /// Gives an index to each text of a part that one of its keys refers to; `None` if a key refers to no text.
+    fn places(&mut self, texts: &StringArray, keys: &Int32Array) -> Option<Vec<u32>> {
+        let mut places = vec![UNUSED; texts.len()];
+        for key in keys.values() {
+            *places.get_mut(*key as usize)? = NULL;
+        }
+        for (key, place) in places.iter_mut().enumerate().filter(|(_, place)| **place != UNUSED) {
+            if texts.is_valid(key) {
+                *place = self.index(texts.value(key));
+            }
+        }
+        Some(places)
+    }
+
     fn write_indexes(&self, indexes: &[u32], page: &mut Vec<u8>) {
-        let width = hybrid::width_for(self.index.len());
+        let width = hybrid::width_for(self.ends.len());
         page.push(width);
         hybrid::encode(indexes, width, page);
     }
 
     fn finish(self) -> (Vec<u8>, u32) {
-        (self.page, self.index.len() as u32)
+        (self.page, self.ends.len() as u32)
     }
 }
 
-/// Texts and their indexes, remembering the last few: neighbours in a map column repeat in a fixed order.
-#[derive(Default)]
-struct IndexedTexts {
-    dictionary: Dictionary,
-    indexes: Vec<u32>,
-}
-
-impl IndexedTexts {
-    fn push(&mut self, text: &str) {
-        let index = self.dictionary.index(text);
-        self.indexes.push(index);
-    }
+fn text_at<'a>(page: &'a [u8], ends: &[usize], at: u32) -> &'a [u8] {
+    let start = at.checked_sub(1).map_or(0, |before| ends[before as usize]) + 4;
+    &page[start..ends[at as usize]]
 }
 
 /// Definition levels of an optional column: whether each value is there.
@@ -177,6 +269,14 @@ impl Levels {
         self.count += 1;
         if self.nulls > 0 {
             self.present.push(u32::from(present));
+        }
+    }
+
+    /// Adds values that are all there.
+    fn present(&mut self, count: usize) {
+        self.count += count;
+        if self.nulls > 0 {
+            self.present.resize(self.count, 1);
         }
     }
 
@@ -207,3 +307,6 @@ fn put_text(text: &str, page: &mut Vec<u8>) {
     page.extend_from_slice(&(text.len() as u32).to_le_bytes());
     page.extend_from_slice(text.as_bytes());
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use sluice_aggregate::lake::{Lake, LakeError, LocalObjects, ObjectEntry, Objects
 use sluice_schemas::time::DAY;
 use sluice_schemas::{ErrorClass, tables};
 
-use super::support::{CLOCK, START, audit, publish};
+use super::support::{CLOCK, START, audit, folder_in_memory, publish};
 
 /// What happens at the chosen edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,7 +142,7 @@ fn scenario(objects: &Faulty, committed: &mut u64) -> Result<(), LakeError> {
 
 /// Fails at edge `at`; tells whether there was one.
 fn run(at: u64, kind: Kind, crash: bool) -> bool {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder_in_memory();
     let plan = Arc::new(Plan { at, kind, crash, edges: AtomicU64::new(0), down: AtomicBool::new(false) });
     let objects = Faulty { inner: Arc::new(LocalObjects::new(folder.path())), plan };
     let context = format!("edge {at}, {kind:?}, crash {crash}");

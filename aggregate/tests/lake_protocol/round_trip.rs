@@ -97,7 +97,7 @@ fn an_abandoned_epoch_leaves_nothing() {
 
 #[test]
 fn checkpoints_stand_in_for_the_log() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = support::folder_in_memory();
     let mut lake = Lake::open_writer(folder.path(), &CLOCK).unwrap();
     for epoch in 0..330 {
         publish(&mut lake, epoch * 3, 3).unwrap();

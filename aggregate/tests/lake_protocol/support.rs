@@ -30,6 +30,11 @@ impl Clock for Still {
 
 pub(crate) const CLOCK: Still = Still(START);
 
+/// Returns a folder in memory where there is one: these tests sync files by the ten thousand.
+pub(crate) fn folder_in_memory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 /// Returns `count` calls from the `first`-th on, one each second, of eleven agents and two models.
 pub(crate) fn calls(first: u64, count: u64) -> EnrichedBatch {
     let mut batch = Batch::default();
