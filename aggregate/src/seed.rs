@@ -4,7 +4,10 @@
 
 mod callers;
 
-use datafusion::arrow::array::{Array, AsArray, BooleanArray, Decimal128Array, Int32Array, Int64Array, MapArray, RecordBatch, StringArray};
+use datafusion::arrow::array::{
+    Array, AsArray, BooleanArray, Decimal128Array, Int32Array, Int64Array, MapArray, RecordBatch, StringViewArray,
+    TimestampMicrosecondArray,
+};
 use datafusion::arrow::datatypes::{Decimal128Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use sluice_schemas::time::{HOUR, MINUTE};
 use sluice_schemas::{EnrichedBatch, Micros, PicoUsd, SpendDelta, SpendView, Sums, Usage, tables};
@@ -132,10 +135,11 @@ fn spend_sql(from: Micros, to: Option<Micros>) -> String {
     )
 }
 
-/// Returns the predicate of `[from, to)`; the date column is derived from it when files are chosen.
+/// Returns the predicate of `[from, to)`; which files can have such rows follows from it.
 fn span(from: Micros, to: Option<Micros>) -> String {
-    let from = format!("event_time >= TIMESTAMP '{from}'");
-    to.map_or_else(|| from.clone(), |to| format!("{from} AND event_time < TIMESTAMP '{to}'"))
+    let at = |time: Micros| format!("arrow_cast({}, 'Timestamp(Microsecond, Some(\"UTC\"))')", time.0);
+    let from = if from.0 == i64::MIN { "true".to_owned() } else { format!("event_time >= {}", at(from)) };
+    to.map_or_else(|| from.clone(), |to| format!("{from} AND event_time < {}", at(to)))
 }
 
 /// Adds rows of `calls` to the sums of their callers.
@@ -185,7 +189,7 @@ fn count(name: &str, column: &Int64Array, row: usize) -> Result<u64, QueryError>
 }
 
 /// Returns the text of a row; the empty text for null.
-fn value(column: &StringArray, row: usize) -> &str {
+fn value(column: &StringViewArray, row: usize) -> &str {
     if column.is_null(row) { "" } else { column.value(row) }
 }
 
@@ -194,8 +198,8 @@ fn column<'a, T>(rows: &'a RecordBatch, name: &str, read: impl Fn(&'a dyn Array)
     read(column.as_ref()).ok_or_else(|| bad(name, &column.data_type().to_string()))
 }
 
-fn text<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a StringArray, QueryError> {
-    column(rows, name, |column| column.as_string_opt::<i32>())
+fn text<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a StringViewArray, QueryError> {
+    column(rows, name, |column| column.as_string_view_opt())
 }
 fn long<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a Int64Array, QueryError> {
     column(rows, name, |column| column.as_primitive_opt::<Int64Type>())
@@ -206,7 +210,7 @@ fn int<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a Int32Array, QueryErr
 fn money<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a Decimal128Array, QueryError> {
     column(rows, name, |column| column.as_primitive_opt::<Decimal128Type>())
 }
-fn times<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a datafusion::arrow::array::TimestampMicrosecondArray, QueryError> {
+fn times<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a TimestampMicrosecondArray, QueryError> {
     column(rows, name, |column| column.as_primitive_opt::<TimestampMicrosecondType>())
 }
 fn map<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a MapArray, QueryError> {

@@ -291,7 +291,7 @@ fn spend_is_read_back_by_caller_and_minute() {
     let (_, second) = spend_since(&engine, Micros(DAY), Some(Micros(DAY + HOUR + 1))).unwrap();
     assert_eq!(second.iter().map(|delta| delta.sums.cost.0).sum::<i128>(), 13);
     let mut total = 0;
-    for_each_spend(&engine, Micros(0), None, &mut |view| total += view.deltas.iter().map(|delta| delta.sums.cost.0).sum::<i128>()).unwrap();
+    for_each_spend(&engine, Micros(i64::MIN), None, &mut |view| total += view.deltas.iter().map(|delta| delta.sums.cost.0).sum::<i128>()).unwrap();
     assert_eq!(total, 99_999_999_999_999_999_999_999 + 36);
 }
 

@@ -10,8 +10,10 @@ mod table;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::arrow::error::ArrowError;
 use datafusion::common::TableReference;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::FairSpillPool;
@@ -155,14 +157,15 @@ impl QueryEngine {
         if batches.is_empty() {
             batches.push(RecordBatch::new_empty(schema));
         }
-        Ok(batches)
+        let plain = batches.iter().map(plain).collect::<Result<_, ArrowError>>();
+        plain.map_err(|error| QueryError::of_run(error.into(), self.memory_limit))
     }
 
-    /// Answers a query batch by batch, without keeping the answer.
+    /// Answers a query batch by batch, without keeping the answer; texts are views into shared buffers.
     ///
     /// # Errors
     /// See [`QueryError`]; or what `each` returns.
-    pub fn for_each(&self, sql: &str, mut each: impl FnMut(&RecordBatch) -> Result<(), QueryError>) -> Result<(), QueryError> {
+    pub(crate) fn for_each(&self, sql: &str, mut each: impl FnMut(&RecordBatch) -> Result<(), QueryError>) -> Result<(), QueryError> {
         self.runtime.block_on(async {
             let mut rows = self.stream(sql).await?;
             while let Some(batch) = rows.next().await {
@@ -224,6 +227,19 @@ fn refuse_writes(plan: &LogicalPlan) -> Result<(), QueryError> {
         _ => return plan.inputs().into_iter().try_for_each(refuse_writes),
     };
     Err(QueryError::ReadOnly { statement: statement.to_owned() })
+}
+
+/// Gives texts the type that other code expects of them.
+fn plain(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let schema = batch.schema();
+    let (mut fields, mut columns) = (Vec::with_capacity(batch.num_columns()), Vec::with_capacity(batch.num_columns()));
+    for (field, column) in schema.fields().iter().zip(batch.columns()) {
+        let is_view = field.data_type() == &DataType::Utf8View;
+        fields.push(if is_view { Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8)) } else { Arc::clone(field) });
+        columns.push(if is_view { cast(column, &DataType::Utf8)? } else { Arc::clone(column) });
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
 }
 
 fn missing_file(error: &datafusion::error::DataFusionError) -> Option<QueryError> {

@@ -62,7 +62,8 @@ impl LakeTable {
         files: Vec<DataFile>,
         live: &[(i32, RecordBatch)],
     ) -> std::result::Result<Self, ArrowError> {
-        let mut fields: Vec<FieldRef> = file_schema.fields().iter().filter(|field| field.name() != tables::PARTITION).cloned().collect();
+        let columns = file_schema.fields().iter().filter(|field| field.name() != tables::PARTITION);
+        let mut fields: Vec<FieldRef> = columns.map(as_view).collect();
         let file_schema = Arc::new(Schema::new(fields.clone()));
         fields.push(partition_field());
         let schema = Arc::new(Schema::new(fields));
@@ -202,6 +203,15 @@ impl PruningStatistics for FileRanges<'_> {
     }
     fn contained(&self, _: &Column, _: &HashSet<ScalarValue>) -> Option<BooleanArray> {
         None
+    }
+}
+
+/// Texts are read as views: a page's dictionary is shared by its rows instead of copied to each.
+fn as_view(field: &FieldRef) -> FieldRef {
+    if field.data_type() == &DataType::Utf8 {
+        Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View))
+    } else {
+        Arc::clone(field)
     }
 }
 

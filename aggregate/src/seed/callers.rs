@@ -7,7 +7,7 @@ use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashTable};
 use sluice_schemas::{AgentStatus, EnrichedBatch, Micros, Owner, Profile, Rank, ServiceTier, SpendDelta, Sym, tables};
 
-use super::{bad, int, map, text, value};
+use super::{bad, int, map, text};
 use crate::query::QueryError;
 
 const TEXTS: usize = tables::CALL_TEXTS.len();
@@ -25,6 +25,8 @@ pub(super) struct Callers {
     /// Hash of each profile with its owner.
     hashes: Vec<u64>,
     delta_of: HashMap<(Micros, u32, Sym, Sym), usize>,
+    /// Symbols of the views of the current column.
+    known: HashMap<u128, Sym>,
     /// Texts of the current rows as symbols, row by row.
     symbols: Vec<[Sym; TEXTS]>,
     tags: Vec<Vec<(Sym, Sym)>>,
@@ -36,19 +38,17 @@ impl Callers {
     /// Reads the texts of a batch of rows.
     pub(super) fn read(&mut self, rows: &RecordBatch) -> Result<(), QueryError> {
         let strings = &mut self.batch.batch.strings;
-        let known = strings.len();
+        let before = strings.len();
         self.symbols.clear();
         self.symbols.resize(rows.num_rows(), [Sym::EMPTY; TEXTS]);
         for (at, name) in tables::CALL_TEXTS.into_iter().enumerate() {
             let column = text(rows, name)?;
-            let mut last = ("", Sym::EMPTY);
-            for (row, symbols) in self.symbols.iter_mut().enumerate() {
-                let value = value(column, row);
-                // Neighbours are often of one caller.
-                if value != last.0 {
-                    last = (value, strings.intern(value));
+            // Equal views are equal texts, and most rows of a column are of a few texts.
+            self.known.clear();
+            for (row, (symbols, &view)) in self.symbols.iter_mut().zip(column.views()).enumerate() {
+                if column.is_valid(row) {
+                    symbols[at] = *self.known.entry(view).or_insert_with(|| strings.intern(column.value(row)));
                 }
-                symbols[at] = last.1;
             }
         }
         let tags = map(rows, "tags")?;
@@ -59,7 +59,8 @@ impl Callers {
         self.tags.clear();
         for row in 0..rows.num_rows() {
             let (from, to) = if tags.is_null(row) { (0, 0) } else { (tags.value_offsets()[row], tags.value_offsets()[row + 1]) };
-            let pairs = (from as usize..to as usize).map(|at| (strings.intern(value(keys, at)), strings.intern(value(values, at))));
+            let pairs = (from as usize..to as usize)
+                .map(|at| (strings.intern(keys.value(at)), strings.intern(if values.is_null(at) { "" } else { values.value(at) })));
             self.tags.push(pairs.collect());
         }
         let (agent, session) = (int(rows, "agent_rank")?, int(rows, "session_rank")?);
@@ -71,7 +72,7 @@ impl Callers {
             let unknown = || bad("agent_rank or session_rank", "an unknown rank");
             self.ranks.push((rank(agent).ok_or_else(unknown)?, rank(session).ok_or_else(unknown)?));
         }
-        self.text += (strings.len() - known) * 32;
+        self.text += (strings.len() - before) * 32;
         Ok(())
     }
 

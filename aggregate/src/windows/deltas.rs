@@ -104,9 +104,16 @@ fn keys(view: SpendView<'_>) -> ArrayRef {
 
 /// Joins texts so that no text can be taken for two: each with its length before it.
 fn join(joined: &mut String, text: &str) {
-    joined.push_str(&text.len().to_string());
+    digits(joined, text.len());
     joined.push(':');
     joined.push_str(text);
+}
+
+fn digits(text: &mut String, number: usize) {
+    if number >= 10 {
+        digits(text, number / 10);
+    }
+    text.push(char::from(b'0' + (number % 10) as u8));
 }
 
 /// Splits what [`join`] joined, or its part without principal and session, and tells where that part ends.
