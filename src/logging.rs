@@ -4,9 +4,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cli::LogFormat;
 
-/// Starts logging: `SLUICE_LOG` (the syntax of `RUST_LOG`) wins over the flags.
-pub(crate) fn start(verbose: u8, format: LogFormat) {
+/// Starts logging, errors to people apart: `SLUICE_LOG` (the syntax of `RUST_LOG`) wins over the flags.
+pub(crate) fn start(verbose: u8, format: LogFormat, quiet: bool) {
     let level = match verbose {
+        0 if quiet => "off",
         0 => "warn,sluice=info",
         1 => "info,sluice=debug,sluice_ingest=debug,sluice_enrich=debug,sluice_aggregate=debug,sluice_enforce=debug",
         _ => "trace",

@@ -1,6 +1,6 @@
 //! Standard output and error: the only place that prints. A closed pipe ends the output, not the program's work.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 /// Writes text to standard output.
 pub(crate) fn print(text: &str) {
@@ -36,11 +36,6 @@ fn write_all(out: &mut dyn Write, text: &str) {
     if let Err(error) = written {
         tracing::debug!(%error, "output is closed");
     }
-}
-
-/// Tells whether standard output is a terminal.
-pub(crate) fn is_terminal() -> bool {
-    io::stdout().is_terminal()
 }
 
 /// Returns an empty table in the one style of the program.

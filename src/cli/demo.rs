@@ -1,9 +1,10 @@
 //! `sluice demo`: the whole pipeline on simulated agents, in a folder of its own.
 
+use std::collections::VecDeque;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -45,15 +46,42 @@ pub(super) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     if show.terminal.is_none() {
         output::line(&format!("{TITLE}\nlogs: {}\n", logs.display()));
     }
-    let writer = write_traffic(traffic, logs, args.duration, handle.clone())?;
-    let run = pipeline.run(Box::new(source), &handle, &commands, &mut |pipeline, progressed| show.step(pipeline, progressed, &handle));
+    let written = Written::default();
+    let writer = write_traffic(traffic, logs, args.duration, handle.clone(), Arc::clone(&written))?;
+    let mut slowest = Duration::ZERO;
+    let run = pipeline.run(Box::new(source), &handle, &commands, &mut |pipeline, progressed| {
+        show.step(pipeline, progressed, &handle);
+        slowest = slowest.max(seen(&written, pipeline.counts.records));
+    });
     let last = pipeline.snapshot();
     show.end();
     run?;
     drop(server);
     writer.join().map_err(|_| anyhow::anyhow!("the traffic thread panicked"))??;
-    output::print(&closing(&last, &pipeline, &root));
+    output::print(&closing(&last, &pipeline, &root, slowest));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns how this program is called, for lines to copy.
+fn program() -> String {
+    let path = std::env::current_exe().ok();
+    let here = std::env::current_dir().ok();
+    let relative = path.as_deref().zip(here.as_deref()).and_then(|(path, here)| path.strip_prefix(here).ok());
+    relative.or(path.as_deref()).map_or_else(|| "sluice".to_owned(), |path| path.display().to_string())
+}
+
+/// Records written in all, and when, for lines that are not visible yet.
+type Written = Arc<Mutex<VecDeque<(u64, Instant)>>>;
+
+/// Takes off what is visible now and returns how long the slowest of it took.
+fn seen(written: &Written, records: u64) -> Duration {
+    let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut slowest = Duration::ZERO;
+    while let Some((_, at)) = written.front().filter(|(count, _)| *count <= records) {
+        slowest = slowest.max(at.elapsed());
+        written.pop_front();
+    }
+    slowest
 }
 
 /// The terminal, or plain lines.
@@ -101,11 +129,17 @@ impl Show {
     }
 }
 
-fn write_traffic(mut traffic: DemoTraffic, logs: PathBuf, duration: Duration, handle: Handle) -> anyhow::Result<JoinHandle<std::io::Result<()>>> {
+fn write_traffic(mut traffic: DemoTraffic, logs: PathBuf, duration: Duration, handle: Handle, written: Written) -> anyhow::Result<JoinHandle<std::io::Result<()>>> {
     let thread = thread::Builder::new().name("traffic".to_owned()).spawn(move || {
         let begun = Instant::now();
+        let mut count = 0;
         while begun.elapsed() < duration && !handle.source.stop.load(Ordering::Relaxed) {
-            traffic.tick(begun.elapsed(), SystemClock.now(), &logs)?;
+            let at = Instant::now();
+            let lines = traffic.tick(begun.elapsed(), SystemClock.now(), &logs)?;
+            count += lines;
+            if lines > 0 {
+                written.lock().unwrap_or_else(PoisonError::into_inner).push_back((count, at));
+            }
             thread::sleep(Duration::from_millis(20));
         }
         thread::sleep(SETTLE);
@@ -130,14 +164,16 @@ fn write_config(root: &Path, traffic: &DemoTraffic) -> anyhow::Result<PathBuf> {
     write("sluice.toml", include_str!("demo.toml"))
 }
 
-fn closing(last: &Snapshot, pipeline: &Pipeline, root: &Path) -> String {
+fn closing(last: &Snapshot, pipeline: &Pipeline, root: &Path, slowest: Duration) -> String {
     let lake = root.join("lake");
+    let sluice = program();
     let totals = &last.totals;
     let mut text = format!(
-        "\nWhat happened\n  {} calls by {} agents cost {}; every line was visible within a second of being written\n",
+        "\nWhat happened\n  {} calls by {} agents cost {}; the slowest line was visible {} ms after it was written\n",
         totals.facts,
         last.agents.len(),
-        totals.cost.display(4)
+        totals.cost.display(4),
+        slowest.as_millis()
     );
     for breach in pipeline.breaches() {
         text.push_str(&format!(
@@ -160,11 +196,11 @@ fn closing(last: &Snapshot, pipeline: &Pipeline, root: &Path) -> String {
     let (lake, config) = (lake.display(), root.join("sluice.toml"));
     text.push_str(&format!(
         "\nTry on the lake it wrote ({lake})\n  \
-         sluice query \"SELECT agent_id, sum(calls) AS calls, sum(cost_usd) AS usd FROM spend_day GROUP BY 1 ORDER BY 3 DESC\" --lake {lake}\n  \
-         sluice query \"SELECT session_id, agent_id, sum(cost_usd) AS usd FROM spend_session GROUP BY 1, 2 ORDER BY 3 DESC LIMIT 5\" --lake {lake}\n  \
-         sluice query \"SELECT detected_at, budget, target, threshold, spent_usd FROM breaches ORDER BY 1\" --lake {lake}\n\
+         {sluice} query \"SELECT agent_id, sum(calls) AS calls, sum(cost_usd) AS usd FROM spend_day GROUP BY 1 ORDER BY 3 DESC\" --lake {lake}\n  \
+         {sluice} query \"SELECT session_id, agent_id, sum(cost_usd) AS usd FROM spend_session GROUP BY 1, 2 ORDER BY 3 DESC LIMIT 5\" --lake {lake}\n  \
+         {sluice} query \"SELECT detected_at, budget, target, threshold, spent_usd FROM breaches ORDER BY 1\" --lake {lake}\n\
          and what the budgets would have done from the start:\n  \
-         sluice budget backtest --config {}\n",
+         {sluice} budget backtest --config {}\n",
         config.display()
     ));
     text

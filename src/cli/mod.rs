@@ -30,7 +30,9 @@ pub(crate) const EXIT_FENCED: u8 = 75;
 /// Parses the command line and carries it out.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
-    crate::logging::start(cli.verbose, cli.log_format);
+    // The demo has the screen to itself.
+    let quiet = matches!(cli.verb, Verb::Demo(_));
+    crate::logging::start(cli.verbose, cli.log_format, quiet);
     match carry_out(cli) {
         Ok(code) => code,
         Err(error) => {

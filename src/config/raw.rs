@@ -88,7 +88,8 @@ pub(crate) fn validate(table: toml::Table, base: &Path, origin: &Origin, faults:
     if lake.is_none() {
         faults.push("no lake: set path in [lake], or give --lake DIR".to_owned());
     }
-    let lake = lake.unwrap_or_default();
+    // Absolute, so that what a daemon wrote is found from wherever a command runs.
+    let lake = std::path::absolute(lake.unwrap_or_default()).unwrap_or_default();
     let inside = |name: &str| lake.join("_sluice").join(name);
     let place = |path: Option<PathBuf>, name: &str| path.map_or_else(|| inside(name), |path| base.join(path));
     let commit_interval = interval(&raw.lake.commit_interval, "lake.commit_interval", faults);

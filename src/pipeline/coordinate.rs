@@ -243,7 +243,7 @@ impl Pipeline {
 
     /// Makes a batch part of every state.
     fn apply(&mut self, folded: Folded) -> anyhow::Result<()> {
-        let Folded { span, arrival, batch, deltas, delta_rows, rows, calls, counts, .. } = folded;
+        let Folded { span, arrival, batch, deltas, delta_rows, rows, calls, counts, sequence: _ } = folded;
         if !counts.balanced() {
             return Err(InvariantError { invariant: Invariant::C1, detail: format!("{counts:?}") }.into());
         }

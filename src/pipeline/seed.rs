@@ -14,6 +14,9 @@ use super::Pipeline;
 use crate::config::Config;
 use crate::lakeview;
 
+/// First event time a record can have: ingest refuses earlier ones.
+const EARLIEST: Micros = Micros(0);
+
 /// Returns the catalogue of a configuration: built-in prices, own prices over them, profile aliases, discounts.
 pub(crate) fn catalogue(config: &Config) -> anyhow::Result<Catalogue> {
     let mut catalogue = Catalogue::builtin().context("built-in prices")?;
@@ -53,7 +56,7 @@ impl Pipeline {
         tracing::info!(budgets = names.join(", "), %from, "counters are filled from the lake; these budgets only notify until approved");
         let engine = lakeview::engine(&self.lake, self.live_rows())?;
         let ledger = &mut self.ledger;
-        for_each_spend(&engine, from, None, &mut |view| ledger.seed(view)).context("fill counters from the lake")
+        for_each_spend(&engine, from.max(EARLIEST), None, &mut |view| ledger.seed(view)).context("fill counters from the lake")
     }
 
     /// Fills all counters from the lake, after the loss of local state. Crossings found again keep their fire ids, so what
@@ -67,7 +70,7 @@ impl Pipeline {
         let known = lakeview::fire_ids(&engine)?;
         let mut crossings = Vec::new();
         let ledger = &mut self.ledger;
-        for_each_spend(&engine, Micros(i64::MIN), None, &mut |view| crossings.extend(ledger.apply(view, now))).context("fill counters from the lake")?;
+        for_each_spend(&engine, EARLIEST, None, &mut |view| crossings.extend(ledger.apply(view, now))).context("fill counters from the lake")?;
         for crossing in crossings {
             if known.contains(&crossing.breach.fire_id) {
                 // Its row is in the lake; whether its actions were carried out is asked of the shared store.

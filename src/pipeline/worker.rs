@@ -74,7 +74,6 @@ pub(crate) struct Folded {
     pub(crate) rows: Vec<Rows>,
     pub(crate) calls: Vec<RecordBatch>,
     pub(crate) counts: Counts,
-    pub(crate) newest: Option<Micros>,
 }
 
 /// A finished job.
@@ -179,13 +178,12 @@ fn try_fold(job: FoldJob) -> Result<Folded, LakeError> {
     if let Some(rejected) = facts::rejected_rows(&batch.batch, &span.shard, arrival) {
         rows.push(Rows::Plain(tables::REJECTED.to_owned(), arrival.day(), rejected));
     }
-    let newest = deltas.iter().map(|delta| delta.last_event).max();
     batch.batch.invocations = Vec::new();
     batch.batch.extras = Vec::new();
     batch.batch.rejected = Vec::new();
     batch.batch.trail = Vec::new();
     batch.pricing = Vec::new();
-    Ok(Folded { sequence, span, arrival, batch, deltas, delta_rows, rows, calls, counts, newest })
+    Ok(Folded { sequence, span, arrival, batch, deltas, delta_rows, rows, calls, counts })
 }
 
 fn count(batch: &EnrichedBatch, deltas: &[SpendDelta], keep: &[bool], late: u64) -> Counts {

@@ -83,7 +83,9 @@ impl Profiles {
         let text = envelope.text(field);
         // Most calls repeat the account, region, operation and so on of the call before.
         let recent = self.recent[field as usize];
-        if !text.escaped && out.strings.get(recent).as_bytes() == text.raw {
+        // A symbol of an earlier batch may lie beyond this one's table, where it reads as empty until a text takes its place.
+        let known = (recent.0 as usize) < out.strings.len();
+        if known && !text.escaped && out.strings.get(recent).as_bytes() == text.raw {
             return Ok(recent);
         }
         let sym = out.strings.intern_utf8(self.plain(text, field)?).map_err(|_| Fault::NotUtf8)?;
