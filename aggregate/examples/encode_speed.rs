@@ -68,7 +68,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     lake.commit(sealed, Positions::new(), START, START)?;
     writeln!(out, "{}  committed", start.spent())?;
     let bytes: u64 = lake.files(tables::CALLS)?.iter().map(|file| file.bytes).sum();
-    writeln!(out, "{:>7.1} bytes a call", bytes as f64 / count as f64)?;
+    writeln!(out, "{:>7} bytes a call", bytes / count)?;
     Ok(())
 }
 
@@ -84,7 +84,7 @@ impl Begun {
     }
 
     fn spent(&self) -> String {
-        format!("{:>7.1} ms {:>5} ms cpu", self.wall.elapsed().as_secs_f64() * 1e3, (ticks() - self.ticks) * 10)
+        format!("{:>7} ms {:>5} ms cpu", self.wall.elapsed().as_millis(), (ticks() - self.ticks) * 10)
     }
 }
 

@@ -18,7 +18,7 @@ const LEVEL: i32 = 1;
 /// The encoded values of one column of a row group.
 pub(crate) enum Chunk {
     /// By the Parquet crate.
-    Arrow(ArrowColumnChunk),
+    Arrow(Box<ArrowColumnChunk>),
     /// By this one.
     Made(Box<Made>),
 }

@@ -117,7 +117,7 @@ impl Lake {
                 tracing::warn!(table, error = &error as &dyn std::error::Error, "checkpoint put off");
             }
         }
-        if self.state.epoch % MANIFESTS_CLEANED_EVERY == 0
+        if self.state.epoch.is_multiple_of(MANIFESTS_CLEANED_EVERY)
             && let Err(error) = manifest::clean(&self.objects, self.state.epoch)
         {
             tracing::warn!(error = &error as &dyn std::error::Error, "old manifests could not be deleted");

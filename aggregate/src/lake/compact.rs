@@ -3,17 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef};
-use arrow::datatypes::SchemaRef;
 use sluice_schemas::Micros;
-use sluice_schemas::commit::StagedFile;
 use sluice_schemas::tables::CALLS;
 
 use super::action::{Line, Signature};
-use super::encode::encode_rows;
-use super::file::FileBuilder;
-use super::log::TableLog;
-use super::read::FileReader;
+use super::rewrite::Rewrite;
 use super::{Lake, LakeError, LakeFile, commit, random_id};
 
 /// Files of one date that are left alone.
@@ -23,9 +17,7 @@ const SOME_SMALL: usize = 4;
 /// Bytes of a file that is no longer small.
 const SMALL: u64 = 32 << 20;
 /// Bytes of a file that is large enough to be left alone.
-const LARGE: u64 = 128 << 20;
-/// Rows of a row group of a compacted file.
-const GROUP_ROWS: usize = 131_072;
+pub(crate) const LARGE: u64 = 128 << 20;
 
 /// What a compaction did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,22 +65,9 @@ impl Lake {
         let now_ms = commit::millis(now);
         let version = self.table(table)?.snapshot.version;
         let name = format!("c{version:012}-f{:06}", self.state.fence);
-        let mut output = Output::new(self, table, dt, name)?;
-        let mut rows_before = 0;
-        let staged = match output.fill(files, &mut rows_before) {
-            Ok(()) => output.finish()?,
-            Err(error) => {
-                output.abandon();
-                return Err(error);
-            }
-        };
-        let rows_after: u64 = staged.iter().map(|file| file.rows).sum();
-        if rows_before != rows_after {
-            return Err(LakeError::Rows {
-                table: table.to_owned(),
-                detail: format!("{rows_before} rows became {rows_after} in compaction"),
-            });
-        }
+        let schema = Arc::clone(&self.table(table)?.schema);
+        let rewritten = Rewrite::new(&self.objects, table, dt, name, &schema)?.run(files)?;
+        let staged = rewritten.files;
         let removes = self.removes(table, files, now_ms, false)?;
         let own = Signature { uuid: random_id(), fence: self.state.fence, ..Signature::default() };
         let mut lines = vec![Line::info("OPTIMIZE", &[], own.clone(), now_ms)];
@@ -108,8 +87,8 @@ impl Lake {
         report.dates += 1;
         report.removed += files.len() as u64;
         report.added += staged.len() as u64;
-        report.rows_before += rows_before;
-        report.rows_after += rows_after;
+        report.rows_before += rewritten.rows;
+        report.rows_after += staged.iter().map(|file| file.rows).sum::<u64>();
         Ok(())
     }
 }
@@ -119,82 +98,4 @@ fn no_data_change(mut line: Line) -> Line {
         add.data_change = false;
     }
     line
-}
-
-/// The files of one compaction in the making.
-struct Output<'a> {
-    lake: &'a Lake,
-    log: &'a TableLog,
-    dt: i32,
-    name: String,
-    schema: SchemaRef,
-    pending: Vec<Vec<ArrayRef>>,
-    pending_rows: usize,
-    open: Option<FileBuilder>,
-    done: Vec<StagedFile>,
-}
-
-impl<'a> Output<'a> {
-    fn new(lake: &'a Lake, table: &str, dt: i32, name: String) -> Result<Self, LakeError> {
-        let log = lake.table(table)?;
-        let schema = Arc::clone(&log.schema);
-        Ok(Self { lake, log, dt, name, schema, pending: Vec::new(), pending_rows: 0, open: None, done: Vec::new() })
-    }
-
-    fn fill(&mut self, files: &[LakeFile], rows: &mut u64) -> Result<(), LakeError> {
-        for file in files {
-            for batch in FileReader::open(&self.lake.objects, &self.log.table, &file.name, &self.schema)? {
-                let columns = batch?;
-                let count = columns.first().map_or(0, |column| column.len());
-                *rows += count as u64;
-                self.pending.push(columns);
-                self.pending_rows += count;
-                if self.pending_rows >= GROUP_ROWS {
-                    self.write_group()?;
-                }
-            }
-        }
-        self.write_group()
-    }
-
-    fn write_group(&mut self) -> Result<(), LakeError> {
-        let pending = std::mem::take(&mut self.pending);
-        self.pending_rows = 0;
-        if pending.is_empty() {
-            return Ok(());
-        }
-        let group = encode_rows(&self.log.table, self.dt, &self.schema, &pending)?;
-        let file = match &mut self.open {
-            Some(file) => file,
-            none => {
-                let name = format!("{}-{}.parquet", self.name, self.done.len());
-                none.insert(FileBuilder::create(&self.lake.objects, &self.log.table, self.dt, &name, &self.schema)?)
-            }
-        };
-        file.append(group)?;
-        if file.bytes() >= LARGE
-            && let Some(file) = self.open.take()
-        {
-            self.done.push(file.finish()?);
-        }
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<Vec<StagedFile>, LakeError> {
-        if let Some(file) = self.open.take() {
-            self.done.push(file.finish()?);
-        }
-        Ok(self.done)
-    }
-
-    /// Deletes what was written; what cannot be deleted is found by the next vacuum.
-    fn abandon(self) {
-        let paths = self.done.iter().map(|file| file.path.as_str()).chain(self.open.iter().map(FileBuilder::path));
-        for path in paths {
-            let path = format!("{}/{path}", self.log.table);
-            if let Err(error) = self.lake.objects.delete(&path) {
-                tracing::warn!(path, %error, "file of an abandoned compaction could not be deleted");
-            }
-        }
-    }
 }

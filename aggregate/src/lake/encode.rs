@@ -106,7 +106,7 @@ fn by_crate(field: &Field, parts: &[ArrayRef], mut writers: Vec<ArrowColumnWrite
             writer.write(leaf)?;
         }
     }
-    writers.into_iter().map(|writer| writer.close().map(Chunk::Arrow)).collect()
+    writers.into_iter().map(|writer| writer.close().map(|chunk| Chunk::Arrow(Box::new(chunk)))).collect()
 }
 
 /// Brings the columns of a batch into the order and types of the table. A column of dictionaries stands for one of its values; a

@@ -192,13 +192,16 @@ impl LakeError {
     }
 
     pub(crate) fn parquet(path: &str) -> impl FnOnce(parquet::errors::ParquetError) -> Self + '_ {
-        move |source| match source {
+        move |source| {
+            let parquet::errors::ParquetError::External(inner) = source else {
+                return Self::Parquet { path: path.to_owned(), source };
+            };
             // The storage's own error comes back through the encoder: keep what a person can do about it.
-            parquet::errors::ParquetError::External(inner) => match inner.downcast::<io::Error>() {
-                Ok(inner) => Self::io("write", Path::new(path), *inner),
-                Err(inner) => Self::Parquet { path: path.to_owned(), source: parquet::errors::ParquetError::External(inner) },
-            },
-            source => Self::Parquet { path: path.to_owned(), source },
+            let inner = match inner.downcast::<io::Error>() {
+                Ok(error) => return error.downcast().unwrap_or_else(|error| Self::io("write", Path::new(path), error)),
+                Err(inner) => inner,
+            };
+            Self::Parquet { path: path.to_owned(), source: parquet::errors::ParquetError::External(inner) }
         }
     }
 

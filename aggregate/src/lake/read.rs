@@ -1,7 +1,7 @@
 //! Reading a data file back, batch by batch.
 
 use std::io::{self, Read};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
@@ -25,17 +25,22 @@ pub(crate) struct FileReader {
     table: String,
     schema: SchemaRef,
     batches: ParquetRecordBatchReader,
+    failed: Failed,
 }
+
+/// What the storage said last: on its way through the decoder an error becomes a text.
+type Failed = Arc<Mutex<Option<LakeError>>>;
 
 impl FileReader {
     /// Opens the file that a table's log names `name`.
     pub(crate) fn open(objects: &Arc<dyn Objects>, table: &str, name: &str, schema: &SchemaRef) -> Result<Self, LakeError> {
         let path = format!("{table}/{}", decode_path(name));
         let size = objects.size(&path)?.ok_or_else(|| LakeError::corrupt(&path, "missing, but the table's log names it"))?;
-        let chunks = ObjectChunks { objects: Arc::clone(objects), path: path.clone(), size };
-        let builder = ParquetRecordBatchReaderBuilder::try_new(chunks).map_err(LakeError::parquet(&path))?;
-        let batches = builder.with_batch_size(BATCH).build().map_err(LakeError::parquet(&path))?;
-        Ok(Self { path, table: table.to_owned(), schema: Arc::clone(schema), batches })
+        let failed = Failed::default();
+        let chunks = ObjectChunks { objects: Arc::clone(objects), path: path.clone(), size, failed: Arc::clone(&failed) };
+        let batches = ParquetRecordBatchReaderBuilder::try_new(chunks).and_then(|builder| builder.with_batch_size(BATCH).build());
+        let batches = batches.map_err(|error| taken(&failed).unwrap_or_else(|| LakeError::parquet(&path)(error)))?;
+        Ok(Self { path, table: table.to_owned(), schema: Arc::clone(schema), batches, failed })
     }
 
     fn columns(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>, LakeError> {
@@ -47,9 +52,21 @@ impl Iterator for FileReader {
     type Item = Result<Vec<ArrayRef>, LakeError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let batch = self.batches.next()?.map_err(|error| LakeError::arrow(&self.path)(error));
+        let batch = self.batches.next()?;
+        let batch = batch.map_err(|error| taken(&self.failed).unwrap_or_else(|| LakeError::corrupt(&self.path, error)));
         Some(batch.and_then(|batch| self.columns(&batch)))
     }
+}
+
+fn taken(failed: &Failed) -> Option<LakeError> {
+    failed.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// Keeps a failure of the storage and hands on its text.
+fn kept(failed: &Failed, error: LakeError) -> io::Error {
+    let text = error.to_string();
+    *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    io::Error::other(text)
 }
 
 /// An object as the Parquet reader wants it.
@@ -58,6 +75,7 @@ struct ObjectChunks {
     objects: Arc<dyn Objects>,
     path: String,
     size: u64,
+    failed: Failed,
 }
 
 impl Length for ObjectChunks {
@@ -71,12 +89,11 @@ impl ChunkReader for ObjectChunks {
 
     fn get_read(&self, start: u64) -> parquet::errors::Result<RangeReader> {
         let (objects, path) = (Arc::clone(&self.objects), self.path.clone());
-        Ok(RangeReader { objects, path, next: start, size: self.size, ahead: Bytes::new() })
+        Ok(RangeReader { objects, path, next: start, size: self.size, ahead: Bytes::new(), failed: Arc::clone(&self.failed) })
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
-        let bytes =
-            self.objects.get_range(&self.path, start, length).map_err(|error| parquet::errors::ParquetError::External(error.into()))?;
+        let bytes = self.objects.get_range(&self.path, start, length).map_err(|error| kept(&self.failed, error))?;
         Ok(Bytes::from(bytes))
     }
 }
@@ -89,6 +106,7 @@ struct RangeReader {
     next: u64,
     size: u64,
     ahead: Bytes,
+    failed: Failed,
 }
 
 impl Read for RangeReader {
@@ -98,7 +116,7 @@ impl Read for RangeReader {
             if length == 0 {
                 return Ok(0);
             }
-            self.ahead = self.objects.get_range(&self.path, self.next, length).map_err(io::Error::other)?.into();
+            self.ahead = self.objects.get_range(&self.path, self.next, length).map_err(|error| kept(&self.failed, error))?.into();
             self.next += length as u64;
         }
         let count = self.ahead.len().min(into.len());

@@ -138,7 +138,7 @@ pub(crate) fn fill(writer: &mut EpochWriter, first: u64, count: u64) -> Result<(
         writer.append(tables::SPEND_DAY, dt, spend_rows(rows.num_rows() as i64, cost))?;
         writer.append(tables::CALLS, dt, rows)?;
     }
-    if first % 2 == 0 {
+    if first.is_multiple_of(2) {
         writer.append(tables::ACTIONS, START.day(), action_row(first))?;
     }
     Ok(())
