@@ -1,4 +1,5 @@
-//! What the lake already knows, read back: spend to seed budgets, request ids to dedup an old hour, calls without a price.
+//! What the lake already knows, read back: spend to seed budgets, calls to rebuild a window, request ids to dedup an old
+//! hour, calls without a price.
 //!
 //! Memory is bounded by the number of distinct callers in a stretch, never by the number of calls.
 
@@ -10,9 +11,10 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::datatypes::{Decimal128Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use sluice_schemas::time::{HOUR, MINUTE};
-use sluice_schemas::{EnrichedBatch, Micros, PicoUsd, SpendDelta, SpendView, Sums, Usage, tables};
+use sluice_schemas::{EnrichedBatch, ErrorClass, Micros, PicoUsd, SpendDelta, SpendView, Sums, Usage, tables};
 
 use crate::query::{QueryEngine, QueryError};
+use crate::windows::{WindowError, WindowPlan};
 use callers::Callers;
 
 /// Deltas handed on at once.
@@ -124,6 +126,42 @@ pub fn unpriced_calls(engine: &QueryEngine) -> Result<Vec<Unpriced>, QueryError>
         Ok(())
     })?;
     Ok(found)
+}
+
+/// A window that could not be rebuilt; it is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    /// Its calls could not be read.
+    #[error("the calls of a window cannot be read")]
+    Query(#[from] QueryError),
+    /// Its calls could not be folded.
+    #[error("the calls of a window cannot be folded")]
+    Window(#[from] WindowError),
+}
+
+impl RebuildError {
+    /// Returns what the failure asks of the caller.
+    #[must_use]
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Query(error) => error.class(),
+            Self::Window(error) => error.class(),
+        }
+    }
+}
+
+/// Rebuilds a window from all its calls, reading only the columns it needs and keeping none of the rows. The engine must
+/// hold the rows that are not committed yet, too.
+///
+/// # Errors
+/// See [`RebuildError`].
+pub fn rebuild_window(engine: &QueryEngine, plan: &mut WindowPlan, window: Micros) -> Result<(), RebuildError> {
+    let columns: Vec<String> = plan.columns().map(|name| format!("\"{name}\"")).collect();
+    let sql = format!("SELECT {} FROM calls WHERE {}", columns.join(", "), span(window, Some(plan.window_end(window))));
+    let mut fresh = WindowPlan::begin_rebuild(window);
+    engine.for_each(&sql, |rows| -> Result<(), RebuildError> { Ok(plan.fold_into(&mut fresh, rows)?) })?;
+    plan.replace(fresh);
+    Ok(())
 }
 
 fn spend_sql(from: Micros, to: Option<Micros>) -> String {

@@ -13,7 +13,7 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Decimal128Type, Field, Int64Type, Schema, TimestampMicrosecondType};
 use datafusion::parquet::arrow::ArrowWriter;
 use sluice_aggregate::query::{QueryEngine, QueryError, TableFiles, format_json, format_table};
-use sluice_aggregate::seed::{for_each_spend, request_ids, spend_since, unpriced_calls};
+use sluice_aggregate::seed::{for_each_spend, rebuild_window, request_ids, spend_since, unpriced_calls};
 use sluice_aggregate::windows::WindowPlan;
 use sluice_schemas::time::{DAY, HOUR, MINUTE, format_day};
 use sluice_schemas::{AgentStatus, ErrorClass, Micros, Rank, ServiceTier, tables};
@@ -217,6 +217,43 @@ fn memory_is_bounded() {
 }
 
 #[test]
+fn many_groups_are_exact_or_refused() {
+    let engine = QueryEngine::new(Vec::new(), Vec::new(), 8 << 20).unwrap();
+    let sql = "SELECT count(*), sum(n) FROM (SELECT value % 300000 AS key, count(*) AS n FROM generate_series(1, 900000) GROUP BY 1)";
+    match engine.sql(sql) {
+        Ok(rows) => {
+            let counts: Vec<i64> = rows[0].columns().iter().map(|column| column.as_primitive::<Int64Type>().value(0)).collect();
+            assert_eq!(counts, [300_000, 900_000]);
+        }
+        Err(error) => assert!(matches!(error, QueryError::Memory { .. }), "{error:?}"),
+    }
+    let error = QueryEngine::new(Vec::new(), Vec::new(), 1 << 20).unwrap().sql("SELECT * FROM generate_series(1, 2000000)").unwrap_err();
+    assert!(matches!(error, QueryError::TooLarge { .. }), "{error:?}");
+}
+
+#[test]
+fn a_window_is_rebuilt_from_files_and_live_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = engine(folder.path());
+    let sql = "SELECT date_trunc('day', event_time) AS window_start, agent_id, count(*) AS n, sum(cost_usd) AS cost FROM calls \
+         WHERE priced GROUP BY 1, 2";
+    let mut plan = WindowPlan::plan("by_day", sql, tables::schema("calls").unwrap()).unwrap();
+    plan.evict(Micros(i64::MAX));
+    plan.fold(&calls(&[row(DAY + 5, "late", 1)])).unwrap();
+    rebuild_window(&engine, &mut plan, Micros(DAY)).unwrap();
+    let rows = plan.result(Micros(DAY)).unwrap().unwrap();
+    let expected = engine.sql(&format!("SELECT * FROM ({sql}) WHERE window_start >= '1970-01-02' ORDER BY 2")).unwrap();
+    assert_eq!(rows.num_rows(), 2);
+    for column in ["n", "cost"] {
+        assert_eq!(rows.column_by_name(column), expected[0].column_by_name(column), "{column}");
+    }
+    std::fs::write(folder.path().join("calls/dt=1970-01-02/e2-0.parquet"), b"not parquet").unwrap();
+    let error = rebuild_window(&engine, &mut plan, Micros(DAY)).unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Corrupt);
+    assert_eq!(plan.result(Micros(DAY)).unwrap().unwrap(), rows);
+}
+
+#[test]
 fn a_column_that_old_files_lack_is_null() {
     let folder = tempfile::tempdir().unwrap();
     let old = calls(&[row(1, "a", 5)]).project(&[0, 1, 2, 14]).unwrap();
@@ -291,7 +328,8 @@ fn spend_is_read_back_by_caller_and_minute() {
     let (_, second) = spend_since(&engine, Micros(DAY), Some(Micros(DAY + HOUR + 1))).unwrap();
     assert_eq!(second.iter().map(|delta| delta.sums.cost.0).sum::<i128>(), 13);
     let mut total = 0;
-    for_each_spend(&engine, Micros(i64::MIN), None, &mut |view| total += view.deltas.iter().map(|delta| delta.sums.cost.0).sum::<i128>()).unwrap();
+    for_each_spend(&engine, Micros(i64::MIN), None, &mut |view| total += view.deltas.iter().map(|delta| delta.sums.cost.0).sum::<i128>())
+        .unwrap();
     assert_eq!(total, 99_999_999_999_999_999_999_999 + 36);
 }
 

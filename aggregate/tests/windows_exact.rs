@@ -67,9 +67,11 @@ fn one_shot(sql: &str, rows: &[Row]) -> RecordBatch {
     context.register_table("calls", Arc::new(table)).unwrap();
     let sql = format!("SELECT * FROM ({sql}) ORDER BY 1, 2");
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let batches = runtime.block_on(async { context.sql(&sql).await.unwrap().collect().await.unwrap() });
-    let schema = batches.first().map(|batch| batch.schema()).unwrap();
-    concat_batches(&schema, &batches).unwrap()
+    runtime.block_on(async {
+        let frame = context.sql(&sql).await.unwrap();
+        let schema = Arc::new(frame.schema().as_arrow().clone());
+        concat_batches(&schema, &frame.collect().await.unwrap()).unwrap()
+    })
 }
 
 fn results(plan: &WindowPlan) -> RecordBatch {
@@ -211,6 +213,7 @@ fn what_can_be_declared() {
         "SELECT date_trunc('month', event_time) AS window_start, team, sum(cost_usd) AS cost FROM calls GROUP BY window_start, team",
         "SELECT date_bin(INTERVAL '5 minutes', event_time, TIMESTAMP '2020-01-01T00:01:00Z') AS window_start, count(*) AS n FROM calls GROUP BY 1",
         "SELECT w AS window_start, a, sum(c) AS cost FROM (SELECT date_bin(INTERVAL '1 day', event_time) AS w, upper(agent_id) AS a, cost_usd AS c FROM calls WHERE priced) GROUP BY w, a",
+        "SELECT date_bin(INTERVAL '1 hour', event_time) AS window_start, tags['env'] AS env, count(*) AS n FROM calls GROUP BY 1, 2",
         "SELECT sum(cost_usd * 1.19) AS gross, date_bin(INTERVAL '1 hour', event_time) AS window_start FROM calls GROUP BY 2",
         "SELECT date_bin(INTERVAL '1 hour', event_time) AS window_start, CASE WHEN input_tokens > 1000 THEN 'long' ELSE 'short' END AS kind, count(*) AS n FROM calls GROUP BY 1, 2",
     ];

@@ -50,6 +50,12 @@ pub enum QueryError {
         #[source]
         source: Box<DataFusionError>,
     },
+    /// The answer is too large to be held.
+    #[error("the answer is larger than {limit_bytes} bytes: aggregate, filter, or add LIMIT")]
+    TooLarge {
+        /// The limit.
+        limit_bytes: usize,
+    },
     /// The lake's log cannot be read.
     #[error("the lake cannot be read")]
     Lake {

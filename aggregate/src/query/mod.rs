@@ -32,6 +32,9 @@ pub use format::{format_csv, format_json, format_table};
 /// Memory a query may take unless told otherwise; more lets larger groups and sorts run without spilling to disk.
 pub const MEMORY_LIMIT: usize = 256 << 20;
 
+/// How many times the memory of a query its answer may take.
+const ANSWER_FACTOR: usize = 4;
+
 /// Files of one table as of one commit.
 #[derive(Clone, Debug)]
 pub struct TableFiles {
@@ -151,8 +154,14 @@ impl QueryEngine {
         let mut rows = self.stream(sql).await?;
         let schema = rows.schema();
         let mut batches = Vec::new();
+        let (mut bytes, limit_bytes) = (0, self.memory_limit.saturating_mul(ANSWER_FACTOR));
         while let Some(batch) = rows.next().await {
-            batches.push(batch.map_err(|error| QueryError::of_run(error, self.memory_limit))?);
+            let batch = batch.map_err(|error| QueryError::of_run(error, self.memory_limit))?;
+            bytes += batch.get_array_memory_size();
+            if bytes > limit_bytes {
+                return Err(QueryError::TooLarge { limit_bytes });
+            }
+            batches.push(batch);
         }
         if batches.is_empty() {
             batches.push(RecordBatch::new_empty(schema));
@@ -165,7 +174,7 @@ impl QueryEngine {
     ///
     /// # Errors
     /// See [`QueryError`]; or what `each` returns.
-    pub(crate) fn for_each(&self, sql: &str, mut each: impl FnMut(&RecordBatch) -> Result<(), QueryError>) -> Result<(), QueryError> {
+    pub(crate) fn for_each<E: From<QueryError>>(&self, sql: &str, mut each: impl FnMut(&RecordBatch) -> Result<(), E>) -> Result<(), E> {
         self.runtime.block_on(async {
             let mut rows = self.stream(sql).await?;
             while let Some(batch) = rows.next().await {

@@ -138,6 +138,11 @@ impl Aggregation {
         })
     }
 
+    /// Returns the columns of the input that are read.
+    pub(super) fn columns(&self) -> impl Iterator<Item = &str> {
+        self.leaf.fields().iter().map(|field| field.name().as_str())
+    }
+
     /// Returns the schema of partial rows: group columns first.
     pub(super) fn state_schema(&self) -> &SchemaRef {
         &self.state

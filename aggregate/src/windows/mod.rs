@@ -40,6 +40,13 @@ const EVENT_TIME: &str = "event_time";
 /// A value that the target type cannot hold is an error, not a null.
 const STRICT: CastOptions<'static> = CastOptions { safe: false, format_options: FormatOptions::new() };
 
+/// A window on its way to be rebuilt.
+#[derive(Debug)]
+pub(crate) struct Rebuild {
+    window: Micros,
+    state: State,
+}
+
 /// A declared window: its SQL planned once, and the state of its open windows.
 #[derive(Debug)]
 pub struct WindowPlan {
@@ -155,19 +162,36 @@ impl WindowPlan {
     /// # Errors
     /// A row of another window, or what [`Self::fold`] fails on; the window is left as it was.
     pub fn rebuild(&mut self, window: Micros, batches: impl IntoIterator<Item = RecordBatch>) -> Result<(), WindowError> {
-        let mut fresh = State::new(true);
-        for batch in batches {
-            let partial = self.aggregation.partial(&batch).map_err(|error| self.failure(error))?;
-            for (start, rows) in self.route(&partial)? {
-                if start != window.0 {
-                    return Err(WindowError::WrongWindow { window: self.name.clone(), expected: window, found: Micros(start) });
-                }
-                fresh.append(rows, &self.aggregation, self.keeping).map_err(|error| self.failure(error))?;
-            }
-        }
-        fresh.closed = self.states.get(&window.0).is_some_and(|state| state.closed);
-        self.states.insert(window.0, fresh);
+        let mut fresh = Self::begin_rebuild(window);
+        batches.into_iter().try_for_each(|batch| self.fold_into(&mut fresh, &batch))?;
+        self.replace(fresh);
         Ok(())
+    }
+
+    /// Begins to rebuild a window piece by piece; nothing changes before [`Self::replace`].
+    pub(crate) const fn begin_rebuild(window: Micros) -> Rebuild {
+        Rebuild { window, state: State::new(true) }
+    }
+
+    /// Adds calls to a window that is being rebuilt.
+    pub(crate) fn fold_into(&self, fresh: &mut Rebuild, batch: &RecordBatch) -> Result<(), WindowError> {
+        let partial = self.aggregation.partial(batch).map_err(|error| self.failure(error))?;
+        for (start, rows) in self.route(&partial)? {
+            self.check_window(fresh.window, start)?;
+            fresh.state.append(rows, &self.aggregation, self.keeping).map_err(|error| self.failure(error))?;
+        }
+        Ok(())
+    }
+
+    /// Puts a rebuilt window in the place of what was known of it.
+    pub(crate) fn replace(&mut self, mut fresh: Rebuild) {
+        fresh.state.closed = self.states.get(&fresh.window.0).is_some_and(|state| state.closed);
+        self.states.insert(fresh.window.0, fresh.state);
+    }
+
+    /// Returns the columns of `calls` that the window reads.
+    pub fn columns(&self) -> impl Iterator<Item = &str> {
+        self.aggregation.columns()
     }
 
     /// Returns the rows of a window, ordered by their keys; `None` when it has none.
@@ -248,9 +272,7 @@ impl WindowPlan {
         let rows = snapshot::read(bytes, self.aggregation.state_schema(), &self.fingerprint, &self.name)?;
         let mut state = State::new(true);
         for (start, rows) in self.route(&rows)? {
-            if start != window.0 {
-                return Err(WindowError::WrongWindow { window: self.name.clone(), expected: window, found: Micros(start) });
-            }
+            self.check_window(window, start)?;
             state.append(rows, &self.aggregation, self.keeping).map_err(|error| self.failure(error))?;
         }
         self.states.insert(window.0, state);
@@ -296,6 +318,13 @@ impl WindowPlan {
         }
         self.states.extend(changed);
         Ok(())
+    }
+
+    fn check_window(&self, expected: Micros, found: i64) -> Result<(), WindowError> {
+        if found == expected.0 {
+            return Ok(());
+        }
+        Err(WindowError::WrongWindow { window: self.name.clone(), expected, found: Micros(found) })
     }
 
     fn whole_state(&self, window: Micros) -> Result<Option<&State>, WindowError> {
