@@ -51,8 +51,8 @@ pub(crate) fn calls_between(lake: &Lake, start: Micros, end: Micros) -> anyhow::
 }
 
 /// Returns the fire ids of all breaches.
-pub(crate) fn fire_ids(engine: &QueryEngine) -> anyhow::Result<std::collections::HashSet<String>> {
-    let mut ids = std::collections::HashSet::new();
+pub(crate) fn fire_ids(engine: &QueryEngine) -> anyhow::Result<hashbrown::HashSet<String>> {
+    let mut ids = hashbrown::HashSet::new();
     for batch in engine.sql("SELECT DISTINCT arrow_cast(fire_id, 'Utf8') AS fire_id FROM breaches")? {
         ids.extend(batch.column(0).as_string::<i32>().iter().flatten().map(str::to_owned));
     }

@@ -225,7 +225,8 @@ impl Live {
 
     /// Returns agents by falling cost.
     pub(crate) fn ranking(&self) -> Vec<AgentRow> {
-        let mut rows: Vec<AgentRow> = self.agents.values().map(|agent| AgentRow { sessions: agent.sessions.len() as u64, ..agent.row.clone() }).collect();
+        let mut rows: Vec<AgentRow> =
+            self.agents.values().map(|agent| AgentRow { sessions: agent.sessions.len() as u64, ..agent.row.clone() }).collect();
         rows.sort_by(|a, b| b.cost.cmp(&a.cost).then_with(|| a.agent_id.cmp(&b.agent_id)));
         rows
     }

@@ -1,5 +1,7 @@
 //! House rules that a machine keeps: file heads, file and function lengths, who may depend on whom, who may mint a permit.
 
+#![cfg(test)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

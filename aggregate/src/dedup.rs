@@ -125,11 +125,7 @@ impl Dedup {
     ///
     /// # Errors
     /// What `load` says; the index is then as before for that hour.
-    pub fn first_seen<E>(
-        &mut self,
-        batch: &EnrichedBatch,
-        load: &mut dyn FnMut(i64) -> Result<Vec<u128>, E>,
-    ) -> Result<Vec<bool>, E> {
+    pub fn first_seen<E>(&mut self, batch: &EnrichedBatch, load: &mut dyn FnMut(i64) -> Result<Vec<u128>, E>) -> Result<Vec<bool>, E> {
         let salts: Vec<u128> = batch.batch.profiles.iter().map(|profile| profile_salt(profile, &batch.batch.strings)).collect();
         self.clock += 1;
         let mut keep = Vec::with_capacity(batch.batch.invocations.len());

@@ -98,9 +98,7 @@ fn read_file(path: &Path, start: Micros, end: Micros, keys: &mut Vec<u128>) -> R
 /// # Errors
 /// The rows lack a column.
 pub fn for_each_key(batch: &RecordBatch, mut each: impl FnMut(Micros, u128)) -> Result<(), KnownError> {
-    let column = |name: &str| {
-        batch.column_by_name(name).ok_or_else(|| ArrowError::SchemaError(format!("no column {name}")))
-    };
+    let column = |name: &str| batch.column_by_name(name).ok_or_else(|| ArrowError::SchemaError(format!("no column {name}")));
     let text = |name: &str| -> Result<StringArray, ArrowError> { Ok(cast(column(name)?, &DataType::Utf8)?.as_string::<i32>().clone()) };
     let times = column("event_time")?.as_primitive::<TimestampMicrosecondType>();
     let (ids, accounts, regions) = (text("request_id")?, text("account_id")?, text("region")?);

@@ -3,9 +3,9 @@
 pub mod correct;
 pub mod dedup;
 pub mod facts;
-pub mod lake;
 pub mod known;
-pub mod store;
-pub mod windows;
+pub mod lake;
 pub mod query;
 pub mod seed;
+pub mod store;
+pub mod windows;

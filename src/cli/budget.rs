@@ -87,10 +87,20 @@ fn list(args: &BudgetListArgs) -> anyhow::Result<ExitCode> {
         .map(|row| {
             let percent = row.get("percent_millis").and_then(serde_json::Value::as_u64);
             let percent = percent.map_or_else(|| "-".to_owned(), |millis| format!("{}.{} %", millis / 1_000, millis % 1_000 / 100));
-            let fired = row.get("fired").and_then(serde_json::Value::as_array).map_or_else(String::new, |fired| {
-                fired.iter().map(|fire| text(fire, "threshold")).collect::<Vec<_>>().join(" ")
-            });
-            [text(row, "budget"), text(row, "target"), text(row, "period"), money(row, "spent"), money(row, "limit"), percent, money(row, "projected"), fired]
+            let fired = row
+                .get("fired")
+                .and_then(serde_json::Value::as_array)
+                .map_or_else(String::new, |fired| fired.iter().map(|fire| text(fire, "threshold")).collect::<Vec<_>>().join(" "));
+            [
+                text(row, "budget"),
+                text(row, "target"),
+                text(row, "period"),
+                money(row, "spent"),
+                money(row, "limit"),
+                percent,
+                money(row, "projected"),
+                fired,
+            ]
         })
         .collect();
     let header = ["BUDGET", "TARGET", "PERIOD", "SPENT", "LIMIT", "USED", "PROJECTED (LINEAR)", "FIRED"];
@@ -110,7 +120,12 @@ fn check(args: &BudgetListArgs) -> anyhow::Result<ExitCode> {
     } else {
         for row in &over {
             let (spent, limit) = (money(row, "spent"), money(row, "limit"));
-            output::line(&format!("over: {} · {} spent {spent} of {limit} in {}", text(row, "budget"), output::visible(&text(row, "target")), text(row, "period")));
+            output::line(&format!(
+                "over: {} · {} spent {spent} of {limit} in {}",
+                text(row, "budget"),
+                output::visible(&text(row, "target")),
+                text(row, "period")
+            ));
         }
         if over.is_empty() {
             output::line(&format!("{} counters, none over its limit", rows.len()));

@@ -14,7 +14,13 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
         ConfigVerb::Check { place } => {
             let config = Config::load(&place.origin())?;
             crate::pipeline::check(&config)?;
-            output::line(&format!("{}: valid, {} budgets, {} windows, {} agents", place.name(), config.budgets.len(), config.windows.len(), config.agents.agents().count()));
+            output::line(&format!(
+                "{}: valid, {} budgets, {} windows, {} agents",
+                place.name(),
+                config.budgets.len(),
+                config.windows.len(),
+                config.agents.agents().count()
+            ));
         }
         ConfigVerb::Show { reference: true, .. } => output::print(REFERENCE),
         ConfigVerb::Show { place, .. } => output::print(&Config::load(&place.origin())?.show()),

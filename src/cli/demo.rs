@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -129,7 +129,13 @@ impl Show {
     }
 }
 
-fn write_traffic(mut traffic: DemoTraffic, logs: PathBuf, duration: Duration, handle: Handle, written: Written) -> anyhow::Result<JoinHandle<std::io::Result<()>>> {
+fn write_traffic(
+    mut traffic: DemoTraffic,
+    logs: PathBuf,
+    duration: Duration,
+    handle: Handle,
+    written: Written,
+) -> anyhow::Result<JoinHandle<std::io::Result<()>>> {
     let thread = thread::Builder::new().name("traffic".to_owned()).spawn(move || {
         let begun = Instant::now();
         let mut count = 0;
@@ -154,7 +160,8 @@ fn write_traffic(mut traffic: DemoTraffic, logs: PathBuf, duration: Duration, ha
 fn write_config(root: &Path, traffic: &DemoTraffic) -> anyhow::Result<PathBuf> {
     let mut agents = String::from("# Agents of the demo and the roles they run under.\n");
     for agent in traffic.agents().iter().filter(|agent| !matches!(agent.identity.as_str(), "spoofer" | "nobody")) {
-        agents.push_str(&format!("\n[[agent]]\nid = {:?}\nprincipals = [{:?}]\nteam = {:?}\n", agent.agent_id, agent.principal, agent.team));
+        agents
+            .push_str(&format!("\n[[agent]]\nid = {:?}\nprincipals = [{:?}]\nteam = {:?}\n", agent.agent_id, agent.principal, agent.team));
     }
     let write = |name: &str, text: &str| {
         let path = root.join(name);
@@ -188,10 +195,17 @@ fn closing(last: &Snapshot, pipeline: &Pipeline, root: &Path, slowest: Duration)
         ));
     }
     for hold in &last.holds {
-        text.push_str(&format!("  hold on {} ({}): recorded in observe mode; no permission is pulled\n", output::visible(&hold.target), hold.state));
+        text.push_str(&format!(
+            "  hold on {} ({}): recorded in observe mode; no permission is pulled\n",
+            output::visible(&hold.target),
+            hold.state
+        ));
     }
     if totals.spoofed > 0 {
-        text.push_str(&format!("  {} calls claimed an agent that is not theirs; they are booked to their principal as spoofed\n", totals.spoofed));
+        text.push_str(&format!(
+            "  {} calls claimed an agent that is not theirs; they are booked to their principal as spoofed\n",
+            totals.spoofed
+        ));
     }
     let (lake, config) = (lake.display(), root.join("sluice.toml"));
     text.push_str(&format!(

@@ -65,7 +65,9 @@ fn order(place: &Place, request: &Request) -> anyhow::Result<Value> {
     let value = match request {
         Request::Holds => serde_json::to_value(store.holds()?),
         Request::Release { id, actor, reason } => serde_json::to_value(hold::release(&store, id, actor, reason, now)?),
-        Request::Pause { agent, actor, reason } => serde_json::to_value(hold::pause(&store, &agent_target(agent), actor, reason, None, now)?),
+        Request::Pause { agent, actor, reason } => {
+            serde_json::to_value(hold::pause(&store, &agent_target(agent), actor, reason, None, now)?)
+        }
         Request::Resume { agent, actor, reason } => {
             let lifted = hold::resume(&store, &agent_target(agent), actor, reason, now)?;
             anyhow::ensure!(!lifted.is_empty(), "{agent} is not paused");
@@ -96,9 +98,21 @@ fn list(args: &BudgetListArgs) -> anyhow::Result<ExitCode> {
                 "manual" => format!("by {}: {}", word(&cause, "actor"), word(&cause, "note")),
                 _ => format!("{} crossed in {} ({})", word(&cause, "threshold"), word(&cause, "period"), word(&cause, "budget")),
             };
-            [word(hold, "id"), word(hold, "target"), word(hold, "state"), word(hold, "mode"), reason, word(hold, "created_at"), word(hold, "until")]
+            [
+                word(hold, "id"),
+                word(hold, "target"),
+                word(hold, "state"),
+                word(hold, "mode"),
+                reason,
+                word(hold, "created_at"),
+                word(hold, "until"),
+            ]
         })
         .collect();
-    output::rows(&["ID", "TARGET", "STATE", "MODE", "REASON", "SINCE", "UNTIL"], rows.iter().map(|row| row.as_slice()), args.format.word())?;
+    output::rows(
+        &["ID", "TARGET", "STATE", "MODE", "REASON", "SINCE", "UNTIL"],
+        rows.iter().map(|row| row.as_slice()),
+        args.format.word(),
+    )?;
     Ok(ExitCode::SUCCESS)
 }

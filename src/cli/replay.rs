@@ -72,11 +72,12 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     })?;
     bar.finish_and_clear();
     pipeline.compact_all()?;
-    let summary = summary(&pipeline, &handle.progress(), &lake, begun.elapsed());
+    let elapsed = begun.elapsed();
+    let summary = summary(&pipeline, &handle.progress(), &lake, elapsed);
     match args.format {
         Format::Json => output::line(&serde_json::to_string(&summary)?),
         Format::Csv => output::print(&csv(&summary)),
-        Format::Table => output::print(&table(&summary, exit)),
+        Format::Table => output::print(&table(&summary, elapsed, exit)),
     }
     Ok(if exit == Exit::Stopped { ExitCode::from(super::EXIT_FOUND) } else { ExitCode::SUCCESS })
 }
@@ -99,7 +100,6 @@ fn show(bar: &ProgressBar, progress: &Progress, facts: u64, cost: PicoUsd) {
     bar.set_message(format!("{facts} calls, {}", cost.display(2)));
 }
 
-#[expect(clippy::cast_precision_loss, reason = "rates for people")]
 fn summary(pipeline: &Pipeline, progress: &Progress, lake: &Path, elapsed: Duration) -> Summary {
     let counts = pipeline.counts;
     Summary {
@@ -125,22 +125,32 @@ fn summary(pipeline: &Pipeline, progress: &Progress, lake: &Path, elapsed: Durat
 /// Agents a summary for people lists.
 const AGENTS_SHOWN: usize = 15;
 
-fn table(summary: &Summary, exit: Exit) -> String {
+fn table(summary: &Summary, elapsed: Duration, exit: Exit) -> String {
     let mut text = String::new();
     if !summary.agents.is_empty() {
         let mut table = output::table(&["AGENT", "STATUS", "CALLS", "SESSIONS", "COST"]);
         for agent in summary.agents.iter().take(AGENTS_SHOWN) {
             let cost = agent.cost_usd.display(4);
-            table.add_row([output::visible(&agent.agent_id), agent.status.to_owned(), agent.calls.to_string(), agent.sessions.to_string(), cost]);
+            table.add_row([
+                output::visible(&agent.agent_id),
+                agent.status.to_owned(),
+                agent.calls.to_string(),
+                agent.sessions.to_string(),
+                cost,
+            ]);
         }
         text.push_str(&format!("{table}\n"));
         if summary.agents.len() > AGENTS_SHOWN {
-            text.push_str(&format!("… and {} more: sluice query \"SELECT agent_id, sum(cost_usd) FROM spend_day GROUP BY 1 ORDER BY 2 DESC\" --lake {}\n", summary.agents.len() - AGENTS_SHOWN, summary.lake));
+            text.push_str(&format!(
+                "… and {} more: sluice query \"SELECT agent_id, sum(cost_usd) FROM spend_day GROUP BY 1 ORDER BY 2 DESC\" --lake {}\n",
+                summary.agents.len() - AGENTS_SHOWN,
+                summary.lake
+            ));
         }
     }
-    let rate = summary.records as f64 / summary.seconds.max(0.001);
+    let rate = u128::from(summary.records) * 1_000 / elapsed.as_millis().max(1);
     text.push_str(&format!(
-        "\n{} new calls, {} in {:.2} s ({:.0} records/s, {} files)\n",
+        "\n{} new calls, {} in {:.2} s ({} records/s, {} files)\n",
         summary.facts,
         summary.cost_usd.display(6),
         summary.seconds,
@@ -169,7 +179,14 @@ fn table(summary: &Summary, exit: Exit) -> String {
 fn csv(summary: &Summary) -> String {
     let mut text = "agent_id,status,calls,sessions,cost_usd\n".to_owned();
     for agent in &summary.agents {
-        text.push_str(&format!("{},{},{},{},{}\n", output::csv_cell(&agent.agent_id), agent.status, agent.calls, agent.sessions, agent.cost_usd));
+        text.push_str(&format!(
+            "{},{},{},{},{}\n",
+            output::csv_cell(&agent.agent_id),
+            agent.status,
+            agent.calls,
+            agent.sessions,
+            agent.cost_usd
+        ));
     }
     text
 }

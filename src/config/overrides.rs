@@ -38,7 +38,8 @@ mod tests {
 
     #[test]
     fn the_environment_wins_over_the_file() {
-        let table = applied("[lake]\npath = 'a'", &[("SLUICE__LAKE__PATH", "/b"), ("SLUICE__FILES__PATHS", "['x']"), ("HOME", "/")]).unwrap();
+        let table =
+            applied("[lake]\npath = 'a'", &[("SLUICE__LAKE__PATH", "/b"), ("SLUICE__FILES__PATHS", "['x']"), ("HOME", "/")]).unwrap();
         assert_eq!(table["lake"]["path"].as_str(), Some("/b"));
         assert_eq!(table["files"]["paths"][0].as_str(), Some("x"));
         assert_eq!(table.len(), 2);

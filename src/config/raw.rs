@@ -97,7 +97,9 @@ pub(crate) fn validate(table: toml::Table, base: &Path, origin: &Origin, faults:
         faults.push("lake.commit_interval: at most 30s, or a crash makes the sources be read again for too long".to_owned());
     }
     let poll_interval = interval(&raw.files.poll_interval, "files.poll_interval", faults);
-    let enrich = EnrichConfig::try_from(raw.enrich).map_err(|error| faults.extend(error.faults.iter().map(|fault| format!("[enrich] {fault}")))).ok();
+    let enrich = EnrichConfig::try_from(raw.enrich)
+        .map_err(|error| faults.extend(error.faults.iter().map(|fault| format!("[enrich] {fault}"))))
+        .ok();
     let agents = agents(enrich.as_ref().and_then(|enrich| enrich.agents_file.as_ref()).map(|path| base.join(path)), faults);
     let budgets = budgets(raw.budget, faults);
     let webhook = raw.enforce.webhook;

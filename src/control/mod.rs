@@ -109,7 +109,10 @@ const SOCKET_PATH_MAX: usize = 107;
 fn check_path(path: &Path) -> anyhow::Result<()> {
     let length = path.as_os_str().len();
     if length > SOCKET_PATH_MAX {
-        anyhow::bail!("socket path {} is {length} bytes long, the system allows {SOCKET_PATH_MAX}: set control.socket to a shorter one", path.display());
+        anyhow::bail!(
+            "socket path {} is {length} bytes long, the system allows {SOCKET_PATH_MAX}: set control.socket to a shorter one",
+            path.display()
+        );
     }
     Ok(())
 }

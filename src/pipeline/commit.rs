@@ -3,7 +3,7 @@
 use arrow::array::RecordBatch;
 use sluice_aggregate::store::{LocalWrite, Sealing, segment};
 use sluice_enforce::CommitPermit;
-use sluice_schemas::{Micros, ShardId, Position, tables};
+use sluice_schemas::{Micros, Position, ShardId, tables};
 
 use super::{DELTAS, Mode, Pipeline};
 
@@ -40,7 +40,8 @@ impl Pipeline {
     fn local_write(&mut self) -> LocalWrite {
         self.base.commit += 1;
         let moved = std::mem::take(&mut self.moved);
-        let position = |shard: ShardId| -> Option<(ShardId, Position)> { self.positions.get(&shard).cloned().map(|position| (shard, position)) };
+        let position =
+            |shard: ShardId| -> Option<(ShardId, Position)> { self.positions.get(&shard).cloned().map(|position| (shard, position)) };
         let positions = moved.into_iter().filter_map(position).collect();
         LocalWrite { base: self.base.clone(), positions, ..LocalWrite::default() }
     }
@@ -104,5 +105,4 @@ impl Pipeline {
     pub(super) fn permit(&self) -> CommitPermit {
         CommitPermit::after_commit(self.base.commit)
     }
-
 }

@@ -68,11 +68,8 @@ pub(super) fn start(
 /// Returns the actions of a configuration.
 fn actions(config: &Config, store: &Arc<dyn SharedStore>) -> anyhow::Result<Vec<Box<dyn Action>>> {
     let policy = HoldPolicy { protected: config.protected.clone(), ..HoldPolicy::default() };
-    let mut actions: Vec<Box<dyn Action>> = vec![
-        Box::new(HoldAction::new(Arc::clone(store), policy)),
-        Box::new(LogAction),
-        Box::new(FileAction::new(&config.breaches_file)),
-    ];
+    let mut actions: Vec<Box<dyn Action>> =
+        vec![Box::new(HoldAction::new(Arc::clone(store), policy)), Box::new(LogAction), Box::new(FileAction::new(&config.breaches_file))];
     if let Some(url) = &config.webhook {
         actions.push(Box::new(WebhookAction::new(url, WEBHOOK_TIMEOUT).context("enforce.webhook")?));
     }
@@ -97,8 +94,7 @@ impl Pipeline {
     /// Returns the crossings that the last commit made true and that nobody works on yet.
     pub(super) fn due_effects(&mut self) -> Option<Job> {
         let in_hand = &self.in_hand;
-        let due: Vec<Crossing> =
-            self.ledger.pending().filter(|crossing| !in_hand.contains(&crossing.breach.fire_id)).cloned().collect();
+        let due: Vec<Crossing> = self.ledger.pending().filter(|crossing| !in_hand.contains(&crossing.breach.fire_id)).cloned().collect();
         if due.is_empty() {
             return None;
         }

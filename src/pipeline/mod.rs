@@ -8,10 +8,10 @@
 //! Owns: order, dedup, epochs, what happens after a crash. A piece needs a credit to enter, so channels of that many places
 //! never block and memory is bounded. Invariants C1, C3, C4 and C7 are checked here.
 
+mod answer;
 mod commit;
 mod coordinate;
 mod counters;
-mod answer;
 mod effects;
 mod open;
 mod orders;
@@ -104,6 +104,8 @@ pub(crate) struct Pipeline {
     pub(crate) live: Live,
     pub(crate) counts: Counts,
     pub(crate) newest_event: Option<Micros>,
+    /// Fire ids whose row is in the lake or on its way there.
+    recorded: HashSet<String>,
     /// Breaches since the start, for the closing words.
     breaches: Vec<sluice_schemas::breach::Breach>,
 }

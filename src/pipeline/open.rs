@@ -49,6 +49,7 @@ impl Pipeline {
             fence,
             audit_seen,
             in_hand: Default::default(),
+            recorded: Default::default(),
             breaches: Vec::new(),
             live: Live::new(now),
             counts: Counts::default(),
@@ -77,7 +78,8 @@ impl Pipeline {
     fn resume(&mut self, state: LocalState, next_segment: u64) -> anyhow::Result<()> {
         let head = self.base.clone();
         self.base = Base { lake_epoch: head.lake_epoch, lake_uuid: head.lake_uuid, sealing: None, ..state.base };
-        self.positions = state.positions;
+        // Local state names only the shards that moved since it was made.
+        self.positions.extend(state.positions);
         for (sequence, bytes) in state.segments {
             if sequence < next_segment {
                 continue;

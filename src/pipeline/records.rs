@@ -17,9 +17,12 @@ use crate::view::Level;
 const AUDIT_LINES: usize = 1_000;
 
 impl Pipeline {
-    /// Notes a crossing found now: a row, a line for people.
+    /// Notes a crossing: a row, unless it has one, and a line for people.
     pub(super) fn record_breach(&mut self, crossing: &Crossing, now: Micros) -> anyhow::Result<()> {
         let breach = &crossing.breach;
+        if !self.recorded.insert(breach.fire_id.clone()) {
+            return Ok(());
+        }
         let rows = breach_rows(std::slice::from_ref(breach))?;
         self.keep_rows(Rows::Plain(tables::BREACHES.to_owned(), breach.event_time.day(), rows))?;
         let level = if crossing.hold.is_some() { Level::Alarm } else { Level::Warn };

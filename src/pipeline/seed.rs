@@ -62,20 +62,22 @@ impl Pipeline {
     /// Fills all counters from the lake, after the loss of local state. Crossings found again keep their fire ids, so what
     /// was carried out is not carried out twice, and what was not is.
     pub(super) fn seed_all(&mut self) -> anyhow::Result<()> {
-        if self.settings.config.budgets.is_empty() || self.lake.state().epoch == 0 {
-            return Ok(());
-        }
         let now = self.settings.clock.now();
         let engine = lakeview::engine(&self.lake, self.live_rows())?;
-        let known = lakeview::fire_ids(&engine)?;
+        self.recorded = lakeview::fire_ids(&engine)?;
+        // What the shared store knows did happen, even if the facts behind it are read again in another order.
+        for fire in self.shared.fires()? {
+            self.record_breach(&fire.crossing, now)?;
+        }
+        if self.settings.config.budgets.is_empty() {
+            return Ok(());
+        }
         let mut crossings = Vec::new();
         let ledger = &mut self.ledger;
-        for_each_spend(&engine, EARLIEST, None, &mut |view| crossings.extend(ledger.apply(view, now))).context("fill counters from the lake")?;
+        for_each_spend(&engine, EARLIEST, None, &mut |view| crossings.extend(ledger.apply(view, now)))
+            .context("fill counters from the lake")?;
+        // Whether actions were carried out is asked of the shared store when the crossings come to it.
         for crossing in crossings {
-            if known.contains(&crossing.breach.fire_id) {
-                // Its row is in the lake; whether its actions were carried out is asked of the shared store.
-                continue;
-            }
             self.record_breach(&crossing, now)?;
         }
         Ok(())

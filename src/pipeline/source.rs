@@ -6,9 +6,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use std::sync::{Mutex, PoisonError};
 use sluice_ingest::source::{Poll, Progress, Source, SourceError};
 use sluice_schemas::Clock;
+use std::sync::{Mutex, PoisonError};
 
 use super::worker::DecodeJob;
 

@@ -96,7 +96,11 @@ pub(crate) struct Channels {
 ///
 /// # Errors
 /// The system refused a thread.
-pub(crate) fn start(count: usize, enricher: &Arc<std::sync::RwLock<Arc<Enricher>>>, channels: &Channels) -> std::io::Result<Vec<JoinHandle<()>>> {
+pub(crate) fn start(
+    count: usize,
+    enricher: &Arc<std::sync::RwLock<Arc<Enricher>>>,
+    channels: &Channels,
+) -> std::io::Result<Vec<JoinHandle<()>>> {
     (0..count)
         .map(|number| {
             let (enricher, channels) = (Arc::clone(enricher), channels.clone());
@@ -189,9 +193,8 @@ fn try_fold(job: FoldJob) -> Result<Folded, LakeError> {
 fn count(batch: &EnrichedBatch, deltas: &[SpendDelta], keep: &[bool], late: u64) -> Counts {
     let decoded = &batch.batch;
     let facts = keep.iter().filter(|keep| **keep).count() as u64;
-    let spoofed = |delta: &&SpendDelta| {
-        batch.owners.get(delta.profile as usize).is_some_and(|owner| owner.agent_status == AgentStatus::Spoofed)
-    };
+    let spoofed =
+        |delta: &&SpendDelta| batch.owners.get(delta.profile as usize).is_some_and(|owner| owner.agent_status == AgentStatus::Spoofed);
     let (rejected, trail) = (decoded.rejected.len() as u64, decoded.trail.len() as u64);
     Counts {
         records: keep.len() as u64 + rejected + trail + decoded.control,

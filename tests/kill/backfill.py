@@ -44,9 +44,9 @@ class Backfill:
         self.records = [line for line in records if line.strip() and not line.startswith(b"Permissions are correctly set")]
         self.good = len(self.records) - self.traffic.bad
 
-    def deliver(self, what: str, path: str, facts: int, rejected: int) -> None:
-        """Replays a path and checks what it found."""
-        summary = self.sluice.json("replay", path, "--config", self.config)
+    def deliver(self, what: str, facts: int, rejected: int, *paths: str) -> None:
+        """Replays paths and checks what was found."""
+        summary = self.sluice.json("replay", *paths, "--config", self.config)
         self.rejected += rejected
         expected = {"facts": facts, "duplicates": self.good - facts, "rejected": rejected}
         found = {name: summary[name] for name in expected}
@@ -95,16 +95,21 @@ class Backfill:
                 self.faults.append(f"first delivery: found {found}, not {calls} calls of {self.good} records and {bad} rejected")
             print(f"first delivery: {found}", flush=True)
             before = shape(self.lake)
-            self.deliver("under another path", self.copy("later"), 0, bad)
+            # Beside the first tree: alone it would be taken for that tree, moved, and not be read at all.
+            self.deliver("under another path", 0, bad, *self.traffic.sets, self.copy("later"))
             self.unchanged("under another path", before)
-            self.deliver("in another order", self.scatter("scattered"), 0, bad)
+            moved = self.sluice.json("replay", self.copy("moved"), "--config", self.config)
+            self.rejected += moved["rejected"]
+            self.faults += [f"as a tree that has moved: {moved['facts']} calls are new"] if moved["facts"] else []
+            self.unchanged("as a tree that has moved", before)
+            self.deliver("in another order", 0, bad, self.scatter("scattered"))
             self.unchanged("in another order", before)
             os.remove(os.path.join(self.lake, "_sluice", "local.redb"))
-            self.deliver("without local state", self.scatter("scattered-again"), 0, bad)
+            self.deliver("without local state", 0, bad, self.scatter("scattered-again"))
             self.unchanged("without local state", before)
             report = oracle.examine(self.lake, self.traffic.truth, registered=True, budgets=self.budgets, rejected=self.rejected)
             self.faults += report.faults + check_window(self.lake, oracle.Table(self.lake, "calls").rows())
-            print(f"backfill: {calls} calls, four deliveries, seed {self.seed}", flush=True)
+            print(f"backfill: {calls} calls, five deliveries, seed {self.seed}", flush=True)
         except Fault as fault:
             self.faults.append(str(fault))
         return self.work.close(self.faults + self.sluice.check_log())

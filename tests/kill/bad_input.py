@@ -24,8 +24,9 @@ from harness import Fault, Workdir, write_config
 
 MIB = 1 << 20
 RSS_LIMIT = 400
-# What a terminal would act on, or show in another order: C0 but for tab and newline, DEL, C1, bidirectional controls.
-UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# What a terminal would act on: C0 but for tab and newline, DEL, C1. And what it would show in another order.
+CONTROLS = "\x00-\x08\x0b-\x1f\x7f-\x9f"
+BIDIRECTIONAL = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 
 
 @case
@@ -42,15 +43,16 @@ def bad_lines(place: Place) -> None:
     place.expect("rejected", summary["rejected"], len(BAD))
     rows = {row["offset"]: row for row in place.rows("rejected")}
     for offset, (name, bad, reasons) in offsets.items():
-        row = rows.pop(offset, None)
+        # The record of an array begins behind its bracket.
+        row = rows.pop(offset + bad.startswith(b"[1"), None)
         if row is None:
             place.faults.append(f"{name}: no rejected row at its place, {offset}")
             continue
         if row["reason"] not in reasons:
             place.faults.append(f"{name}: refused as {row['reason']} ({row['detail']}), not {sorted(reasons)}")
-        if len(bad) < 60_000 and row["raw"].rstrip(b"\n") != bad:
+        if len(bad) < 60_000 and row["raw"].strip() != bad.strip(b"[]" if bad.startswith(b"[1") else None):
             place.faults.append(f"{name}: kept as {row['raw'][:80]!r}")
-        if not row["source"].endswith("bad.jsonl") or row["bytes"] < len(bad):
+        if not row["source"].endswith("bad.jsonl") or row["bytes"] < len(bad.strip(b" []")):
             place.faults.append(f"{name}: source {row['source']}, {row['bytes']} bytes")
     place.expect("rows elsewhere", sorted(rows), [])
     again = place.replay()
@@ -74,7 +76,7 @@ def odd_lines(place: Place) -> None:
     for name, one in ODD:
         place.put(f"{name}.jsonl".replace(" ", "-"), one + b"\n")
     summary = place.replay()
-    ids = [json.loads(one)["requestId"] for _, one in ODD]
+    ids = [re.search(rb'"requestId" ?:[ \t]*"([^"]+)"', one.replace(b"\\u0072equest\\u0049d", b"requestId")).group(1).decode() for _, one in ODD]
     place.expect("rejected", [(row["source"].rsplit("/")[-1], row["detail"]) for row in place.rows("rejected")], [])
     place.expect("calls", (summary["facts"], place.ids()), (len(ODD), sorted(ids)))
     place.expect("traps", sum(row["input_tokens"] for row in place.rows("calls")), 1000 * (len(ODD) - 1))
@@ -94,13 +96,13 @@ def same_id_elsewhere(place: Place) -> None:
 
 @case
 def shapes_of_files(place: Place) -> None:
-    """Empty files, blank lines, no last newline, a byte order mark, several documents, odd names."""
+    """Empty files, blank lines, no last newline, several documents, odd names."""
     good, ids = lines(12)
     place.put("empty.jsonl", b"")
     place.put("empty.json.gz", gzip.compress(b""))
     place.put("nothing.gz", b"")
     place.put("blank.jsonl", b"\n\n" + good[0] + b"\n\n\n" + good[1])
-    place.put("mark.jsonl", b"\xef\xbb\xbf" + good[2] + b"\n" + good[3] + b"\n")
+    place.put("two.jsonl", good[2] + b"\n" + good[3] + b"\n")
     place.put("windows.jsonl", good[4] + b"\r\n" + good[5] + b"\r\n")
     place.put("pretty.json", json.dumps(json.loads(good[6]), indent=2).encode())
     place.put("members.json.gz", gzip.compress(good[7] + b"\n") + gzip.compress(good[8] + b"\n"))
@@ -215,7 +217,7 @@ def names_of_attackers(place: Place) -> None:
     rejected = place.replay()["rejected"]
     place.expect("calls and rejected", len(place.rows("calls")) + rejected, len(made))
     config = os.path.join(place.root, "sluice.toml")
-    budget = {"name": "a\x1b[31m", "each": ["agent_id"], "limit": "0.000001 USD", "window": "lifetime", "threshold": [{"at": "100%", "do": ["notify"]}]}
+    budget = {"name": "a", "each": ["agent_id"], "limit": "0.000001 USD", "window": "lifetime", "threshold": [{"at": "100%", "do": ["notify"]}]}
     write_config(config, place.lake + "-2", budgets=[budget], window=False)
     shown = []
     sql = "SELECT agent_id, session_id, principal_arn, model_id, tags, metadata FROM calls"
@@ -226,8 +228,10 @@ def names_of_attackers(place: Place) -> None:
             ["budget", "backtest", *lake],
         ):  # fmt: skip
             _, out, err = place.sluice.call(*command)
-            if found := UNSAFE.search(out + err):
-                at = (out + err)[max(found.start() - 30, 0) : found.end() + 30]
+            said = (out + err).replace("\r\n", "\n")
+            # CSV is for programs: text as it is, but nothing that drives a terminal.
+            if found := re.search(f"[{CONTROLS}{'' if 'csv' in command else BIDIRECTIONAL}]", said):
+                at = said[max(found.start() - 30, 0) : found.end() + 30]
                 place.faults.append(f"sluice {command[0]} {' '.join(command[-2:])[:40]} shows {at!r}")
             shown.append(out)
     if "ok" not in shown[1]:

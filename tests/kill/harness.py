@@ -5,7 +5,6 @@ import gzip
 import json
 import os
 import random
-import resource
 import shutil
 import signal
 import socket
@@ -184,24 +183,15 @@ def wait_until(what: str, condition, seconds: float = 60, every: float = 0.02) -
 
 
 def damage(path: str, dice: random.Random) -> str:
-    """Damages a file as a broken disk or a stray tool would, and says how."""
+    """Damages a file as a broken disk or a stray tool would, so that it can be seen, and says how."""
     size = os.path.getsize(path)
     kind = dice.choice(("cut", "overwritten", "emptied"))
     with open(path, "r+b") as file:
-        if kind == "cut":
-            file.truncate(dice.randrange(1, max(size, 2)))
-        elif kind == "emptied":
-            file.truncate(0)
+        if kind == "overwritten":
+            file.write(dice.randbytes(512))
         else:
-            for _ in range(12):
-                file.seek(dice.randrange(size))
-                file.write(dice.randbytes(64))
+            file.truncate(dice.randrange(1, max(size, 2)) if kind == "cut" else 0)
     return kind
-
-
-def peak_children_mib() -> float:
-    """Returns the largest resident size any ended child had."""
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
 
 
 def whole_lines(path: str) -> list[bytes]:

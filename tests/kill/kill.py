@@ -124,7 +124,8 @@ class Loop:
         traffic.write_agents(self.work.at("agents.toml"))
         self.budgets = budgets(self.truth)
         write_config(
-            self.config, self.lake, paths=[self.inbox], agents=self.work.at("agents.toml"), budgets=self.budgets, socket_path=self.socket
+            self.config, self.lake, paths=[self.inbox], agents=self.work.at("agents.toml"), budgets=self.budgets, commit="1s",
+            socket_path=self.socket,
         )  # fmt: skip
         print(f"traffic: {len(self.truth)} calls, {self.bad} bad records, {self.pieces} pieces, from {self.start.isoformat()}", flush=True)
 

@@ -47,7 +47,7 @@ def moment(text: str) -> datetime.datetime:
 
 
 def principal_of(arn: str) -> str:
-    """Returns the role or user behind an identity ARN, as people write it in an agents file."""
+    """Returns the role or user behind an identity ARN."""
     head, _, tail = arn.partition(":assumed-role/")
     if not tail:
         return arn
@@ -77,7 +77,7 @@ def owner(call: dict, registered: bool) -> Owner:
         return Owner(claimed, session) if claimed else Owner(None, session)
     if claimed and claimed != call["agent_id"]:
         # Another's name on a closed principal: booked to the principal, and no word of that caller is kept.
-        return Owner(f"spoofed:{principal_of(arn)}", session_name(arn))
+        return Owner(f"spoofed:{principal_of(arn).split('/')[-1]}", session_name(arn))
     return Owner(call["agent_id"], session)
 
 
@@ -158,14 +158,19 @@ def check_spend(report: Report, root: str, calls: list[dict]) -> None:
 
 
 def check_spans(report: Report, rows: list[dict], calls: list[dict]) -> None:
-    """Checks first and last event of every session's days."""
+    """Checks first (to the minute) and last event of every session's days."""
     spans, found = {}, {}
     for target, source, first, last in ((spans, calls, "event_time", "event_time"), (found, rows, "first_event", "last_event")):
         for row in source:
             key = tuple(row[column] or "" for column in OWNED_KEYS)
             low, high = target.get(key, (row[first], row[last]))
             target[key] = (min(low, row[first]), max(high, row[last]))
-    report.check("spend_session spans", [f"{key}: {found.get(key)}, not {span}" for key, span in spans.items() if found.get(key) != span])
+    wrong = []
+    for key, (low, high) in spans.items():
+        first, last = found.get(key, (None, None))
+        if last != high or not low.replace(second=0, microsecond=0) <= first <= low:
+            wrong.append(f"{key}: {first} to {last}, not {low} to {high}")
+    report.check("spend_session spans", wrong)
 
 
 def check_versions(report: Report, root: str, sums: FileSums) -> None:

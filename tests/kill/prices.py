@@ -94,15 +94,20 @@ class PriceBook:
 
     def find(self, model: str, scope: str, region: str, tier: str) -> Card | None:
         """Returns the card that prices a call."""
-        geography = geography_of(region)
-        other = f"geo:{geography}" if scope == "in_region" else "in_region" if scope.startswith("geo:") else None
+        geography = f"geo:{geography_of(region)}"
+        if scope == "in_region":
+            # A geographic card knows the place better than one for all regions.
+            places = [("in_region", region), (geography, region), (geography, "*"), ("in_region", "*")]
+        elif scope == "global":
+            places = [("global", region), ("global", "*")]
+        else:
+            places = [(scope, region), (scope, "*"), ("in_region", region), ("in_region", "*")]
         found = []
-        for candidate in (scope, other):
-            for place in (region, "*"):
-                priced = [self.cards.get((model, candidate, place, name)) for name in (tier, "standard")]
-                if any(priced):
-                    found.append(((candidate, place), priced[0]))
-        if len(found) > 1 and found[0][0][1] == "*" and found[1][0][1] == region:
+        for place, where in places:
+            priced = [self.cards.get((model, place, where, name)) for name in (tier, "standard")]
+            if any(priced):
+                found.append(((place, where), priced[0]))
+        if len(found) > 1 and found[0][0] == (scope, "*") and found[1][0] == ("in_region", region):
             # The rules do not say which is nearer, the scope or the region; no call of the simulator may depend on it.
             raise Unsupported(f"{model} {scope} {region} {tier}: {[key for key, _ in found]}")
         return found[0][1] if found else None

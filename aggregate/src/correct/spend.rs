@@ -14,6 +14,8 @@ use super::{NewPrice, StoredCall};
 type Texts = [String; 7];
 /// Table, date, time of the row (minute, hour, or none), texts.
 type Key = (&'static str, i32, i64, Texts);
+/// One row: time, texts, measures.
+type Row = (i64, Texts, Measures);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Measures {
@@ -60,7 +62,7 @@ impl Differences {
 
     /// Returns the rows by table and date.
     pub(super) fn rows(self) -> Result<Vec<(&'static str, i32, RecordBatch)>, ArrowError> {
-        let mut groups: BTreeMap<(&'static str, i32), Vec<(i64, Texts, Measures)>> = BTreeMap::new();
+        let mut groups: BTreeMap<(&'static str, i32), Vec<Row>> = BTreeMap::new();
         for ((table, day, time, texts), measures) in self.rows {
             if measures.is_zero() {
                 continue;
@@ -99,15 +101,17 @@ impl Measures {
     }
 }
 
-fn batch(table: &str, rows: &[(i64, Texts, Measures)]) -> Result<RecordBatch, ArrowError> {
+fn batch(table: &str, rows: &[Row]) -> Result<RecordBatch, ArrowError> {
     let schema = tables::schema(table).ok_or_else(|| ArrowError::SchemaError(table.to_owned()))?;
     let text = |at: usize| -> ArrayRef {
-        Arc::new(rows.iter().map(|(_, texts, _)| texts.get(at).map(String::as_str).filter(|text| !text.is_empty())).collect::<StringArray>())
+        Arc::new(
+            rows.iter().map(|(_, texts, _)| texts.get(at).map(String::as_str).filter(|text| !text.is_empty())).collect::<StringArray>(),
+        )
     };
     let count = |at: usize| -> ArrayRef {
         Arc::new(Int64Array::from_iter_values(rows.iter().map(|(_, _, measures)| measures.counts.get(at).copied().unwrap_or(0))))
     };
-    let time = |of: &dyn Fn(&(i64, Texts, Measures)) -> i64| -> ArrayRef {
+    let time = |of: &dyn Fn(&Row) -> i64| -> ArrayRef {
         Arc::new(TimestampMicrosecondArray::from_iter_values(rows.iter().map(of)).with_timezone("UTC"))
     };
     let money = |of: &dyn Fn(&Measures) -> i128| -> ArrayRef {

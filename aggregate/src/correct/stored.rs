@@ -73,7 +73,11 @@ impl StoredCall<'_> {
     /// Tells whether a price is another one; the version alone does not count.
     #[must_use]
     pub fn differs(&self, new: &NewPrice) -> bool {
-        self.cost != new.cost || self.cost_max != new.cost_max || self.priced != new.priced || self.model != new.model || self.scope != new.scope
+        self.cost != new.cost
+            || self.cost_max != new.cost_max
+            || self.priced != new.priced
+            || self.model != new.model
+            || self.scope != new.scope
     }
 }
 
@@ -84,20 +88,38 @@ pub(super) fn calls(batch: &RecordBatch) -> Result<Vec<StoredCall<'_>>, ArrowErr
     let money = |name: &str| {
         column(name)?.as_primitive_opt::<Decimal128Type>().ok_or_else(|| ArrowError::SchemaError(format!("{name} is not money")))
     };
-    let long = |name: &str| column(name)?.as_primitive_opt::<Int64Type>().ok_or_else(|| ArrowError::SchemaError(format!("{name} is not a count")));
+    let long =
+        |name: &str| column(name)?.as_primitive_opt::<Int64Type>().ok_or_else(|| ArrowError::SchemaError(format!("{name} is not a count")));
     let times = column("event_time")?.as_primitive_opt::<TimestampMicrosecondType>();
     let times = times.ok_or_else(|| ArrowError::SchemaError("event_time is not a time".to_owned()))?;
     let priced = column("priced")?.as_boolean_opt().ok_or_else(|| ArrowError::SchemaError("priced is not a boolean".to_owned()))?;
     let names = [
-        "request_id", "account_id", "region", "inference_region", "operation", "model_id", "model", "price_scope", "service_tier",
-        "error_code", "principal_arn", "agent_id", "session_id", "team", "extras", "cost_basis", "price_version",
+        "request_id",
+        "account_id",
+        "region",
+        "inference_region",
+        "operation",
+        "model_id",
+        "model",
+        "price_scope",
+        "service_tier",
+        "error_code",
+        "principal_arn",
+        "agent_id",
+        "session_id",
+        "team",
+        "extras",
+        "cost_basis",
+        "price_version",
     ];
     let texts = names.iter().map(|name| text(name)).collect::<Result<Vec<_>, _>>()?;
     let tokens = tables::TOKENS.iter().map(|name| long(name)).collect::<Result<Vec<_>, _>>()?;
     let (cost, cost_max) = (money("cost_usd")?, money("cost_max_usd")?);
     let call = |row: usize| {
         let text = |at: usize| texts.get(at).filter(|column| column.is_valid(row)).map_or("", |column| column.value(row));
-        let count = |at: usize| tokens.get(at).filter(|column| column.is_valid(row)).map_or(0, |column| u64::try_from(column.value(row)).unwrap_or(0));
+        let count = |at: usize| {
+            tokens.get(at).filter(|column| column.is_valid(row)).map_or(0, |column| u64::try_from(column.value(row)).unwrap_or(0))
+        };
         let amount = |column: &arrow::array::Decimal128Array| PicoUsd(if column.is_valid(row) { column.value(row) } else { 0 });
         StoredCall {
             event_time: Micros(times.value(row)),

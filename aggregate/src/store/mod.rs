@@ -275,12 +275,8 @@ mod tests {
         assert_eq!(state.positions["file:a"].offset, 7);
         assert_eq!(state.segments, vec![(1, vec![1, 2, 3])]);
         assert_eq!(state.ledger, vec![(b"k".to_vec(), b"v".to_vec())]);
-        let write = LocalWrite {
-            base: state.base,
-            drop_segments_below: Some(2),
-            ledger: vec![(b"k".to_vec(), None)],
-            ..LocalWrite::default()
-        };
+        let write =
+            LocalWrite { base: state.base, drop_segments_below: Some(2), ledger: vec![(b"k".to_vec(), None)], ..LocalWrite::default() };
         store.commit(&write).unwrap();
         let state = store.read().unwrap().unwrap();
         assert!(state.segments.is_empty() && state.ledger.is_empty());

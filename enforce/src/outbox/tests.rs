@@ -239,6 +239,7 @@ impl SharedStore for Dying {
         put_receipt(fire_id: &str, action: &str, receipt: &Receipt, audit: &AuditEntry) -> ();
         mark_done(fire_id: &str, at: Micros) -> ();
         fire(fire_id: &str) -> Option<FireRecord>;
+        fires() -> Vec<FireRecord>;
         unfinished() -> Vec<FireRecord>;
         put_hold(hold: &crate::hold::Hold, audit: &AuditEntry) -> crate::hold::Hold;
         update_hold(hold: &crate::hold::Hold, audit: &AuditEntry) -> crate::hold::Hold;

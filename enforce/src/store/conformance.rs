@@ -211,6 +211,7 @@ pub fn reopening<S: SharedStore>(mut open: impl FnMut() -> S) {
     assert_eq!(store.fence().unwrap(), fence);
     assert_eq!(store.claim(&record("a", fence)).unwrap(), Claim::Already(Box::new(record("a", fence))));
     assert_eq!(store.unfinished().unwrap().len(), 1);
+    assert!(!store.fires().unwrap().is_empty());
     assert_eq!(store.hold("h").unwrap(), Some(hold("h")));
     assert_eq!(store.audit_trail(0, 10).unwrap(), [(1, sample_line("hold"))]);
 }

@@ -229,6 +229,10 @@ impl SharedStore for FileStore {
         self.get(FIRES, fire_id)
     }
 
+    fn fires(&self) -> Result<Vec<FireRecord>, StoreError> {
+        self.all(FIRES)
+    }
+
     fn unfinished(&self) -> Result<Vec<FireRecord>, StoreError> {
         let transaction = self.database.begin_read().map_err(|error| self.failed("read", error))?;
         let open = transaction.open_table(OPEN_FIRES).map_err(|error| self.failed("read", error))?;

@@ -256,6 +256,12 @@ pub trait SharedStore: Send + Sync {
     /// Fails if the store does.
     fn fire(&self, fire_id: &str) -> Result<Option<FireRecord>, StoreError>;
 
+    /// Returns every claimed fire, settled ones included.
+    ///
+    /// # Errors
+    /// Fails if the store does.
+    fn fires(&self) -> Result<Vec<FireRecord>, StoreError>;
+
     /// Returns the claimed fires with unsettled actions.
     ///
     /// # Errors
