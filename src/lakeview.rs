@@ -4,7 +4,6 @@ use arrow::array::{AsArray, RecordBatch};
 use sluice_aggregate::lake::Lake;
 use sluice_aggregate::query::{MEMORY_LIMIT, QueryEngine, TableFiles, format_csv, format_json, format_table};
 use sluice_schemas::time::format_day;
-use sluice_schemas::{Micros, tables};
 
 /// Live rows beside the lake's: table, date, rows.
 pub(crate) type LiveRows = Vec<(String, i32, RecordBatch)>;
@@ -31,23 +30,6 @@ pub(crate) fn format(rows: &[RecordBatch], form: &str) -> String {
         "csv" => format_csv(rows),
         _ => format_table(rows),
     }
-}
-
-/// Returns the committed calls with event time in `[start, end)`.
-pub(crate) fn calls_between(lake: &Lake, start: Micros, end: Micros) -> anyhow::Result<Vec<RecordBatch>> {
-    let overlaps = |file: &sluice_aggregate::lake::LakeFile| file.time.is_none_or(|(min, max)| max >= start && min < end);
-    if !lake.files(tables::CALLS)?.iter().any(overlaps) {
-        return Ok(Vec::new());
-    }
-    let schema = lake.schema(tables::CALLS)?;
-    let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-    let sql = format!(
-        "SELECT {} FROM calls WHERE dt >= '{}' AND dt <= '{}' AND event_time >= TIMESTAMP '{start}' AND event_time < TIMESTAMP '{end}'",
-        columns.join(", "),
-        format_day(start.day()),
-        format_day(end.day()),
-    );
-    Ok(engine(lake, Vec::new())?.sql(&sql)?)
 }
 
 /// Returns the fire ids of all breaches.

@@ -1,11 +1,11 @@
 //! The two commits: local state (sub-second) and the lake.
 
-use arrow::array::RecordBatch;
 use sluice_aggregate::store::{LocalWrite, Sealing, segment};
 use sluice_enforce::CommitPermit;
 use sluice_schemas::{Micros, Position, ShardId, tables};
 
 use super::{DELTAS, Mode, Pipeline};
+use crate::lakeview::LiveRows;
 
 impl Pipeline {
     pub(super) fn has_segment(&self) -> bool {
@@ -96,9 +96,9 @@ impl Pipeline {
 
     /// Rows of `calls` that are not in the lake, for windows that are loaded now (live mode; in bulk mode a window is
     /// loaded before the first of its rows is kept).
-    pub(super) fn uncommitted_calls(&self) -> Vec<RecordBatch> {
+    pub(super) fn uncommitted_calls(&self) -> LiveRows {
         let rows = self.pending.iter().chain(&self.segment);
-        rows.filter(|(table, _, _)| table == tables::CALLS).map(|(_, _, rows)| rows.clone()).collect()
+        rows.filter(|(table, _, _)| table == tables::CALLS).cloned().collect()
     }
 
     /// The one place where a permit is made: everything up to the last commit may be seen.

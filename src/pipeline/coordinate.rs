@@ -253,9 +253,9 @@ impl Pipeline {
         let crossings = self.ledger.apply(view, now);
         self.live.fold(view, now);
         self.live.arrived(now, counts.records, u64::try_from((now.0 - arrival.0) / 1_000).unwrap_or(0));
-        for rows in calls {
-            let pending: Vec<_> = self.uncommitted_calls();
-            self.windows.fold(&rows, &self.lake, &pending)?;
+        for (day, rows) in calls {
+            let pending = self.uncommitted_calls();
+            self.windows.fold(day, &rows, &self.lake, &pending)?;
         }
         if let Some(delta_rows) = delta_rows {
             if self.settings.mode == Mode::Live {

@@ -94,7 +94,7 @@ impl Pipeline {
                     for_each_key(&batch, |at, key| self.pending_keys.entry(at.hour()).or_default().push(key))?;
                     if !self.windows.is_empty() {
                         let pending = self.uncommitted_calls();
-                        self.windows.fold(&batch, &self.lake, &pending)?;
+                        self.windows.fold(day, &batch, &self.lake, &pending)?;
                     }
                 }
                 if table == tables::ACTIONS {

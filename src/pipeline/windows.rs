@@ -4,14 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::Context;
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
-use arrow::compute::filter_record_batch;
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::array::RecordBatch;
 use sluice_aggregate::lake::Lake;
+use sluice_aggregate::seed::rebuild_window;
 use sluice_aggregate::windows::WindowPlan;
 use sluice_schemas::{Micros, tables};
 
-use crate::lakeview;
+use crate::lakeview::{self, LiveRows};
 
 /// The declared windows and what changed since the last publication.
 #[derive(Debug, Default)]
@@ -41,18 +40,19 @@ impl Windows {
         self.plans.is_empty()
     }
 
-    /// Folds new calls. A window met for the first time is first loaded from the lake and the given uncommitted rows.
-    pub(crate) fn fold(&mut self, batch: &RecordBatch, lake: &Lake, pending: &[RecordBatch]) -> anyhow::Result<()> {
+    /// Folds new calls of one date. A window met for the first time is loaded from the lake, the given uncommitted rows and these.
+    pub(crate) fn fold(&mut self, day: i32, batch: &RecordBatch, lake: &Lake, pending: &LiveRows) -> anyhow::Result<()> {
         for (plan, touched) in self.plans.iter_mut().zip(&mut self.touched) {
             touched.extend(plan.fold(batch)?);
             let incomplete: Vec<Micros> = plan.incomplete().collect();
+            if incomplete.is_empty() {
+                continue;
+            }
+            let mut live = pending.clone();
+            live.push((tables::CALLS.to_owned(), day, batch.clone()));
+            let engine = lakeview::engine(lake, live)?;
             for window in incomplete {
-                let end = plan.window_end(window);
-                let mut rows = lakeview::calls_between(lake, window, end)?;
-                for extra in pending.iter().chain([batch]) {
-                    rows.push(between(extra, window, end)?);
-                }
-                plan.rebuild(window, rows)?;
+                rebuild_window(&engine, plan, window)?;
             }
         }
         Ok(())
@@ -71,11 +71,4 @@ impl Windows {
         }
         Ok(rows)
     }
-}
-
-fn between(batch: &RecordBatch, start: Micros, end: Micros) -> anyhow::Result<RecordBatch> {
-    let times = batch.column_by_name("event_time").context("rows without event_time")?;
-    let times = times.as_primitive::<TimestampMicrosecondType>();
-    let inside: BooleanArray = times.iter().map(|at| Some(at.is_some_and(|at| at >= start.0 && at < end.0))).collect();
-    Ok(filter_record_batch(batch, &inside)?)
 }

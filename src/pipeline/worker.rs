@@ -72,7 +72,7 @@ pub(crate) struct Folded {
     pub(crate) deltas: Vec<SpendDelta>,
     pub(crate) delta_rows: Option<RecordBatch>,
     pub(crate) rows: Vec<Rows>,
-    pub(crate) calls: Vec<RecordBatch>,
+    pub(crate) calls: Vec<(i32, RecordBatch)>,
     pub(crate) counts: Counts,
 }
 
@@ -171,7 +171,7 @@ fn try_fold(job: FoldJob) -> Result<Folded, LakeError> {
     let mut calls = Vec::new();
     for (day, batch) in facts::call_rows(&batch, &keep, &span.shard, arrival) {
         if want_calls {
-            calls.push(batch.clone());
+            calls.push((day, batch.clone()));
         }
         if encode && batch.num_rows() >= GROUP_ROWS {
             rows.push(Rows::Encoded(Box::new(encode_group(tables::CALLS, day, &batch)?)));

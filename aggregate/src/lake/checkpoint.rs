@@ -22,6 +22,7 @@ const CHUNK: usize = 8_192;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LastCheckpoint {
     pub(crate) version: i64,
+    #[serde(default)]
     pub(crate) size: i64,
     /// Number of files of a checkpoint in parts, which this program does not write.
     #[serde(skip_serializing_if = "Option::is_none")]

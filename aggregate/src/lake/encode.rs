@@ -26,6 +26,8 @@ const DISTINCT: [&str; 4] = ["request_id", "fire_id", "sha256", "raw"];
 pub struct EncodedGroup {
     pub(crate) table: String,
     pub(crate) dt: i32,
+    /// Columns of the file it can be part of.
+    pub(crate) schema: SchemaRef,
     pub(crate) chunks: Vec<Chunk>,
     pub(crate) stats: Stats,
 }
@@ -87,7 +89,7 @@ pub(crate) fn encode_rows(table: &str, dt: i32, schema: &SchemaRef, parts: &[Vec
             .map_err(LakeError::parquet(table))?,
         );
     }
-    Ok(EncodedGroup { table: table.to_owned(), dt, chunks, stats })
+    Ok(EncodedGroup { table: table.to_owned(), dt, schema: Arc::clone(schema), chunks, stats })
 }
 
 /// Encodes text columns here, where their form allows it; `None` leaves the column to the Parquet crate.

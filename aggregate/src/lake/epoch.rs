@@ -31,6 +31,8 @@ pub struct EpochWriter {
     objects: Arc<dyn Objects>,
     epoch: u64,
     fence: u64,
+    /// Number of this writer among those of the lake: two of one epoch never touch the same file.
+    attempt: u64,
     schemas: Schemas,
     parts: BTreeMap<(String, i32), Part>,
     buffered: usize,
@@ -79,8 +81,8 @@ impl SealedEpoch {
 }
 
 impl EpochWriter {
-    pub(crate) fn new(objects: Arc<dyn Objects>, epoch: u64, fence: u64, schemas: Schemas) -> Self {
-        Self { objects, epoch, fence, schemas, parts: BTreeMap::new(), buffered: 0, rows: BTreeMap::new() }
+    pub(crate) fn new(objects: Arc<dyn Objects>, epoch: u64, fence: u64, attempt: u64, schemas: Schemas) -> Self {
+        Self { objects, epoch, fence, attempt, schemas, parts: BTreeMap::new(), buffered: 0, rows: BTreeMap::new() }
     }
 
     /// Returns the epoch.
@@ -174,15 +176,19 @@ impl EpochWriter {
     }
 
     fn write(&mut self, table: &str, group: EncodedGroup) -> Result<(), LakeError> {
-        let (objects, epoch, fence) = (Arc::clone(&self.objects), self.epoch, self.fence);
+        let (objects, epoch, fence, attempt) = (Arc::clone(&self.objects), self.epoch, self.fence, self.attempt);
         let dt = group.dt;
         let part = self.part(table, dt)?;
+        // Rows that were encoded for other columns, before the table gained some, go into a file of their own.
+        if let Some(other) = part.open.take_if(|file| file.schema() != &group.schema) {
+            part.done.push(other.finish()?);
+        }
         let mut file = match part.open.take() {
             Some(file) => file,
             None => {
                 // The fence in the name keeps a writer that was overtaken from touching a file of its successor.
-                let name = format!("e{epoch:012}-f{fence:06}-{}.parquet", part.done.len());
-                FileBuilder::create(&objects, table, dt, &name, &part.schema)?
+                let name = format!("e{epoch:012}-f{fence:06}-{attempt}-{}.parquet", part.done.len());
+                FileBuilder::create(&objects, table, dt, &name, &group.schema)?
             }
         };
         let appended = file.append(group);

@@ -23,6 +23,7 @@ pub(crate) struct FileBuilder {
     /// Path below the table's folder.
     path: String,
     dt: i32,
+    schema: SchemaRef,
     stats: Stats,
     writer: SerializedFileWriter<Sink>,
 }
@@ -35,12 +36,17 @@ impl FileBuilder {
         let staged = objects.stage(&format!("{table}/{path}"))?;
         let sink = Sink { staged, buffer: Vec::new(), hash: Sha256::new(), bytes: 0 };
         let writer = SerializedFileWriter::new(sink, root, properties(schema)).map_err(LakeError::parquet(&path))?;
-        Ok(Self { path, dt, stats: Stats::default(), writer })
+        Ok(Self { path, dt, schema: Arc::clone(schema), stats: Stats::default(), writer })
     }
 
     /// Returns the bytes written so far.
     pub(crate) fn bytes(&self) -> u64 {
         self.writer.bytes_written() as u64
+    }
+
+    /// Returns its columns.
+    pub(crate) const fn schema(&self) -> &SchemaRef {
+        &self.schema
     }
 
     /// Returns its path below the table's folder.

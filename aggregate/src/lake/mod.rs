@@ -111,6 +111,8 @@ pub struct Lake {
     state: LakeState,
     /// Held by a writer for as long as it lives; `None` for a reader.
     lock: Option<WriterLock>,
+    /// Epoch writers begun so far.
+    attempts: u64,
     /// A commit failed and what came of it is not known.
     broken: bool,
 }
@@ -155,20 +157,27 @@ impl Lake {
         let dt = add.partition_values.get(tables::PARTITION).and_then(Option::as_deref).and_then(parse_day);
         let dt = dt.ok_or_else(|| LakeError::corrupt(&inside, "the log gives it no date"))?;
         let told = add.stats.as_deref().map(|text| stats::read(text, time)).unwrap_or_default();
+        let rows = match told.rows {
+            Some(rows) => rows,
+            // Another program's: only the file itself tells.
+            None => read::rows(&self.objects, table, &add.path)?,
+        };
         Ok(LakeFile {
             path: self.objects.locate(&format!("{table}/{inside}")),
             name: add.path.clone(),
             dt,
-            rows: told.rows.unwrap_or(0),
+            rows,
             bytes: u64::try_from(add.size).unwrap_or(0),
             time: told.time,
         })
     }
 
-    /// Begins the next epoch. Tables created until it is sealed can be written to.
+    /// Begins the next epoch. Tables created until it is sealed can be written to. Of several writers of one epoch one can be committed.
     #[must_use]
     pub fn begin_epoch(&mut self) -> EpochWriter {
-        EpochWriter::new(Arc::clone(&self.objects), self.state.epoch + 1, self.state.fence, Arc::clone(&self.schemas))
+        self.attempts += 1;
+        let schemas = Arc::clone(&self.schemas);
+        EpochWriter::new(Arc::clone(&self.objects), self.state.epoch + 1, self.state.fence, self.attempts, schemas)
     }
 
     fn table(&self, table: &str) -> Result<&TableLog, LakeError> {

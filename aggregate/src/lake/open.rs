@@ -127,7 +127,7 @@ impl Lake {
             state.watermark = manifest.watermark;
         }
         let schemas = logs.iter().map(|(name, log)| (name.clone(), Arc::clone(&log.schema))).collect();
-        Ok(Self { objects, tables: logs, schemas: Arc::new(RwLock::new(schemas)), state, lock, broken: false })
+        Ok(Self { objects, tables: logs, schemas: Arc::new(RwLock::new(schemas)), state, lock, attempts: 0, broken: false })
     }
 
     /// Repeats the last step of the last epoch and forgets epochs that were never committed.

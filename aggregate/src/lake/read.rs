@@ -7,6 +7,7 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::file::metadata::ParquetMetaDataReader;
 use parquet::file::reader::{ChunkReader, Length};
 
 use super::LakeError;
@@ -34,10 +35,8 @@ type Failed = Arc<Mutex<Option<LakeError>>>;
 impl FileReader {
     /// Opens the file that a table's log names `name`.
     pub(crate) fn open(objects: &Arc<dyn Objects>, table: &str, name: &str, schema: &SchemaRef) -> Result<Self, LakeError> {
-        let path = format!("{table}/{}", decode_path(name));
-        let size = objects.size(&path)?.ok_or_else(|| LakeError::corrupt(&path, "missing, but the table's log names it"))?;
-        let failed = Failed::default();
-        let chunks = ObjectChunks { objects: Arc::clone(objects), path: path.clone(), size, failed: Arc::clone(&failed) };
+        let (path, chunks) = chunks(objects, table, name)?;
+        let failed = Arc::clone(&chunks.failed);
         let batches = ParquetRecordBatchReaderBuilder::try_new(chunks).and_then(|builder| builder.with_batch_size(BATCH).build());
         let batches = batches.map_err(|error| taken(&failed).unwrap_or_else(|| LakeError::parquet(&path)(error)))?;
         Ok(Self { path, table: table.to_owned(), schema: Arc::clone(schema), batches, failed })
@@ -56,6 +55,21 @@ impl Iterator for FileReader {
         let batch = batch.map_err(|error| taken(&self.failed).unwrap_or_else(|| LakeError::corrupt(&self.path, error)));
         Some(batch.and_then(|batch| self.columns(&batch)))
     }
+}
+
+/// Returns the number of rows that a file says it has.
+pub(crate) fn rows(objects: &Arc<dyn Objects>, table: &str, name: &str) -> Result<u64, LakeError> {
+    let (path, chunks) = chunks(objects, table, name)?;
+    let footer = ParquetMetaDataReader::new().parse_and_finish(&chunks);
+    let footer = footer.map_err(|error| taken(&chunks.failed).unwrap_or_else(|| LakeError::parquet(&path)(error)))?;
+    Ok(u64::try_from(footer.file_metadata().num_rows()).unwrap_or(0))
+}
+
+fn chunks(objects: &Arc<dyn Objects>, table: &str, name: &str) -> Result<(String, ObjectChunks), LakeError> {
+    let path = format!("{table}/{}", decode_path(name));
+    let size = objects.size(&path)?.ok_or_else(|| LakeError::corrupt(&path, "missing, but the table's log names it"))?;
+    let chunks = ObjectChunks { objects: Arc::clone(objects), path: path.clone(), size, failed: Failed::default() };
+    Ok((path, chunks))
 }
 
 fn taken(failed: &Failed) -> Option<LakeError> {

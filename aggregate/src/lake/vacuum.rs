@@ -27,10 +27,15 @@ impl Lake {
         self.check_writer()?;
         let mut report = VacuumReport::default();
         for table in self.tables() {
-            self.delete_expired(&table, commit::millis(now), &mut report)?;
-            self.delete_orphans(&table, &mut report)?;
+            self.sweep(&table, now, &mut report)?;
         }
         Ok(report)
+    }
+
+    /// Vacuums one table.
+    pub(crate) fn sweep(&mut self, table: &str, now: Micros, report: &mut VacuumReport) -> Result<(), LakeError> {
+        self.delete_expired(table, commit::millis(now), report)?;
+        self.delete_orphans(table, report)
     }
 
     fn delete_expired(&mut self, table: &str, now_ms: i64, report: &mut VacuumReport) -> Result<(), LakeError> {
@@ -96,8 +101,8 @@ fn parse_name(name: &str) -> Option<(Kind, u64, u64)> {
         _ => return None,
     };
     let (number, rest) = name.get(1..)?.strip_suffix(".parquet")?.split_once("-f")?;
-    let (fence, index) = rest.split_once('-')?;
-    index.parse::<u64>().ok()?;
+    let (fence, serials) = rest.split_once('-')?;
+    serials.split('-').all(|serial| serial.parse::<u64>().is_ok()).then_some(())?;
     Some((kind, number.parse().ok()?, fence.parse().ok()?))
 }
 
@@ -107,7 +112,7 @@ mod tests {
 
     #[test]
     fn only_own_names_are_read() {
-        assert_eq!(parse_name("e000000000042-f000007-0.parquet"), Some((Kind::Epoch, 42, 7)));
+        assert_eq!(parse_name("e000000000042-f000007-1-0.parquet"), Some((Kind::Epoch, 42, 7)));
         assert_eq!(parse_name("c000000000003-f000007-12.parquet"), Some((Kind::Compaction, 3, 7)));
         for other in ["part-00000-3f0c-c000.snappy.parquet", "e1.parquet", "c1-f1-x.parquet", "é"] {
             assert_eq!(parse_name(other), None, "{other}");

@@ -166,3 +166,52 @@ fn a_reader_needs_a_lake_and_cannot_write() {
     assert!(matches!(publish(&mut reader, 0, 1), Err(LakeError::ReadHandle)));
     assert!(matches!(reader.vacuum(START.plus(9 * DAY)), Err(LakeError::ReadHandle)));
 }
+
+#[test]
+fn two_writers_of_one_epoch_do_not_touch_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut lake = Lake::open_writer(folder.path(), &CLOCK).unwrap();
+    let mut first = lake.begin_epoch();
+    let mut second = lake.begin_epoch();
+    support::fill(&mut first, 0, 70_000).unwrap();
+    support::fill(&mut second, 0, 10).unwrap();
+    let late = first.seal().unwrap();
+    let sealed = second.seal().unwrap();
+    lake.commit(sealed, support::positions(10), START, START).unwrap();
+    assert!(matches!(lake.commit(late, support::positions(70_000), START, START), Err(LakeError::EpochOrder { last: 1, got: 1 })));
+    audit(&lake, 10, "the one that came first");
+    let mut third = lake.begin_epoch();
+    support::fill(&mut third, 10, 70_000).unwrap();
+    drop(third);
+    lake.vacuum(START).unwrap();
+    publish(&mut lake, 10, 5).unwrap();
+    audit(&lake, 15, "after an abandoned one");
+}
+
+#[test]
+fn groups_encoded_before_a_table_gained_columns_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        // A later version of the program had one column more.
+        let mut lake = Lake::open_writer(folder.path(), &CLOCK).unwrap();
+        let mut fields: Vec<_> = lake.schema(tables::CALLS).unwrap().fields().iter().map(|field| field.as_ref().clone()).collect();
+        fields.push(arrow::datatypes::Field::new("later", DataType::Utf8, true));
+        lake.create_table(tables::CALLS, &arrow::datatypes::Schema::new(fields), START).unwrap();
+    }
+    let mut lake = Lake::open_writer(folder.path(), &CLOCK).unwrap();
+    assert_eq!(lake.schema(tables::CALLS).unwrap().fields().len(), tables::schema(tables::CALLS).unwrap().fields().len() + 1);
+    let mut writer = lake.begin_epoch();
+    let rows = call_rows(&calls(0, 100), &[true; 100], "test", START).remove(0).1;
+    writer.append_encoded(encode_group(tables::CALLS, START.day(), &rows).unwrap()).unwrap();
+    writer.append(tables::CALLS, START.day(), rows.clone()).unwrap();
+    writer.append_encoded(encode_group(tables::CALLS, START.day(), &rows).unwrap()).unwrap();
+    let sealed = writer.seal().unwrap();
+    lake.commit(sealed, support::positions(1), START, START).unwrap();
+    assert_eq!(total(&lake, tables::CALLS), support::Total { rows: 300, calls: 0, cost: 3 * support::expected(100).cost });
+    assert_eq!(lake.files(tables::CALLS).unwrap().len(), 2);
+    for epoch in 0..4 {
+        publish(&mut lake, 200 + epoch, 1).unwrap();
+    }
+    lake.compact(tables::CALLS, START.day() + 1, START).unwrap();
+    assert_eq!(total(&lake, tables::CALLS).rows, 304);
+}

@@ -116,7 +116,7 @@ fn what_other_programs_do_to_a_table_is_stepped_over() {
         r#"{"commitInfo":{"timestamp":1,"operation":"OPTIMIZE","engineInfo":"other"}}"#,
         format_args!(r#"{{"remove":{{"path":"{}","dataChange":false,"deletionTimestamp":1}}}}"#, file.name),
         format_args!(
-            r#"{{"add":{{"path":"dt=2026-10-01/part%2520of%20another.parquet","partitionValues":{{"dt":"2026-10-01"}},"size":{},"modificationTime":1,"dataChange":false,"stats":"{{\"numRecords\":10,\"minValues\":{{\"event_time\":\"2026-10-01T00:00:00.000Z\"}},\"maxValues\":{{\"event_time\":\"2026-10-01T00:01:00.000Z\"}}}}"}}}}"#,
+            r#"{{"add":{{"path":"dt=2026-10-01/part%2520of%20another.parquet","partitionValues":{{"dt":"2026-10-01"}},"size":{},"modificationTime":1,"dataChange":false}}}}"#,
             file.bytes
         ),
     );
