@@ -1,6 +1,7 @@
 //! Reading a lake: its tables as the query engine takes them, and the few questions the program itself asks.
 
 use arrow::array::{AsArray, RecordBatch};
+use hashbrown::HashSet;
 use sluice_aggregate::lake::Lake;
 use sluice_aggregate::query::{MEMORY_LIMIT, QueryEngine, TableFiles, format_csv, format_json, format_table};
 use sluice_schemas::time::format_day;
@@ -32,11 +33,13 @@ pub(crate) fn format(rows: &[RecordBatch], form: &str) -> String {
     }
 }
 
-/// Returns the fire ids of all breaches.
-pub(crate) fn fire_ids(engine: &QueryEngine) -> anyhow::Result<hashbrown::HashSet<String>> {
-    let mut ids = hashbrown::HashSet::new();
-    for batch in engine.sql("SELECT DISTINCT arrow_cast(fire_id, 'Utf8') AS fire_id FROM breaches")? {
+/// Returns the fire ids of all breaches, and the budgets they are of.
+pub(crate) fn fires(engine: &QueryEngine) -> anyhow::Result<(HashSet<String>, HashSet<String>)> {
+    let (mut ids, mut budgets) = (HashSet::new(), HashSet::new());
+    let sql = "SELECT DISTINCT arrow_cast(fire_id, 'Utf8') AS fire_id, arrow_cast(budget, 'Utf8') AS budget FROM breaches";
+    for batch in engine.sql(sql)? {
         ids.extend(batch.column(0).as_string::<i32>().iter().flatten().map(str::to_owned));
+        budgets.extend(batch.column(1).as_string::<i32>().iter().flatten().map(str::to_owned));
     }
-    Ok(ids)
+    Ok((ids, budgets))
 }

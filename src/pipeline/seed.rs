@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context;
-use sluice_aggregate::seed::for_each_spend;
+use sluice_aggregate::seed::{for_each_spend, spend_since};
 use sluice_enforce::{AgentLimits, LimitTable, NeedsSeed};
 use sluice_enrich::enricher::Enricher;
 use sluice_enrich::prices::Catalogue;
-use sluice_schemas::Micros;
+use sluice_schemas::time::{DAY, parse_day};
+use sluice_schemas::{Micros, SpendView};
 
 use super::Pipeline;
 use crate::config::Config;
@@ -59,26 +60,36 @@ impl Pipeline {
         for_each_spend(&engine, from.max(EARLIEST), None, &mut |view| ledger.seed(view)).context("fill counters from the lake")
     }
 
-    /// Fills all counters from the lake, after the loss of local state. Crossings found again keep their fire ids, so what
-    /// was carried out is not carried out twice, and what was not is.
+    /// Fills all counters from the lake, after the loss of local state.
+    ///
+    /// A crossing was committed together with the facts behind it, so one that history shows and neither the lake nor the
+    /// shared store knows is an artefact of reading in another order, and is settled without a word. Only a budget that never
+    /// fired before speaks: it is new.
     pub(super) fn seed_all(&mut self) -> anyhow::Result<()> {
         let now = self.settings.clock.now();
         let engine = lakeview::engine(&self.lake, self.live_rows())?;
-        self.recorded = lakeview::fire_ids(&engine)?;
+        let (ids, mut fired_before) = lakeview::fires(&engine)?;
+        self.recorded = ids;
         // What the shared store knows did happen, even if the facts behind it are read again in another order.
         for fire in self.shared.fires()? {
+            fired_before.insert(fire.crossing.breach.budget.clone());
             self.record_breach(&fire.crossing, now)?;
         }
         if self.settings.config.budgets.is_empty() {
             return Ok(());
         }
-        let mut crossings = Vec::new();
-        let ledger = &mut self.ledger;
-        for_each_spend(&engine, EARLIEST, None, &mut |view| crossings.extend(ledger.apply(view, now)))
-            .context("fill counters from the lake")?;
-        // Whether actions were carried out is asked of the shared store when the crossings come to it.
-        for crossing in crossings {
-            self.record_breach(&crossing, now)?;
+        for date in engine.call_dates() {
+            let start = Micros(i64::from(parse_day(date).context("date of the lake")?) * DAY);
+            let (batch, deltas) = spend_since(&engine, start, Some(start.plus(DAY))).context("fill counters from the lake")?;
+            for crossing in self.ledger.apply(SpendView { batch: &batch, deltas: &deltas }, now) {
+                let known = self.recorded.contains(&crossing.breach.fire_id);
+                if !known && fired_before.contains(&crossing.breach.budget) {
+                    self.ledger.settle(&crossing.breach.fire_id);
+                } else {
+                    // Whether its actions were carried out is asked of the shared store when it comes to that.
+                    self.record_breach(&crossing, now)?;
+                }
+            }
         }
         Ok(())
     }

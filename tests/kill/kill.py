@@ -3,6 +3,7 @@
 
     kill.py --bin target/quick/sluice [--kills 50] [--seed N] [--workdir DIR]
 
+Most moments are random; a quarter is aimed at the edges of a lake commit, just after a manifest or a log entry has appeared.
 Lines are appended to growing files (some cut in the middle of a record), whole files are moved in, earlier records are delivered
 again. `sluice run` and `sluice replay` take turns; local state is deleted or damaged now and then. In the end a replay finishes, a
 second one must change nothing, and the oracle compares the lake with the truth. Exit code 1 on any fault; the folder is then kept.
@@ -20,6 +21,10 @@ import time
 
 import oracle
 from harness import Fault, Sluice, Traffic, Workdir, answers, check_window, damage, kill, wait_until, whole_lines, write_config
+
+
+# Folders in which a commit of the lake shows, in its order.
+AIMS = ("_sluice", "calls/_delta_log", "calls/_delta_log", "spend_minute/_delta_log", "breaches/_delta_log")
 
 
 class Feeder:
@@ -64,8 +69,8 @@ class Feeder:
         with open(path, "ab") as file:
             file.write(content)
 
-    def step(self) -> None:
-        """Feeds one piece."""
+    def step(self, tear: bool) -> None:
+        """Feeds one piece; `tear` allows it to end within a record."""
         kind, name, content = self.steps.pop(0)
         if kind == "move":
             path = os.path.join(self.folder, name)
@@ -78,7 +83,7 @@ class Feeder:
             again = self.dice.choices(self.good, k=self.dice.randrange(1, 8))
             content += b"".join(again)
             self.again += len(again)
-        if self.dice.random() < 0.4:
+        if tear and self.dice.random() < 0.4:
             cut = len(content) - self.dice.randrange(1, 300)
             content, self.torn[name] = content[: max(cut, 0)], content[max(cut, 0) :]
         self.write(name, content)
@@ -150,16 +155,21 @@ class Loop:
         delay = self.delay()
         quota = 2 * len(self.feeder.steps) / max(self.args.kills - self.kills, 1)
         begun = time.monotonic()
+        aim = self.dice.choice(AIMS) if self.dice.random() < 0.25 else None
+        seen = self.entries(aim)
         process = self.sluice.start(*command, "--config", self.config, **environment)
         ready, fed = None, 0
-        while time.monotonic() - begun < delay and process.poll() is None:
+        while time.monotonic() - begun < delay + 2 * bool(aim) and process.poll() is None:
+            if aim and self.entries(aim) != seen:
+                time.sleep(self.dice.random() * 0.004)
+                break
             if follow and ready is None and answers(self.socket):
                 ready = time.monotonic() - begun
                 self.recovery.append(ready)
-            if fed < quota and self.feeder.steps and self.dice.random() < 0.5:
-                self.feeder.step()
+            if fed < quota and self.feeder.steps and self.dice.random() < (0.03 if aim else 0.5):
+                self.feeder.step(follow)
                 fed += 1
-            time.sleep(min(0.01, max(delay - (time.monotonic() - begun), 0)))
+            time.sleep(0.0005 if aim else min(0.01, max(delay - (time.monotonic() - begun), 0)))
         if kill(process):
             self.kills += 1
         elif process.returncode == 0 and not follow:
@@ -169,6 +179,11 @@ class Loop:
             os.remove(self.state)
         else:
             raise Fault(f"{' '.join(command)} ended by itself with {process.returncode}: {self.tail()}")
+
+    def entries(self, aim: str | None) -> int:
+        """Returns how many files there are in a folder of the lake."""
+        folder = os.path.join(self.lake, aim or "")
+        return len(os.listdir(folder)) if aim and os.path.isdir(folder) else 0
 
     def delay(self) -> float:
         """Returns how long the next process lives: often too short to have begun, sometimes past its work."""
@@ -198,9 +213,9 @@ class Loop:
 
     def finish(self) -> list[str]:
         """Lets a replay finish, and a second one change nothing."""
-        while self.feeder.steps:
-            self.feeder.step()
         self.feeder.complete()
+        while self.feeder.steps:
+            self.feeder.step(False)
         self.sluice.must("replay", self.inbox, "--act", "--config", self.config)
         before = shape(self.lake)
         summary = self.sluice.json("replay", self.inbox, "--act", "--config", self.config)

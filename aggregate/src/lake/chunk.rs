@@ -68,32 +68,46 @@ pub(crate) struct Pages {
     pub(crate) rows: u64,
 }
 
+/// Bytes of pages that are not worth compressing: setting up costs more than is gained, for the reader too.
+const LITTLE: usize = 512;
+
 /// Puts chunks together; holds the compressor, which is dear to set up.
-pub(crate) struct Assembler(zstd::bulk::Compressor<'static>);
+#[derive(Default)]
+pub(crate) struct Assembler(Option<zstd::bulk::Compressor<'static>>);
 
 impl Assembler {
-    pub(crate) fn new() -> Result<Self> {
-        zstd::bulk::Compressor::new(LEVEL).map(Self).map_err(external)
+    fn pack(&mut self, page: Vec<u8>, compression: Compression) -> Result<Bytes> {
+        if compression == Compression::UNCOMPRESSED {
+            return Ok(page.into());
+        }
+        let external = |error: std::io::Error| ParquetError::External(Box::new(error));
+        let compressor = match &mut self.0 {
+            Some(compressor) => compressor,
+            none => none.insert(zstd::bulk::Compressor::new(LEVEL).map_err(external)?),
+        };
+        compressor.compress(&page).map(Bytes::from).map_err(external)
     }
 
     /// Compresses pages and puts them together.
     pub(crate) fn assemble(&mut self, column: &ColumnDescPtr, pages: Pages) -> Result<Chunk> {
-        let compressor = &mut self.0;
+        let size = pages.data.iter().map(|page| page.bytes.len()).chain(pages.dictionary.iter().map(|(text, _)| text.len())).sum::<usize>();
+        let compression = if size < LITTLE { Compression::UNCOMPRESSED } else { Compression::ZSTD(ZstdLevel::try_new(LEVEL)?) };
         let mut sink = TrackedWrite::new(Vec::new());
         let mut writer = SerializedPageWriter::new(&mut sink);
         let (mut values, mut uncompressed, mut first_data) = (0_i64, 0, None);
         let encoding = if pages.dictionary.is_some() { Encoding::RLE_DICTIONARY } else { Encoding::PLAIN };
         let dictionary = pages.dictionary.is_some();
         if let Some((text, count)) = pages.dictionary {
-            let buf = compressor.compress(&text).map_err(external)?.into();
+            let length = text.len();
+            let buf = self.pack(text, compression)?;
             let page = Page::DictionaryPage { buf, num_values: count, encoding: Encoding::PLAIN, is_sorted: false };
-            uncompressed += writer.write_page(CompressedPage::new(page, text.len()))?.uncompressed_size;
+            uncompressed += writer.write_page(CompressedPage::new(page, length))?.uncompressed_size;
         }
         for page in pages.data {
             values += i64::from(page.values);
             let length = page.bytes.len();
             let page = Page::DataPage {
-                buf: compressor.compress(&page.bytes).map_err(external)?.into(),
+                buf: self.pack(page.bytes, compression)?,
                 num_values: page.values,
                 encoding,
                 def_level_encoding: Encoding::RLE,
@@ -109,7 +123,7 @@ impl Assembler {
         let mut encodings = vec![Encoding::RLE, Encoding::PLAIN];
         encodings.extend(dictionary.then_some(Encoding::RLE_DICTIONARY));
         let metadata = ColumnChunkMetaData::builder(column.clone())
-            .set_compression(Compression::ZSTD(ZstdLevel::try_new(LEVEL)?))
+            .set_compression(compression)
             .set_encodings(encodings)
             .set_num_values(values)
             .set_total_compressed_size(i64::try_from(bytes.len()).unwrap_or(i64::MAX))
@@ -127,8 +141,4 @@ impl Assembler {
         };
         Ok(Chunk::Made(Box::new(Made { bytes, close })))
     }
-}
-
-fn external(error: std::io::Error) -> ParquetError {
-    ParquetError::External(Box::new(error))
 }

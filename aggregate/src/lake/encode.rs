@@ -71,7 +71,7 @@ pub(crate) fn encode_rows(table: &str, dt: i32, schema: &SchemaRef, parts: &[Vec
         stats.observe(schema, columns);
     }
     let mut leaves = file.schema_descr().columns().iter();
-    let mut assembler = Assembler::new().map_err(LakeError::parquet(table))?;
+    let mut assembler = Assembler::default();
     let mut chunks = Vec::with_capacity(leaves.len());
     for (at, field) in schema.fields().iter().enumerate() {
         let column: Vec<ArrayRef> = parts.iter().filter_map(|columns| columns.get(at).cloned()).collect();

@@ -17,6 +17,8 @@ use super::{LakeError, random_id};
 const GROUP_ROWS: usize = 65_536;
 /// Bytes of rows held before the largest heap of them is encoded.
 const BUFFERED: usize = 96 << 20;
+/// Encoded bytes held before all of them are handed to the storage.
+const HELD: usize = 64 << 20;
 /// Bytes of a file after which the next one is begun.
 const FILE_BYTES: u64 = 256 << 20;
 
@@ -36,6 +38,7 @@ pub struct EpochWriter {
     schemas: Schemas,
     parts: BTreeMap<(String, i32), Part>,
     buffered: usize,
+    held: usize,
     rows: BTreeMap<String, u64>,
 }
 
@@ -82,7 +85,7 @@ impl SealedEpoch {
 
 impl EpochWriter {
     pub(crate) fn new(objects: Arc<dyn Objects>, epoch: u64, fence: u64, attempt: u64, schemas: Schemas) -> Self {
-        Self { objects, epoch, fence, attempt, schemas, parts: BTreeMap::new(), buffered: 0, rows: BTreeMap::new() }
+        Self { objects, epoch, fence, attempt, schemas, parts: BTreeMap::new(), buffered: 0, held: 0, rows: BTreeMap::new() }
     }
 
     /// Returns the epoch.
@@ -191,14 +194,21 @@ impl EpochWriter {
                 FileBuilder::create(&objects, table, dt, &name, &group.schema)?
             }
         };
+        let before = file.held();
         let appended = file.append(group);
-        let full = file.bytes() >= FILE_BYTES;
+        let (after, full) = (file.held(), file.bytes() >= FILE_BYTES);
         part.open = Some(file);
         appended?;
         if full && let Some(file) = part.open.take() {
             part.done.push(file.finish()?);
         }
-        Ok(())
+        self.held = (self.held + after).saturating_sub(before);
+        if self.held > HELD { self.hand_over() } else { Ok(()) }
+    }
+
+    fn hand_over(&mut self) -> Result<(), LakeError> {
+        self.held = 0;
+        self.parts.values_mut().filter_map(|part| part.open.as_mut()).try_for_each(FileBuilder::hand_over)
     }
 
     /// Encodes what is left and makes every file durable.

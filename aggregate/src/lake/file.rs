@@ -44,6 +44,16 @@ impl FileBuilder {
         self.writer.bytes_written() as u64
     }
 
+    /// Returns the encoded bytes that are still in memory.
+    pub(crate) fn held(&self) -> usize {
+        self.writer.inner().buffer.len()
+    }
+
+    /// Hands the encoded bytes in memory to the storage.
+    pub(crate) fn hand_over(&mut self) -> Result<(), LakeError> {
+        self.writer.inner_mut().hand_over()
+    }
+
     /// Returns its columns.
     pub(crate) const fn schema(&self) -> &SchemaRef {
         &self.schema

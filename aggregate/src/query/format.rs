@@ -77,7 +77,7 @@ pub fn format_csv(batches: &[RecordBatch]) -> String {
         for row in 0..batch.num_rows() {
             let cells = batch.columns().iter().map(|column| {
                 let cell = cell(column, row).unwrap_or_default();
-                quote(&if is_plain(column.data_type()) { cell } else { inert(&cell) })
+                quote(&if is_plain(column.data_type()) { cell } else { inert(&visible(&cell, true)) })
             });
             text.push_str(&cells.collect::<Vec<_>>().join(","));
             text.push_str("\r\n");
@@ -215,13 +215,19 @@ fn quote(value: &str) -> String {
 
 /// Escapes control characters and those that change the direction or vanish on a terminal.
 fn escape(value: &str) -> String {
+    visible(value, false)
+}
+
+/// Escapes what could drive a terminal; `lines` keeps line ends and tabs, which a quoted cell may hold.
+fn visible(value: &str, lines: bool) -> String {
     let mut text = String::with_capacity(value.len());
     for letter in value.chars() {
         let hidden = matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{61c}');
         match letter {
-            '\n' => text.push_str("\\n"),
-            '\t' => text.push_str("\\t"),
-            '\r' => text.push_str("\\r"),
+            '\n' if !lines => text.push_str("\\n"),
+            '\t' if !lines => text.push_str("\\t"),
+            '\r' if !lines => text.push_str("\\r"),
+            '\n' | '\t' | '\r' => text.push(letter),
             letter if letter.is_control() || hidden => {
                 if write!(text, "\\u{{{:x}}}", u32::from(letter)).is_err() {
                     text.push('?');

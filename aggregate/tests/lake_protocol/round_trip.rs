@@ -215,3 +215,27 @@ fn groups_encoded_before_a_table_gained_columns_are_kept() {
     lake.compact(tables::CALLS, START.day() + 1, START).unwrap();
     assert_eq!(total(&lake, tables::CALLS).rows, 304);
 }
+
+#[test]
+fn one_epoch_may_span_a_year() {
+    let folder = support::folder_in_memory();
+    let mut lake = Lake::open_writer(folder.path(), &CLOCK).unwrap();
+    let mut writer = lake.begin_epoch();
+    let rows = call_rows(&calls(0, 20), &[true; 20], "test", START).remove(0).1;
+    for round in 0..2 {
+        for day in 0..365 {
+            if round == 0 {
+                writer.append(tables::CALLS, START.day() + day, rows.clone()).unwrap();
+            } else {
+                writer.append_encoded(encode_group(tables::CALLS, START.day() + day, &rows).unwrap()).unwrap();
+            }
+        }
+    }
+    let open = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+    assert!(open < 100, "{open} files are open");
+    let sealed = writer.seal().unwrap();
+    lake.commit(sealed, support::positions(1), START, START).unwrap();
+    let lake = Lake::open_reader(folder.path()).unwrap();
+    assert_eq!(lake.files(tables::CALLS).unwrap().len(), 365);
+    assert_eq!(total(&lake, tables::CALLS).rows, 365 * 40);
+}
