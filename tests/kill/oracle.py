@@ -273,6 +273,9 @@ def check_breaches(report: Report, root: str, calls: list[dict], budgets: list[d
     report.check("in the file, not in the table", stray)
     if acted:
         report.check("in the table, not in the file", [name for name in set(ids) if name not in set(written)])
+    done = [(row["fire_id"], row["action"]) for row in Table(root, "actions").rows() if row["state"] in ("done", "active") and row["fire_id"] in set(ids)]
+    done = [pair for pair in done if pair[1] != "hold"]
+    report.check("acted twice", [f"{name} {action}" for name, action in sorted(set(done)) if done.count((name, action)) > 1])
     rolling = {budget["name"] for budget in budgets if budget["window"].startswith("rolling")}
     fired = [(row["budget"], urllib.parse.unquote(row["target"]), row["period"], row["threshold"]) for row in rows if row["budget"] not in rolling]
     expected = crossings(budgets, calls)
