@@ -17,7 +17,7 @@ pub const SPEND_MINUTE: &str = "spend_minute";
 pub const SPEND_HOUR: &str = "spend_hour";
 /// Additive spend by day, with principal and session beside the keys of [`SPEND_MINUTE`].
 pub const SPEND_DAY: &str = "spend_day";
-/// Additive spend by session, with the first and last call seen.
+/// Additive spend by session, with the minute of the first call and the time of the last one seen.
 pub const SPEND_SESSION: &str = "spend_session";
 /// Records that could not be read.
 pub const REJECTED: &str = "rejected";

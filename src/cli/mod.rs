@@ -1,6 +1,7 @@
 //! The command line: its grammar, and one file for each verb.
 
 mod args;
+mod args_tables;
 mod budget;
 mod config;
 mod demo;

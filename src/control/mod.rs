@@ -99,6 +99,12 @@ pub(crate) fn shared_store(config: &Config) -> anyhow::Result<FileStore> {
     if let Some(folder) = config.shared.parent() {
         std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
     }
+    let emptied = std::fs::metadata(&config.shared).is_ok_and(|found| found.len() == 0);
+    anyhow::ensure!(
+        !emptied,
+        "shared store {} is empty: its fire ids and holds are gone; restore it from a copy, or delete it to start anew",
+        config.shared.display()
+    );
     FileStore::open(&config.shared).with_context(|| format!("open shared store {}", config.shared.display()))
 }
 

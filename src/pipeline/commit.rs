@@ -86,7 +86,8 @@ impl Pipeline {
         self.base.lake_uuid = uuid;
         self.base.sealing = None;
         self.base.watermark = watermark;
-        let drop_segments_below = (!self.pending.is_empty()).then_some(self.base.next_segment);
+        // Every segment there is went into this commit or an earlier one.
+        let drop_segments_below = Some(self.base.next_segment);
         self.local.commit(&LocalWrite { base: self.base.clone(), drop_segments_below, ..LocalWrite::default() })?;
         self.pending.clear();
         self.pending_keys.clear();

@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::{Arc, RwLock};
 
 use anyhow::Context;
+use arrow::array::RecordBatch;
 use sluice_aggregate::dedup::Dedup;
 use sluice_aggregate::known::for_each_key;
 use sluice_aggregate::lake::Lake;
 use sluice_aggregate::store::recovery::{LakeHead, RecoveryDecision, recover};
-use sluice_aggregate::store::{Base, LocalState, LocalStore, StoreError, segment};
+use sluice_aggregate::store::{Base, LocalState, LocalStore, LocalWrite, StoreError, segment};
 use sluice_aggregate::windows::Rollups;
 use sluice_enforce::{Ledger, SharedStore};
 use sluice_schemas::{ErrorClass, tables};
@@ -74,40 +75,54 @@ impl Pipeline {
         Ok(pipeline)
     }
 
-    /// Goes on from local state; segments below `next_segment` are in the lake already.
+    /// Goes on from local state; segments below `next_segment` are in the lake already. What does not decode is made again
+    /// from the lake as a whole.
     fn resume(&mut self, state: LocalState, next_segment: u64) -> anyhow::Result<()> {
-        let head = self.base.clone();
-        self.base = Base { lake_epoch: head.lake_epoch, lake_uuid: head.lake_uuid, sealing: None, ..state.base };
-        // Local state names only the shards that moved since it was made.
-        self.positions.extend(state.positions);
-        for (sequence, bytes) in state.segments {
-            if sequence < next_segment {
-                continue;
-            }
-            let rows = segment::decode(&bytes).context("local state")?;
-            for (table, day, batch) in rows {
-                if table == DELTAS {
-                    self.rollups.fold(batch)?;
-                    continue;
-                }
-                if table == tables::CALLS {
-                    for_each_key(&batch, |at, key| self.pending_keys.entry(at.hour()).or_default().push(key))?;
-                    if !self.windows.is_empty() {
-                        let pending = self.uncommitted_calls();
-                        self.windows.fold(day, &batch, &self.lake, &pending)?;
-                    }
-                }
-                if table == tables::ACTIONS {
-                    self.audit_seen += batch.num_rows() as u64;
-                }
-                self.pending.push((table, day, batch));
-            }
-        }
         let limits = super::seed::limits(&self.settings.config);
         let budgets = Arc::new(self.settings.config.budgets.clone());
-        self.ledger = Ledger::load(Arc::clone(&budgets), limits, state.ledger.into_iter())?;
+        let ledger = Ledger::load(Arc::clone(&budgets), limits, state.ledger.into_iter()).map_err(anyhow::Error::from);
+        let pending = state.segments.iter().filter(|(sequence, _)| *sequence >= next_segment);
+        let segments = pending.map(|(_, bytes)| segment::decode(bytes)).collect::<Result<Vec<_>, _>>().map_err(anyhow::Error::from);
+        let (ledger, segments) = match (ledger, segments) {
+            (Ok(ledger), Ok(segments)) => (ledger, segments),
+            (Err(error), _) | (_, Err(error)) => {
+                let path = self.settings.config.state.display();
+                tracing::warn!(%path, error = format!("{error:#}"), "local state is damaged");
+                return self.rebuild();
+            }
+        };
+        let head = self.base.clone();
+        self.base = Base { lake_epoch: head.lake_epoch, lake_uuid: head.lake_uuid, sealing: None, ..state.base };
+        // Before the sealing is forgotten, the segments it took must be.
+        let write = LocalWrite { base: self.base.clone(), drop_segments_below: Some(next_segment), ..LocalWrite::default() };
+        self.local.commit(&write)?;
+        // Local state names only the shards that moved since it was made.
+        self.positions.extend(state.positions);
+        for (table, day, batch) in segments.into_iter().flatten() {
+            self.take_pending(table, day, batch)?;
+        }
+        self.ledger = ledger;
         let seeds = self.ledger.reconfigure(budgets);
         self.seed(seeds)
+    }
+
+    /// Takes over rows that an earlier process committed to local state alone.
+    fn take_pending(&mut self, table: String, day: i32, batch: RecordBatch) -> anyhow::Result<()> {
+        if table == DELTAS {
+            return Ok(self.rollups.fold(batch)?);
+        }
+        if table == tables::CALLS {
+            for_each_key(&batch, |at, key| self.pending_keys.entry(at.hour()).or_default().push(key))?;
+            if !self.windows.is_empty() {
+                let pending = self.uncommitted_calls();
+                self.windows.fold(day, &batch, &self.lake, &pending)?;
+            }
+        }
+        if table == tables::ACTIONS {
+            self.audit_seen += batch.num_rows() as u64;
+        }
+        self.pending.push((table, day, batch));
+        Ok(())
     }
 
     /// Newest commit under which an earlier process claimed something that is not settled: ours must not be older.

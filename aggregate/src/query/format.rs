@@ -291,7 +291,7 @@ mod tests {
         let lines: Vec<&str> = text.split("\r\n").collect();
         assert_eq!(lines[0], "at,agent,cost,n,mean");
         assert_eq!(lines[1], "1970-01-01T00:00:00Z,'=cmd|' /C calc'!A0,-0.000000000001,-5,0.5");
-        assert_eq!(lines[2], ",\"a\u{1b}[2J\u{202e}\"\"b\"\",c\",12.000000000000,,NaN");
+        assert_eq!(lines[2], ",\"a\\u{1b}[2J\\u{202e}\"\"b\"\",c\",12.000000000000,,NaN");
     }
 
     #[test]
