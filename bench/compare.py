@@ -15,7 +15,7 @@ from pathlib import Path
 DUCKDB = """
 import sys, duckdb
 duckdb.sql(f'''
-  select date_trunc('hour', timestamp::timestamp) as hour, modelId, count(*) as calls,
+  select date_trunc('hour', try_cast(timestamp as timestamp)) as hour, modelId, count(*) as calls,
          sum(input.inputTokenCount) as input_tokens, sum(output.outputTokenCount) as output_tokens
   from read_json('{sys.argv[1]}/**/*.gz', format='newline_delimited', ignore_errors=true, union_by_name=true,
        maximum_object_size=67108864,
