@@ -229,8 +229,7 @@ def names_of_attackers(place: Place) -> None:
         ):  # fmt: skip
             _, out, err = place.sluice.call(*command)
             said = (out + err).replace("\r\n", "\n")
-            # CSV into a pipe is data: text as it is.
-            if found := re.search(f"[{'\x1b' if 'csv' in command else CONTROLS + BIDIRECTIONAL}]", said):
+            if found := re.search(f"[{CONTROLS + BIDIRECTIONAL}]", said):
                 at = said[max(found.start() - 30, 0) : found.end() + 30]
                 place.faults.append(f"sluice {command[0]} {' '.join(command[-2:])[:40]} shows {at!r}")
             shown.append(out)
