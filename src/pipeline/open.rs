@@ -102,6 +102,10 @@ impl Pipeline {
             self.take_pending(table, day, batch)?;
         }
         self.ledger = ledger;
+        if !budgets.is_empty() {
+            // A rebuild may have written rows of breaches whose facts are still to be read again.
+            self.recorded = crate::lakeview::fires(&crate::lakeview::engine(&self.lake, self.live_rows())?)?.0;
+        }
         let seeds = self.ledger.reconfigure(budgets);
         self.seed(seeds)
     }
