@@ -239,6 +239,7 @@ pub fn rejected_rows(batch: &Batch, source: &str, ingest_time: Micros) -> Option
         times(rejected.iter().map(|_| ingest_time)),
         Arc::new(rejected.iter().map(|_| Some(source)).collect::<StringArray>()),
         Arc::new(rejected.iter().map(|record| i64::try_from(record.offset).ok()).collect::<Int64Array>()),
+        Arc::new(rejected.iter().map(|record| (!record.sequence.is_none()).then_some(record.sequence.as_str())).collect::<StringArray>()),
         Arc::new(rejected.iter().map(|record| Some(record.reason.code())).collect::<StringArray>()),
         Arc::new(rejected.iter().map(|record| Some(record.reason.to_string())).collect::<StringArray>()),
         Arc::new(rejected.iter().map(|record| i64::try_from(record.raw.len()).ok()).collect::<Int64Array>()),

@@ -1,5 +1,6 @@
 //! Sources and decoding: bytes and positions in, invocations, trail events and rejected records out.
 
+pub mod committed;
 pub mod decode;
 pub mod files;
 mod framing;

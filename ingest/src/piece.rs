@@ -2,30 +2,31 @@
 
 use std::io::Read;
 
-use sluice_schemas::position::Span;
+use sluice_schemas::position::{Sequence, Span};
 use sluice_schemas::{Batch, Micros, Position, RejectReason, Rejected};
 
 use crate::decode::Decoder;
 use crate::framing::{Cut, Cutter, Frame, MAX_DOCUMENT, MAX_LINE, complete_len, frame, head};
-use crate::inflate::{GzipReader, InflateLimits, inflate_bounded, survey};
-use crate::source::{Payload, Piece};
+use crate::inflate::{GzipReader, InflateLimits, MAGIC, inflate_bounded, survey};
+use crate::source::{Payload, Piece, StreamRecord};
 
 #[cfg(test)]
 mod tests;
 
 /// Inflates, frames and decodes one piece; returns where its shard now stands.
 pub fn decode_piece(piece: Piece, decoder: &mut Decoder, out: &mut Batch) -> Span {
-    let Piece { shard, from, payload, arrival, base_offset, identity, to, ended, .. } = piece;
-    let mut records = Records { decoder, arrival, at: base_offset, out };
+    let Piece { shard, from, payload, arrival, base_offset, identity, to, sequence, ended, .. } = piece;
+    let mut records = Records { decoder, arrival, at: base_offset, sequence: Sequence::default(), out };
     match payload {
         Payload::Lines(bytes) => records.lines(&bytes),
         Payload::Document(bytes) => records.document(&bytes),
         Payload::Gzip(bytes) => records.gzip(&bytes),
+        Payload::Records(stream) => stream.into_iter().for_each(|record| records.stream_record(record)),
         Payload::Refused { reason, raw } => records.refuse(reason, raw),
         Payload::Unreadable(message) => records.refuse(RejectReason::Unreadable { message }, Vec::new()),
     }
     let offset = to.unwrap_or(records.at);
-    Span { shard, from, to: Position { offset, identity, ended } }
+    Span { shard, from, to: Position { offset, sequence, identity, ended } }
 }
 
 /// Records on their way into a batch.
@@ -34,6 +35,8 @@ struct Records<'a> {
     arrival: Micros,
     /// Offset up to which the stream was dealt with.
     at: u64,
+    /// The stream record being decoded.
+    sequence: Sequence,
     out: &'a mut Batch,
 }
 
@@ -49,7 +52,32 @@ impl Records<'_> {
     }
 
     fn refuse(&mut self, reason: RejectReason, raw: Vec<u8>) {
-        self.out.rejected.push(Rejected { offset: self.at, reason, raw });
+        self.out.rejected.push(Rejected { offset: self.at, sequence: self.sequence.clone(), reason, raw });
+    }
+
+    /// Decodes one record of a stream. What is refused in it is placed by the record, and within it by offset where records
+    /// have sequence numbers.
+    fn stream_record(&mut self, record: StreamRecord) {
+        let StreamRecord { offset, sequence, data, .. } = record;
+        let before = self.out.rejected.len();
+        let numbered = !sequence.is_none();
+        (self.at, self.sequence) = (0, sequence);
+        if data.starts_with(&MAGIC) {
+            let mut inflated = Vec::new();
+            match inflate_bounded(&data, &InflateLimits::default(), &mut inflated) {
+                Ok(()) => self.whole(&inflated, true),
+                Err(error) => self.refuse(error.reason(), head(&data)),
+            }
+        } else {
+            self.whole(&data, true);
+        }
+        for rejected in self.out.rejected.iter_mut().skip(before) {
+            rejected.sequence.clone_from(&self.sequence);
+            if !numbered {
+                rejected.offset = offset;
+            }
+        }
+        self.at = offset + 1;
     }
 
     /// Decodes a whole gzip file. Beyond the size cap, or damaged, it is looked through first and then decoded as far as it

@@ -6,6 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use sluice_schemas::position::Sequence;
 use sluice_schemas::{ErrorClass, Micros, Position, RejectReason, ShardId};
 
 /// A stretch of one shard: bytes still to be decoded, and what they cover.
@@ -25,6 +26,8 @@ pub struct Piece {
     pub identity: String,
     /// Offset this piece leads to; `None` when only inflating it tells.
     pub to: Option<u64>,
+    /// Sequence number this piece leads to; none for byte streams and Kafka.
+    pub sequence: Sequence,
     /// The shard ends with this piece.
     pub ended: bool,
     /// Bytes read from disk or network for it.
@@ -40,6 +43,8 @@ pub enum Payload {
     Document(Vec<u8>),
     /// A whole gzip file.
     Gzip(Vec<u8>),
+    /// Whole records of a stream, each with the bytes of a JSON value, of lines or of a gzip stream of either.
+    Records(Vec<StreamRecord>),
     /// A record, or the rest of a stream, that is refused without a look inside.
     Refused {
         /// Why.
@@ -49,6 +54,19 @@ pub enum Payload {
     },
     /// The file could not be read, with what the system said; the position stays, so that a later run tries again.
     Unreadable(String),
+}
+
+/// One record of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamRecord {
+    /// Offset in its Kafka partition; 0 where records have sequence numbers.
+    pub offset: u64,
+    /// Its sequence number in a Kinesis shard; none for Kafka.
+    pub sequence: Sequence,
+    /// When the stream received it, as far as the stream tells.
+    pub written: Option<Micros>,
+    /// Its bytes.
+    pub data: Vec<u8>,
 }
 
 /// Answer of [`Source::poll`].
@@ -72,6 +90,46 @@ pub trait Source: Send {
 
     /// Returns how far the source was read.
     fn progress(&self) -> Progress;
+
+    /// Carries out an operator's order; `false` when it concerns no shard of this source.
+    fn order(&mut self, _order: &Order) -> bool {
+        false
+    }
+}
+
+/// What an operator may ask of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Go on behind the gap at which this shard stopped.
+    Resume(ShardId),
+}
+
+/// How a shard of a stream is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardHealth {
+    /// The shard.
+    pub shard: ShardId,
+    /// What it is doing.
+    pub state: ShardState,
+    /// Milliseconds its next record has waited in the stream, as far as the stream tells.
+    pub behind_ms: Option<u64>,
+    /// Records behind its end, as far as the stream tells.
+    pub behind_records: Option<u64>,
+    /// Milliseconds until the stream drops its next record; 0 when it may be gone already.
+    pub headroom_ms: Option<u64>,
+}
+
+/// What a shard of a stream is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ShardState {
+    /// It is being read.
+    Reading,
+    /// It waits until its parents are read and committed to their end.
+    Waiting,
+    /// It stopped at a gap or a fault only an operator can end, for this reason.
+    Stopped(String),
+    /// It was read to its end.
+    Ended,
 }
 
 /// How far a source was read. Bytes are as stored: compressed ones where files are compressed.
@@ -89,6 +147,8 @@ pub struct Progress {
     pub bytes_resumed: u64,
     /// The file being read.
     pub current: Option<PathBuf>,
+    /// Shards of streams, in the order of their names; none for files.
+    pub shards: Vec<ShardHealth>,
 }
 
 /// Why a source cannot be read.
@@ -97,6 +157,21 @@ pub enum SourceError {
     /// There is nothing to read from.
     #[error("no path was given")]
     NoPath,
+    /// A service refused, or what was asked for is not there.
+    #[error("{resource}: {problem}; {fix}")]
+    Service {
+        /// The stream, topic, queue, bucket or group.
+        resource: String,
+        /// What is wrong with it, in the words of the service where it has any.
+        problem: String,
+        /// What to do.
+        fix: String,
+        /// What the failure asks of the caller.
+        class: ErrorClass,
+        /// What the client said.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
     /// A path that was asked for does not exist or cannot be reached.
     #[error("cannot open {path}")]
     Open {
@@ -119,6 +194,7 @@ impl SourceError {
     #[must_use]
     pub const fn class(&self) -> ErrorClass {
         match self {
+            Self::Service { class, .. } => *class,
             Self::NoPath | Self::Open { .. } | Self::NotAFile { .. } => ErrorClass::Misconfigured,
         }
     }

@@ -1,5 +1,7 @@
 //! Records that could not be read: kept whole, with where they were and why, and never in the way of their neighbours.
 
+use crate::position::Sequence;
+
 /// Why a record was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RejectReason {
@@ -70,6 +72,24 @@ pub enum RejectReason {
     /// Not UTF-8 where text is needed.
     #[error("not UTF-8")]
     NotUtf8,
+    /// A CloudWatch Logs envelope of an account, log group or subscription filter that is not on the list of allowed ones.
+    #[error("envelope of {what} that is not on the allow-list")]
+    Foreign {
+        /// What it says of itself: owner, log group, filter.
+        what: String,
+    },
+    /// A KPL-aggregated record whose checksum or framing is wrong.
+    #[error("corrupt aggregated record: {detail}")]
+    CorruptAggregate {
+        /// What is wrong.
+        detail: &'static str,
+    },
+    /// Records of the stream that cannot be read any more.
+    #[error("data gap: {detail}")]
+    DataGap {
+        /// From where to where, and why.
+        detail: String,
+    },
     /// The file or object could not be read.
     #[error("unreadable: {message}")]
     Unreadable {
@@ -96,6 +116,9 @@ impl RejectReason {
             Self::CorruptGzip => "corrupt_gzip",
             Self::GzipBomb { .. } => "gzip_bomb",
             Self::NotUtf8 => "not_utf8",
+            Self::Foreign { .. } => "foreign_envelope",
+            Self::CorruptAggregate { .. } => "corrupt_aggregate",
+            Self::DataGap { .. } => "data_gap",
             Self::Unreadable { .. } => "unreadable",
         }
     }
@@ -104,8 +127,10 @@ impl RejectReason {
 /// One refused record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejected {
-    /// Byte offset of the record in the decompressed stream of its shard.
+    /// Byte offset of the record in the decompressed stream of its shard; of a record of a Kafka partition that record's offset.
     pub offset: u64,
+    /// Sequence number of the stream record it came in; none for byte streams and Kafka.
+    pub sequence: Sequence,
     /// Why.
     pub reason: RejectReason,
     /// The record as it came. For a stream that cannot be inflated: its first 64 KiB, compressed as it came.

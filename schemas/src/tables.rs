@@ -135,6 +135,7 @@ fn rejected() -> Vec<Field> {
         time("ingest_time"),
         text("source"),
         long("offset"),
+        text("sequence"),
         text("reason"),
         text("detail"),
         long("bytes"),

@@ -216,7 +216,7 @@ impl Pipeline {
     /// Marks new calls, in order (invariant C3).
     fn dedup(&mut self, decoded: Decoded) -> anyhow::Result<FoldJob> {
         match chain(self.reading.get(&decoded.span.shard).or_else(|| self.positions.get(&decoded.span.shard)), &decoded.span) {
-            ChainDecision::Accept => {}
+            ChainDecision::Accept | ChainDecision::Overlap => {}
             decision => {
                 let detail = format!("{}: {decision:?} at offset {}", decoded.span.shard, decoded.span.to.offset);
                 return Err(InvariantError { invariant: Invariant::C3, detail }.into());

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Decimal128Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use proptest::prelude::*;
+use sluice_schemas::position::Sequence;
 use sluice_schemas::time::{DAY, SECOND};
 use sluice_schemas::usage::GuardrailUnits;
 use sluice_schemas::{AgentStatus, Extras, Profile, Rank, RejectReason, Rejected, Usage};
@@ -117,7 +118,12 @@ fn what_is_not_kept_is_not_there() {
 fn rejected_records_are_kept_whole() {
     let mut batch = Batch::default();
     assert!(rejected_rows(&batch, "s", Micros(1)).is_none());
-    batch.rejected.push(Rejected { offset: 77, reason: RejectReason::Missing { field: "requestId" }, raw: b"{\xff}".to_vec() });
+    batch.rejected.push(Rejected {
+        offset: 77,
+        sequence: Sequence::default(),
+        reason: RejectReason::Missing { field: "requestId" },
+        raw: b"{\xff}".to_vec(),
+    });
     let rows = rejected_rows(&batch, "s", Micros(1)).unwrap();
     assert_eq!(rows.schema(), tables::schema(tables::REJECTED).unwrap());
     assert_eq!(texts(&rows, "reason"), some(&["missing_field"]));

@@ -145,7 +145,7 @@ pub(crate) fn fill(writer: &mut EpochWriter, first: u64, count: u64) -> Result<(
 }
 
 pub(crate) fn positions(offset: u64) -> Positions {
-    Positions::from([("file:part-1".to_owned(), Position { offset, identity: "x".to_owned(), ended: false })])
+    Positions::from([("file:part-1".to_owned(), Position { offset, identity: "x".to_owned(), ..Position::default() })])
 }
 
 /// Publishes `count` calls from `first` on as one epoch.

@@ -24,6 +24,7 @@ mod usage;
 use std::ops::Range;
 
 use memchr::memchr_iter;
+use sluice_schemas::position::Sequence;
 use sluice_schemas::{Batch, Micros, RejectReason, Rejected};
 
 use cloudwatch::Message;
@@ -59,7 +60,7 @@ impl Sink<'_> {
     }
 
     fn reject(&mut self, text: &[u8], offset: u64, reason: RejectReason) {
-        self.out.rejected.push(Rejected { offset, reason, raw: text.to_vec() });
+        self.out.rejected.push(Rejected { offset, sequence: Sequence::default(), reason, raw: text.to_vec() });
     }
 }
 

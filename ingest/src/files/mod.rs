@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use sluice_schemas::position::Positions;
+use sluice_schemas::position::{Positions, Sequence};
 use sluice_schemas::{Micros, Position};
 
 use crate::source::{Payload, Piece, Poll, Progress, Source, SourceError};
@@ -317,7 +317,18 @@ impl FolderSource {
 fn unreadable_piece(path: &Path, from: Option<Position>, message: String, now: Micros) -> Piece {
     let Position { offset, identity, .. } = from.clone().unwrap_or_default();
     let (shard, payload, to) = (shard_of(path), Payload::Unreadable(message), Some(offset));
-    Piece { shard, from, payload, arrival: now, base_offset: offset, identity, to, ended: false, source_bytes: 0 }
+    Piece {
+        shard,
+        from,
+        payload,
+        arrival: now,
+        base_offset: offset,
+        identity,
+        to,
+        sequence: Sequence::default(),
+        ended: false,
+        source_bytes: 0,
+    }
 }
 
 impl Progress {

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
+use sluice_schemas::position::Sequence;
 use sluice_schemas::{Batch, Micros, Position, RejectReason};
 
 use super::identity::{HEAD_BYTES, Identity, Standing, standing};
@@ -100,7 +101,8 @@ fn known_position(file: &mut File, tracked: &Tracked) -> io::Result<Position> {
     let payload = Payload::Gzip(read_at(file, 0, settled)?);
     let Position { identity, ended, .. } = position;
     let (shard, from, to, arrival) = (String::new(), None, None, Micros::default());
-    let piece = Piece { shard, from, payload, arrival, base_offset: 0, identity, to, ended, source_bytes: 0 };
+    let piece =
+        Piece { shard, from, payload, arrival, base_offset: 0, identity, to, sequence: Sequence::default(), ended, source_bytes: 0 };
     Ok(decode_piece(piece, &mut Decoder::new(), &mut Batch::default()).to)
 }
 
@@ -114,6 +116,7 @@ fn adoption(shard: String, position: Position, now: Micros) -> Piece {
         base_offset: position.offset,
         identity: position.identity,
         to: Some(position.offset),
+        sequence: Sequence::default(),
         ended: position.ended,
         source_bytes: 0,
     }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read, Take};
 
+use sluice_schemas::position::Sequence;
 use sluice_schemas::{Micros, Position, ShardId};
 
 use super::identity::Identity;
@@ -57,7 +58,7 @@ impl Lane {
             }
         };
         let identity = self.identity.to_string();
-        let to = Position { offset: self.offset, identity: identity.clone(), ended };
+        let to = Position { offset: self.offset, identity: identity.clone(), ended, ..Position::default() };
         Piece {
             shard: self.shard.clone(),
             from: self.from.replace(to),
@@ -66,6 +67,7 @@ impl Lane {
             base_offset,
             identity,
             to: (!is_gzip).then_some(self.offset),
+            sequence: Sequence::default(),
             ended,
             source_bytes,
         }

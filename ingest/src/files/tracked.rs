@@ -117,7 +117,8 @@ impl Tracked {
     /// Notes that `piece` was given.
     pub(super) fn gave(&mut self, piece: &Piece) {
         self.offset_unknown = matches!(piece.payload, Payload::Gzip(_));
-        self.position = Some(Position { offset: piece.to.unwrap_or(0), identity: piece.identity.clone(), ended: piece.ended });
+        self.position =
+            Some(Position { offset: piece.to.unwrap_or(0), identity: piece.identity.clone(), ended: piece.ended, ..Position::default() });
         self.was_cut = false;
     }
 

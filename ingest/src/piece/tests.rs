@@ -22,7 +22,7 @@ fn record(id: u32) -> String {
 }
 
 fn decode(payload: Payload, base_offset: u64, to: Option<u64>) -> (Batch, Span) {
-    let from = Some(Position { offset: base_offset, identity: "1:00".to_owned(), ended: false });
+    let from = Some(Position { offset: base_offset, identity: "1:00".to_owned(), ..Position::default() });
     let piece = Piece {
         shard: "file:/a".to_owned(),
         from,
@@ -31,6 +31,7 @@ fn decode(payload: Payload, base_offset: u64, to: Option<u64>) -> (Batch, Span) 
         base_offset,
         identity: "1:00".to_owned(),
         to,
+        sequence: Sequence::default(),
         ended: to.is_none(),
         source_bytes: 0,
     };
@@ -71,7 +72,10 @@ fn a_torn_last_line_is_refused_and_stays_ahead() {
 fn what_is_refused_and_what_is_unreadable() {
     let refused = Payload::Refused { reason: RejectReason::CorruptGzip, raw: b"raw".to_vec() };
     let (batch, span) = decode(refused, 9, Some(9));
-    assert_eq!(batch.rejected, [Rejected { offset: 9, reason: RejectReason::CorruptGzip, raw: b"raw".to_vec() }]);
+    assert_eq!(
+        batch.rejected,
+        [Rejected { offset: 9, sequence: Sequence::default(), reason: RejectReason::CorruptGzip, raw: b"raw".to_vec() }]
+    );
     assert_eq!((batch.bytes, span.to.offset), (0, 9));
     let (batch, _) = decode(Payload::Unreadable("input/output error".to_owned()), 9, Some(9));
     assert_eq!(batch.rejected[0].reason, RejectReason::Unreadable { message: "input/output error".to_owned() });
@@ -115,4 +119,25 @@ fn objects_without_newlines_are_kept_up_to_a_tear() {
     let (batch, span) = decode(Payload::Gzip(gz(text.as_bytes())), 0, None);
     assert_eq!((batch.invocations.len(), batch.rejected.len()), (2, 1));
     assert_eq!(span.to.offset, 2 * record(1).len() as u64);
+}
+
+#[test]
+fn stream_records_are_told_apart_by_their_numbers() {
+    let record = |number: &str, data: Vec<u8>| StreamRecord { offset: 0, sequence: Sequence::parse(number).unwrap(), written: None, data };
+    let records = vec![
+        record("101", record_line(1)),
+        record("102", gz(format!("{}\nnot json\n{}\n", self::record(2), self::record(3)).as_bytes())),
+        record("103", b"\x1f\x8b\x08 damaged".to_vec()),
+        record("104", record_line(4)),
+    ];
+    let (batch, span) = decode(Payload::Records(records), 0, Some(0));
+    assert_eq!(batch.invocations.len(), 4);
+    let refused: Vec<_> = batch.rejected.iter().map(|rejected| (rejected.sequence.as_str(), rejected.reason.code())).collect();
+    assert_eq!(refused, [("102", "not_json"), ("103", "corrupt_gzip")]);
+    assert!(batch.rejected[0].offset > 0, "the place within the record");
+    assert_eq!(span.to.offset, 0);
+}
+
+fn record_line(id: u32) -> Vec<u8> {
+    record(id).into_bytes()
 }

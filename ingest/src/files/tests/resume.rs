@@ -77,7 +77,7 @@ fn a_foreign_position_means_from_the_start() {
     let folder = Folder::new();
     folder.write("a.json", lines([1]));
     for identity in ["something else", "1:2:3", "x:00", "5:zz", "9:00/x"] {
-        let position = Position { offset: 5, identity: identity.to_owned(), ended: false };
+        let position = Position { offset: 5, identity: identity.to_owned(), ..Position::default() };
         let run = read_once(&folder.path(), &Positions::from([(folder.shard("a.json"), position)]));
         assert_eq!(run.ids, [1], "{identity}");
     }
