@@ -7,5 +7,7 @@ pub mod decode;
 pub mod files;
 mod framing;
 pub mod inflate;
+#[cfg(feature = "aws")]
+pub mod kinesis;
 pub mod piece;
 pub mod source;

@@ -10,6 +10,8 @@ use crate::framing::{Cut, Cutter, Frame, MAX_DOCUMENT, MAX_LINE, complete_len, f
 use crate::inflate::{GzipReader, InflateLimits, MAGIC, inflate_bounded, survey};
 use crate::source::{Payload, Piece, StreamRecord};
 
+#[cfg(feature = "aws")]
+mod kpl;
 #[cfg(test)]
 mod tests;
 
@@ -62,15 +64,7 @@ impl Records<'_> {
         let before = self.out.rejected.len();
         let numbered = !sequence.is_none();
         (self.at, self.sequence) = (0, sequence);
-        if data.starts_with(&MAGIC) {
-            let mut inflated = Vec::new();
-            match inflate_bounded(&data, &InflateLimits::default(), &mut inflated) {
-                Ok(()) => self.whole(&inflated, true),
-                Err(error) => self.refuse(error.reason(), head(&data)),
-            }
-        } else {
-            self.whole(&data, true);
-        }
+        self.stream_data(data);
         for rejected in self.out.rejected.iter_mut().skip(before) {
             rejected.sequence.clone_from(&self.sequence);
             if !numbered {
@@ -78,6 +72,45 @@ impl Records<'_> {
             }
         }
         self.at = offset + 1;
+    }
+
+    #[cfg(feature = "aws")]
+    fn stream_data(&mut self, data: Vec<u8>) {
+        if !data.starts_with(&kpl::MAGIC) {
+            return self.content(&data);
+        }
+        let data = prost::bytes::Bytes::from(data);
+        match kpl::user_records(data.clone()) {
+            Ok(records) => {
+                for (number, record) in (0..).zip(records) {
+                    let before = self.out.rejected.len();
+                    self.at = 0;
+                    self.content(&record);
+                    for rejected in self.out.rejected.iter_mut().skip(before) {
+                        rejected.offset = sub_offset(number, rejected.offset);
+                    }
+                }
+            }
+            Err(detail) => self.refuse(RejectReason::CorruptAggregate { detail }, data.into()),
+        }
+    }
+
+    #[cfg(not(feature = "aws"))]
+    fn stream_data(&mut self, data: Vec<u8>) {
+        self.content(&data);
+    }
+
+    /// Decodes the bytes of one record, compressed or not.
+    fn content(&mut self, data: &[u8]) {
+        if data.starts_with(&MAGIC) {
+            let mut inflated = Vec::new();
+            match inflate_bounded(data, &InflateLimits::default(), &mut inflated) {
+                Ok(()) => self.whole(&inflated, true),
+                Err(error) => self.refuse(error.reason(), head(data)),
+            }
+        } else {
+            self.whole(data, true);
+        }
     }
 
     /// Decodes a whole gzip file. Beyond the size cap, or damaged, it is looked through first and then decoded as far as it
@@ -148,6 +181,13 @@ impl Records<'_> {
             self.at = at;
         }
     }
+}
+
+/// Place of a refused record within an aggregated one: the number of its user record, counted from 0, in the upper half, the
+/// offset within that in the lower.
+#[cfg(feature = "aws")]
+fn sub_offset(number: u64, offset: u64) -> u64 {
+    (number << 32) | (offset & u64::from(u32::MAX))
 }
 
 /// Reason for refusing a line of `bytes` bytes.

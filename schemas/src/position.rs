@@ -15,7 +15,8 @@ pub type ShardId = String;
 /// How far a shard was read. A batch covers `(from, to]`: `from` is exclusive, `to` inclusive.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
-    /// Bytes of the decompressed stream consumed; of a Kafka partition the next offset to read.
+    /// Bytes of the decompressed stream consumed; of a Kafka partition the next offset to read; of a Kinesis shard the moment, in
+    /// milliseconds since 1970, up to which everything that was written was read.
     pub offset: u64,
     /// Number of the last record read where it does not fit `offset`: of a Kinesis shard, up to 186 bits.
     #[serde(default, skip_serializing_if = "Sequence::is_none")]

@@ -22,12 +22,14 @@ mod unescape;
 mod usage;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use memchr::memchr_iter;
 use sluice_schemas::position::Sequence;
 use sluice_schemas::{Batch, Micros, RejectReason, Rejected};
 
 use cloudwatch::Message;
+pub use cloudwatch::{AllowList, Allowed};
 use envelope::{Envelope, Kind};
 use fault::Field;
 use profile::Profiles;
@@ -44,6 +46,7 @@ pub struct Decoder {
     profiles: Profiles,
     /// Scratch for the messages of a CloudWatch envelope.
     message: Vec<u8>,
+    allowed: Arc<AllowList>,
 }
 
 /// Where a record stands and what becomes of it.
@@ -69,6 +72,12 @@ impl Decoder {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Returns a decoder that refuses CloudWatch envelopes which are not allowed.
+    #[must_use]
+    pub fn allowing(allowed: Arc<AllowList>) -> Self {
+        Self { allowed, ..Self::default() }
     }
 
     /// Decodes whole lines; `base_offset` is the place of `bytes[0]` in its decompressed stream, `arrival` when we got it.
@@ -131,7 +140,7 @@ impl Decoder {
     /// Decodes one whole object that is not an invocation record.
     fn foreign(&mut self, kind: Kind, text: &[u8], offset: u64, sink: &mut Sink<'_>) {
         let read = match kind {
-            Kind::CloudWatch => cloudwatch::read(text).map_err(RejectReason::from).map(|message| match message {
+            Kind::CloudWatch => cloudwatch::read(text, &self.allowed).map(|message| match message {
                 Message::Control => sink.out.control += 1,
                 Message::Data(events) => self.messages(text, offset, events, sink),
             }),

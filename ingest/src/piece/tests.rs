@@ -141,3 +141,21 @@ fn stream_records_are_told_apart_by_their_numbers() {
 fn record_line(id: u32) -> Vec<u8> {
     record(id).into_bytes()
 }
+
+#[cfg(feature = "aws")]
+#[test]
+fn aggregated_records_come_apart_and_are_placed_by_number() {
+    let record = |number: &str, data: Vec<u8>| StreamRecord { offset: 0, sequence: Sequence::parse(number).unwrap(), written: None, data };
+    let lines = format!("{}\nnot json\n", self::record(3));
+    let sound = kpl::tests::aggregate(&[&record_line(1), &gz(&record_line(2)), b"no", lines.as_bytes()]);
+    let mut damaged = kpl::tests::aggregate(&[&record_line(4)]);
+    damaged[9] ^= 1;
+    let records = vec![record("7", sound), record("8", damaged.clone()), record("9", record_line(5))];
+    let (batch, _) = decode(Payload::Records(records), 0, Some(0));
+    assert_eq!(batch.invocations.len(), 4);
+    let refused: Vec<_> =
+        batch.rejected.iter().map(|rejected| (rejected.sequence.as_str(), rejected.offset, rejected.reason.code())).collect();
+    let second_line = (3 << 32) + self::record(3).len() as u64 + 1;
+    assert_eq!(refused, [("7", 2 << 32, "not_json"), ("7", second_line, "not_json"), ("8", 0, "corrupt_aggregate")]);
+    assert_eq!(batch.rejected[2].raw, damaged, "kept whole");
+}
