@@ -5,5 +5,7 @@ pub mod decode;
 pub mod files;
 mod framing;
 pub mod inflate;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod piece;
 pub mod source;

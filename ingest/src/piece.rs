@@ -62,7 +62,10 @@ impl Records<'_> {
         let before = self.out.rejected.len();
         let numbered = !sequence.is_none();
         (self.at, self.sequence) = (0, sequence);
-        if data.starts_with(&MAGIC) {
+        if data.is_empty() {
+            // A tombstone of Kafka: a place, and nothing in it.
+            self.out.control += 1;
+        } else if data.starts_with(&MAGIC) {
             let mut inflated = Vec::new();
             match inflate_bounded(&data, &InflateLimits::default(), &mut inflated) {
                 Ok(()) => self.whole(&inflated, true),
