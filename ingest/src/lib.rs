@@ -7,6 +7,8 @@ pub mod decode;
 pub mod files;
 mod framing;
 pub mod inflate;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 #[cfg(feature = "aws")]
 pub mod kinesis;
 pub mod piece;

@@ -64,7 +64,12 @@ impl Records<'_> {
         let before = self.out.rejected.len();
         let numbered = !sequence.is_none();
         (self.at, self.sequence) = (0, sequence);
-        self.stream_data(data);
+        if data.is_empty() {
+            // A tombstone of Kafka: a place, and nothing in it.
+            self.out.control += 1;
+        } else {
+            self.stream_data(data);
+        }
         for rejected in self.out.rejected.iter_mut().skip(before) {
             rejected.sequence.clone_from(&self.sequence);
             if !numbered {
