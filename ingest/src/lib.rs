@@ -5,5 +5,6 @@ pub mod decode;
 pub mod files;
 mod framing;
 pub mod inflate;
+pub mod merge;
 pub mod piece;
 pub mod source;
