@@ -1,5 +1,7 @@
 //! Sources and decoding: bytes and positions in, invocations, trail events and rejected records out.
 
+#[cfg(feature = "aws")]
+pub mod aws;
 pub mod committed;
 pub mod decode;
 pub mod files;
