@@ -9,4 +9,8 @@ mod framing;
 pub mod inflate;
 pub mod merge;
 pub mod piece;
+#[cfg(feature = "aws")]
+pub mod s3;
 pub mod source;
+#[cfg(feature = "aws")]
+mod sqs;
