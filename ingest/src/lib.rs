@@ -11,5 +11,10 @@ pub mod inflate;
 pub mod kafka;
 #[cfg(feature = "aws")]
 pub mod kinesis;
+pub mod merge;
 pub mod piece;
+#[cfg(feature = "aws")]
+pub mod s3;
 pub mod source;
+#[cfg(feature = "aws")]
+mod sqs;

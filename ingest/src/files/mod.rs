@@ -29,6 +29,8 @@ use sluice_schemas::{Micros, Position};
 
 use crate::source::{Payload, Piece, Poll, Progress, Source, SourceError};
 use opening::Opened;
+#[cfg(feature = "aws")]
+pub(crate) use opening::{MAX_DEFLATE_RATIO, MAX_WHOLE_GZIP, UNSUPPORTED};
 use past::{Past, shard_of};
 use reading::{Next, Reading};
 use tracked::{Counted, Left, Tracked};

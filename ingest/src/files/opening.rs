@@ -18,14 +18,15 @@ use crate::piece::decode_piece;
 use crate::source::{Payload, Piece};
 
 /// Largest compressed file handed on whole; a larger one is inflated in constant memory.
-const MAX_WHOLE_GZIP: u64 = 32 << 20;
+pub(crate) const MAX_WHOLE_GZIP: u64 = 32 << 20;
 /// No stream inflates further: DEFLATE's longest match for its shortest code.
-const MAX_DEFLATE_RATIO: u64 = 1032;
+pub(crate) const MAX_DEFLATE_RATIO: u64 = 1032;
 const READ_BUFFER: usize = 256 << 10;
 /// How much of a plain file is read to find its first line, in turn.
 const FRAME_LOOKS: [u64; 3] = [64 << 10, 1 << 20, MAX_LINE as u64 + 1];
 /// Other compressions, by their first bytes.
-const UNSUPPORTED: [(&[u8], &str); 4] = [(b"\x28\xb5\x2f\xfd", "zstd"), (b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"), (b"PK\x03\x04", "zip")];
+pub(crate) const UNSUPPORTED: [(&[u8], &str); 4] =
+    [(b"\x28\xb5\x2f\xfd", "zstd"), (b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"), (b"PK\x03\x04", "zip")];
 
 /// What opening a file came to.
 #[derive(Debug)]

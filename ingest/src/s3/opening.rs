@@ -1,0 +1,157 @@
+//! Opens what was fetched: recognises versions that were read, refuses what cannot be had, keeps the positions.
+
+use super::*;
+
+impl S3Source {
+    /// Starts as many fetches as memory allows, the first in the queue first.
+    pub(super) fn start_fetches(&mut self) {
+        while let Some(slot) = self.slots.next_to_start() {
+            let known = self.positions.get(&slot.shard());
+            if known.is_some_and(|known| is_read(known, &slot.claim)) {
+                slot.state = State::Read;
+                continue;
+            }
+            slot.state = State::Fetching;
+            let (objects, address, claim, object) = (self.objects.clone(), slot.address.clone(), slot.claim.clone(), slot.object);
+            self.fetches.spawn_on(async move { (object, objects.fetch(&address, &claim).await) }, &self.handle);
+        }
+    }
+
+    /// Deals with the first object of the queue, which has come or never will.
+    pub(super) fn open_slot(&mut self, mut slot: Slot) -> Result<(), SourceError> {
+        let (identity, size, bytes) = match std::mem::replace(&mut slot.state, State::Read) {
+            State::Here(Fetched::Whole(identity, bytes)) => (identity, bytes.len() as u64, Some(bytes)),
+            State::Here(Fetched::Large(identity, size)) => (identity, size, None),
+            State::Here(Fetched::Refused(refusal)) => return Ok(self.refused(slot, &refusal)),
+            State::Foreign => return Ok(self.foreign(slot)),
+            State::Read | State::Waiting | State::Fetching => return Ok(self.already_read(slot)),
+        };
+        let shard = slot.shard();
+        let version = identity.claim();
+        let known = self.positions.get(&shard);
+        if known.is_some_and(|known| is_read(known, &version)) {
+            return Ok(self.already_read(slot));
+        }
+        // The words in which the position names this version are kept.
+        let same = known.filter(|known| known.identity.parse().is_ok_and(|known: Identity| version.is(&known)));
+        let text = same.map_or_else(|| identity.to_string(), |known| known.identity.clone());
+        let lane = Lane::new(shard, text, known);
+        slot.size = size;
+        self.progress.current = Some(PathBuf::from(slot.address.to_string()));
+        let opened = match bytes {
+            Some(bytes) => Reading::whole(lane, bytes),
+            None => {
+                let (objects, address) = (self.objects.clone(), slot.address.clone());
+                let remote = Arc::new(Remote { objects, address, version, size });
+                let handle = self.handle.clone();
+                Reading::large(lane, size, |start| Ok(Box::new(Ranged::new(Arc::clone(&remote), handle.clone(), start))))
+            }
+        };
+        match opened {
+            Ok(reading) => self.reading = Some((slot, reading)),
+            Err(error) => self.stopped(slot, error)?,
+        }
+        Ok(())
+    }
+
+    /// Notes that a piece of an object is given.
+    pub(super) fn note(&mut self, slot: &Slot, piece: &Piece) {
+        self.progress.bytes_done += piece.source_bytes;
+        let position = self.remember(piece);
+        if piece.ended {
+            self.with_desk(|desk| desk.given(slot.object, &piece.shard, position, false));
+        }
+    }
+
+    /// Notes where a piece leads to. The offset of one that is handed on compressed is not known, nor asked for again.
+    pub(super) fn remember(&mut self, piece: &Piece) -> Position {
+        let Piece { to, sequence, identity, ended, .. } = piece;
+        let position = Position { offset: to.unwrap_or(0), sequence: sequence.clone(), identity: identity.clone(), ended: *ended };
+        self.positions.insert(piece.shard.clone(), position.clone());
+        position
+    }
+
+    /// Notes that an object is done with.
+    pub(super) fn leave(&mut self, slot: Slot) {
+        self.progress.files_done += 1;
+        let told = slot.claim.size.unwrap_or(0);
+        self.progress.bytes_total = (self.progress.bytes_total + slot.size).saturating_sub(told);
+        self.progress.current = None;
+    }
+
+    /// Deals with an object of which the rest, or anything, cannot be had.
+    pub(super) fn stopped(&mut self, slot: Slot, error: std::io::Error) -> Result<(), SourceError> {
+        let failed = match error.downcast::<Stopped>() {
+            Ok(Stopped(failed)) => failed,
+            // Nothing else fails in memory but a form nobody here reads: no later attempt does.
+            Err(error) => Failed::Refused(Refusal { message: error.to_string(), is_denied: false }),
+        };
+        match failed {
+            Failed::Refused(refusal) => self.refused(slot, &refusal),
+            Failed::Changed => {
+                let mut again = slot.clone_for_retry();
+                self.refused(slot, &fetch::changed());
+                again.claim = Claim::default();
+                self.slots.push_front(again);
+                self.progress.files_total += 1;
+            }
+            Failed::Source(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn already_read(&mut self, slot: Slot) {
+        let size = slot.claim.size.unwrap_or(0);
+        self.progress.bytes_done += size;
+        self.progress.bytes_resumed += size;
+        self.progress.files_done += 1;
+        let shard = slot.shard();
+        if let Some(position) = self.positions.get(&shard).cloned() {
+            self.with_desk(|desk| desk.given(slot.object, &shard, position, false));
+        }
+    }
+
+    fn refused(&mut self, slot: Slot, refusal: &Refusal) {
+        tracing::warn!(object = %slot.address, refusal.message, "an object cannot be read");
+        self.put_aside(slot, Payload::Unreadable(refusal.message.clone()), refusal.is_denied);
+    }
+
+    fn foreign(&mut self, slot: Slot) {
+        let what = slot.address.to_string();
+        self.put_aside(slot, Payload::Refused { reason: RejectReason::Foreign { what }, raw: Vec::new() }, false);
+    }
+
+    /// Makes a record of an object that is not read. Its position stays where it is, so that a later run tries again.
+    fn put_aside(&mut self, slot: Slot, payload: Payload, keep: bool) {
+        let shard = slot.shard();
+        let known = self.positions.get(&shard).filter(|known| !known.ended).map(|known| known.identity.clone());
+        let identity = slot.claim.identity().map(|identity| identity.to_string()).or(known).unwrap_or_default();
+        let position = self.refuse(&slot.address, identity, payload);
+        self.with_desk(|desk| desk.given(slot.object, &shard, position, keep));
+        self.progress.files_done += 1;
+        self.progress.bytes_done += slot.claim.size.unwrap_or(0);
+    }
+
+    /// Gives a refusal that moves nothing, once for each version; returns where the shard stands.
+    pub(super) fn refuse(&mut self, address: &Address, identity: String, payload: Payload) -> Position {
+        let shard = shard_of(&address.bucket, &address.key);
+        let known = self.positions.get(&shard);
+        let same = known.filter(|known| {
+            known.identity.parse().is_ok_and(|known: Identity| identity.parse().is_ok_and(|i: Identity| i.claim().is(&known)))
+        });
+        let identity = same.map_or(identity, |known| known.identity.clone());
+        let mut lane = Lane::new(shard.clone(), identity.clone(), known);
+        let ended = lane.from.as_ref().is_some_and(|from| from.ended);
+        let piece = lane.piece(payload, 0, ended, 0);
+        let position = self.remember(&piece);
+        if self.refused.insert((shard, identity)) {
+            self.ready.push_back(piece);
+        }
+        position
+    }
+}
+
+/// Tells whether a position says that the version of a claim was read to its end.
+fn is_read(known: &Position, claim: &Claim) -> bool {
+    known.ended && known.identity.parse().is_ok_and(|known: Identity| claim.is(&known))
+}

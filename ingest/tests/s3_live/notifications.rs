@@ -1,0 +1,150 @@
+//! Notifications end to end: read once, deleted only when durable, whatever comes twice, late, broken or not at all.
+
+use std::time::Duration;
+
+use serde_json::json;
+use sluice_ingest::s3::RawS3Settings;
+use sluice_ingest::source::{Poll, Source};
+use sluice_schemas::position::Positions;
+use sluice_schemas::{Clock, RejectReason, SystemClock};
+
+use crate::harness::{ACCOUNT, Aws, Ledger, REGION, eventually, gzip, log};
+
+fn settings(aws: &Aws, queue: &str) -> RawS3Settings {
+    RawS3Settings {
+        paths: vec![aws.path("AWSLogs/")],
+        queues: vec![queue.to_owned()],
+        queue_wait: Some("0s".to_owned()),
+        queue_visibility: Some("3s".to_owned()),
+        ..RawS3Settings::default()
+    }
+}
+
+fn key(name: &str) -> String {
+    format!("AWSLogs/{ACCOUNT}/BedrockModelInvocationLogs/{REGION}/2026/10/01/12/{name}")
+}
+
+/// Polls for a while and expects nothing.
+fn stays_silent(source: &mut dyn Source, for_seconds: u64) {
+    let until = std::time::Instant::now() + Duration::from_secs(for_seconds);
+    while std::time::Instant::now() < until {
+        let poll = source.poll(Duration::from_millis(100), SystemClock.now()).expect("a source that works");
+        assert_eq!(poll, Poll::Idle);
+    }
+}
+
+#[test]
+fn a_message_is_deleted_once_the_lake_has_its_object_and_not_before() {
+    let Some(aws) = Aws::live() else { return };
+    aws.create_bucket(false);
+    let queue = aws.create_queue();
+    let mut ledger = Ledger::default();
+    let mut source = aws.source(settings(&aws, &queue), &ledger);
+    aws.put(&key("a b=c.json.gz"), gzip(&log(0..5)));
+    aws.put(&key("data/x.json.gz"), gzip("{}"));
+    ledger.read(&mut source, |ledger| ledger.calls.len() == 5);
+    // Longer than a message is hidden: it is kept hidden while it is in work.
+    stays_silent(&mut source, 5);
+    assert_eq!(aws.messages(&queue), (0, 1), "the offloaded body is nobody's; the object waits for the lake");
+    ledger.commit();
+    eventually("an empty queue", || aws.messages(&queue) == (0, 0));
+    assert_eq!((ledger.calls.len(), ledger.rejected.len()), (5, 0));
+}
+
+#[test]
+fn a_crash_before_the_commit_brings_the_message_again_and_after_it_the_object_is_not_read_twice() {
+    let Some(aws) = Aws::live() else { return };
+    aws.create_bucket(false);
+    let queue = aws.create_queue();
+    aws.put(&key("a.json.gz"), gzip(&log(0..5)));
+    let mut ledger = Ledger::default();
+    let mut source = aws.source(settings(&aws, &queue), &ledger);
+    ledger.read(&mut source, |ledger| ledger.calls.len() == 5);
+    drop(source);
+
+    // Nothing was committed: the next process is given the message again and reads the object.
+    let mut second = Ledger::crashed(Positions::new());
+    let mut source = aws.source(settings(&aws, &queue), &second);
+    second.read(&mut source, |ledger| ledger.calls.len() == 5);
+    drop(source);
+
+    // The lake has it, the message was not deleted yet: the third process deletes it unread.
+    let third = Ledger::crashed(second.positions);
+    let mut source = aws.source(settings(&aws, &queue), &third);
+    let silent = std::thread::spawn(move || stays_silent(&mut source, 7));
+    eventually("an empty queue", || aws.messages(&queue) == (0, 0));
+    silent.join().expect("nothing is read twice");
+}
+
+#[test]
+fn what_comes_twice_or_out_of_order_is_read_once_by_version() {
+    let Some(aws) = Aws::live() else { return };
+    aws.create_bucket(true);
+    let queue = aws.create_queue();
+    aws.put(&key("a.json.gz"), gzip(&log([1])));
+    aws.put(&key("a.json.gz"), gzip(&log([2])));
+    // The same told again by another road, without a version.
+    let again = json!({"s3Bucket": aws.bucket, "s3ObjectKey": [key("a.json.gz")]}).to_string();
+    let again = json!({"Type": "Notification", "Message": again}).to_string();
+    let mut ledger = Ledger::default();
+    let mut source = aws.source(settings(&aws, &queue), &ledger);
+    ledger.read(&mut source, |ledger| ledger.calls.len() == 2);
+    assert_eq!(ledger.sorted(), [1, 2]);
+    ledger.commit();
+    aws.send(&queue, &again);
+    let deleted = std::thread::scope(|scope| {
+        let silent = scope.spawn(|| stays_silent(&mut source, 4));
+        eventually("an empty queue", || aws.messages(&queue) == (0, 0));
+        silent.join().is_ok()
+    });
+    // Which of the versions came last depends on the order of delivery; the current one is never read a third time.
+    assert!(deleted || ledger.calls == [2, 1]);
+}
+
+#[test]
+fn what_cannot_be_read_becomes_a_row_and_the_rest_goes_on() {
+    let Some(aws) = Aws::live() else { return };
+    aws.create_bucket(false);
+    let queue = aws.create_queue();
+    aws.put(&key("gone.json.gz"), gzip(&log([1])));
+    aws.delete(&key("gone.json.gz"));
+    aws.put(&key("torn.json.gz"), gzip(&log([2]))[..40].to_vec());
+    aws.send(&queue, "{\"Records\": ");
+    aws.send(&queue, &json!({"Event": "s3:TestEvent", "Bucket": aws.bucket}).to_string());
+    let foreign = json!({"Records": [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put",
+        "s3": {"bucket": {"name": "somebody-elses"}, "object": {"key": "k", "size": 1, "eTag": "e"}}}]});
+    aws.send(&queue, &foreign.to_string());
+    aws.put(&key("good.json.gz"), gzip(&log([3])));
+    let mut ledger = Ledger::default();
+    let mut source = aws.source(settings(&aws, &queue), &ledger);
+    ledger.read(&mut source, |ledger| ledger.calls.len() == 1 && ledger.rejected.len() == 4);
+    let mut codes: Vec<_> = ledger.rejected.iter().map(|(_, rejected)| rejected.reason.code()).collect();
+    codes.sort_unstable();
+    assert_eq!(codes, ["corrupt_gzip", "foreign_envelope", "unbalanced", "unreadable"]);
+    let gone = ledger.rejected.iter().find_map(|(shard, rejected)| match &rejected.reason {
+        RejectReason::Unreadable { message } => Some((shard.clone(), message.clone())),
+        _ => None,
+    });
+    let (shard, message) = gone.expect("the deleted object");
+    assert!(shard.ends_with("gone.json.gz") && message.contains("NoSuchKey"), "{shard}: {message}");
+    ledger.commit();
+    eventually("an empty queue", || aws.messages(&queue) == (0, 0));
+}
+
+#[test]
+fn listing_and_notifications_together_read_each_object_once() {
+    let Some(aws) = Aws::live() else { return };
+    aws.create_bucket(true);
+    let queue = aws.create_queue();
+    for id in 0..10 {
+        aws.put(&key(&format!("{id}.json.gz")), gzip(&log([id])));
+    }
+    let mut ledger = Ledger::default();
+    let raw = RawS3Settings { mode: Some(sluice_ingest::s3::S3Mode::Both), ..settings(&aws, &queue) };
+    let mut source = aws.source(raw, &ledger);
+    ledger.read(&mut source, |ledger| ledger.calls.len() == 10);
+    stays_silent(&mut source, 2);
+    ledger.commit();
+    eventually("an empty queue", || aws.messages(&queue) == (0, 0));
+    assert_eq!(ledger.sorted(), (0..10).collect::<Vec<_>>());
+}
