@@ -22,6 +22,7 @@ pinned() {
     deflate) echo deflate==0.9.0 ;;
     pyspark) echo pyspark==4.2.0 ;;
     delta-spark) echo delta-spark==4.4.1 ;;
+    moto) echo 'moto[server]==5.2.1' ;;
     *) echo "$1" ;;
     esac
 }
