@@ -20,6 +20,16 @@ pub(super) struct Call<'a> {
     pub(super) region: &'a str,
 }
 
+/// Tells whether the same call may succeed when it is sent again. A cancelled transaction is for the caller to judge.
+pub(super) fn is_worth_another_try<E, R>(call: Call<'_>, error: &SdkError<E, R>) -> bool
+where
+    E: ProvideErrorMetadata + Error + 'static,
+    R: fmt::Debug + 'static,
+{
+    let code = error.as_service_error().and_then(ProvideErrorMetadata::code).unwrap_or_default();
+    !code.starts_with("Transaction") && matches!(explain(call, error), StoreError::Unavailable { .. })
+}
+
 /// Turns a failure of the SDK into what went wrong and what to do about it.
 pub(super) fn explain<E, R>(call: Call<'_>, error: &SdkError<E, R>) -> StoreError
 where
@@ -33,7 +43,9 @@ where
         Some(message) => format!("{code}: {message}"),
         None => causes.clone(),
     };
-    let was_sent = !matches!(error, SdkError::ConstructionFailure(_)) && !causes.contains("credential");
+    // A source of credentials that fails for the moment is no want of them.
+    let wanting = ["provider was not enabled", "not properly configured"].iter().any(|words| causes.contains(words));
+    let was_sent = !matches!(error, SdkError::ConstructionFailure(_)) && !wanting;
     refusal(call, code, problem, was_sent)
 }
 
@@ -57,12 +69,13 @@ fn refusal(call: Call<'_>, code: &str, problem: String, was_sent: bool) -> Store
                 "check the access key, the clock of this machine and that the account may use region {region}: aws sts get-caller-identity"
             )
         }
+        "ResourceInUseException" => "wait until the table is active".to_owned(),
         "ValidationException" | "SerializationException" | "IdempotentParameterMismatchException" => {
             "check that the table has the string keys pk and sk, and that names are neither empty nor longer than 1024 bytes".to_owned()
         }
         // A request that was not sent for want of credentials, a region or a profile.
         "" if !was_sent => "set AWS_REGION and credentials (AWS_PROFILE, AWS_ACCESS_KEY_ID), or give this machine a role".to_owned(),
-        // Throttled, out of service, unreachable or without an answer: worth another try, and all the SDK's tries are used up.
+        // Throttled, out of service, unreachable or without an answer: worth another try.
         _ => return StoreError::Unavailable { operation, detail: format!("table {table} in {region}: {problem}") },
     };
     StoreError::Refused { operation, place: format!("table {table} in {region}"), problem, fix }

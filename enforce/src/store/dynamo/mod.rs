@@ -146,11 +146,13 @@ impl DynamoStore {
         let write_id = row::random_id();
         let (mut line, mut detail) = (None, "");
         for attempt in 0..TRIES {
-            match decide(&write_id)? {
-                Decision::Known(answer) => {
-                    self.refuse_if_behind(&fence)?;
-                    return Ok(answer);
-                }
+            let decision = decide(&write_id);
+            if matches!(decision, Ok(Decision::Known(_)) | Err(StoreError::Conflict { .. } | StoreError::NotFound { .. })) {
+                // Nothing is sent that would be refused, but whoever lost the fence must hear of it.
+                self.refuse_if_behind(&fence)?;
+            }
+            match decision? {
+                Decision::Known(answer) => return Ok(answer),
                 Decision::Write(write, answer) => {
                     match self.commit(operation, &fence, &Try { write_id: &write_id, attempt }, &write, &mut line)? {
                         Committed::Done => return Ok(answer),

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_smithy_http_client::Builder;
@@ -13,10 +12,6 @@ use serde::Deserialize;
 /// Time for one attempt of a call. A hold waits for it, and sending a step again is harmless, so it is short.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Attempts of a call that is throttled, fails in the service or gets no answer.
-const ATTEMPTS: u32 = 6;
-const FIRST_BACKOFF: Duration = Duration::from_millis(50);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
 
 /// Where the shared store is. What is absent comes from the environment, the shared configuration files, or the machine's role.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -40,9 +35,7 @@ impl DynamoSettings {
     pub(super) async fn load(self) -> SdkConfig {
         let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
         let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
-        let retries =
-            RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(FIRST_BACKOFF).with_max_backoff(LONGEST_BACKOFF);
-        let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http).timeout_config(timeouts).retry_config(retries);
+        let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http).timeout_config(timeouts);
         if let Some(region) = self.region {
             loader = loader.region(Region::new(region));
         }

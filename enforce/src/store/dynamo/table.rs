@@ -1,9 +1,12 @@
 //! The table: strongly consistent reads, transactions, and its making.
 
+use std::error::Error;
 use std::time::Duration;
 
+use aws_config::retry::RetryConfig;
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::operation::describe_table::DescribeTableError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
@@ -12,8 +15,9 @@ use aws_sdk_dynamodb::types::{
 };
 
 use super::bridge::Bridge;
-use super::error::{Call, explain};
-use super::row::{Item, Key, Row};
+use super::error::{Call, explain, is_worth_another_try};
+use super::pause;
+use super::row::{Item, Key, Row, random_id};
 use super::settings::DynamoSettings;
 use crate::store::StoreError;
 
@@ -21,6 +25,8 @@ use crate::store::StoreError;
 const WRITE: &str = "dynamodb:PutItem, dynamodb:DeleteItem and dynamodb:ConditionCheckItem";
 /// Most items of a page; their size bounds it too.
 const PAGE: usize = 1000;
+/// Attempts of a call that is throttled, fails in the service or gets no answer.
+const ATTEMPTS: u32 = 6;
 /// Looks at a new table before it is given up, a second apart.
 const LOOKS: u32 = 60;
 
@@ -52,7 +58,8 @@ impl Table {
         let loading = settings.clone();
         let config = bridge.call(loading.load()).ok_or_else(|| failed("loading the configuration of AWS failed".to_owned()))?;
         let region = config.region().map_or("no region", |region| region.as_ref()).to_owned();
-        Ok(Self { name: settings.table.clone(), region, client: Client::new(&config), bridge })
+        let once = aws_sdk_dynamodb::config::Builder::from(&config).retry_config(RetryConfig::disabled()).build();
+        Ok(Self { name: settings.table.clone(), region, client: Client::from_conf(once), bridge })
     }
 
     /// Returns how texts name it.
@@ -69,16 +76,35 @@ impl Table {
         Call { operation, permission, table: &self.name, region: &self.region }
     }
 
-    /// Sends a call and waits for its answer.
-    fn send<T: Send + 'static>(&self, operation: &'static str, call: impl Future<Output = T> + Send + 'static) -> Result<T, StoreError> {
-        self.bridge.call(call).ok_or_else(|| StoreError::Unavailable { operation, detail: "the call broke off".to_owned() })
+    /// Sends a call and waits for its answer; again where another try may help, since every call here may be repeated.
+    ///
+    /// The SDK's own retries are off: they pass over connections that break before the answer, and share a quota that runs dry
+    /// when a region has trouble, which is when a hold has to get through.
+    fn send<T, E, F>(&self, call: Call<'_>, make: impl Fn() -> F) -> Result<Result<T, SdkError<E>>, StoreError>
+    where
+        T: Send + 'static,
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+        F: Future<Output = Result<T, SdkError<E>>> + Send + 'static,
+    {
+        let broken = || StoreError::Unavailable { operation: call.operation, detail: "the call broke off".to_owned() };
+        let mut attempt = 0;
+        loop {
+            let answer = self.bridge.call(make()).ok_or_else(broken)?;
+            match &answer {
+                Err(error) if attempt + 1 < ATTEMPTS && is_worth_another_try(call, error) => {
+                    std::thread::sleep(pause(attempt, &random_id()));
+                    attempt += 1;
+                }
+                _ => return Ok(answer),
+            }
+        }
     }
 
     /// Reads a row.
     pub(super) fn get(&self, key: &Key) -> Result<Option<Row>, StoreError> {
-        const OPERATION: &str = "read";
         let get = self.client.get_item().table_name(&self.name).set_key(Some(key.item())).consistent_read(true);
-        let answer = self.send(OPERATION, get.send())?.map_err(|error| explain(self.call(OPERATION, "dynamodb:GetItem"), &error))?;
+        let call = self.call("read", "dynamodb:GetItem");
+        let answer = self.send(call, || get.clone().send())?.map_err(|error| explain(call, &error))?;
         answer.item().map(|item| Row::read(item).map_err(|detail| self.corrupt(key, detail))).transpose()
     }
 
@@ -115,7 +141,6 @@ impl Table {
         start: Option<Item>,
         (forward, limit): (bool, i32),
     ) -> Result<(Vec<Item>, Option<Item>), StoreError> {
-        const OPERATION: &str = "list";
         let query = self.client.query().table_name(&self.name).consistent_read(true).scan_index_forward(forward).limit(limit);
         let query = query.set_exclusive_start_key(start).expression_attribute_values(":pk", AttributeValue::S(kind.to_owned()));
         let query = match first {
@@ -124,14 +149,16 @@ impl Table {
                 .key_condition_expression("pk = :pk AND sk >= :first")
                 .expression_attribute_values(":first", AttributeValue::S(first.sk.clone())),
         };
-        let answer = self.send(OPERATION, query.send())?.map_err(|error| explain(self.call(OPERATION, "dynamodb:Query"), &error))?;
+        let call = self.call("list", "dynamodb:Query");
+        let answer = self.send(call, || query.clone().send())?.map_err(|error| explain(call, &error))?;
         Ok((answer.items.unwrap_or_default(), answer.last_evaluated_key.filter(|key| !key.is_empty())))
     }
 
     /// Sends a transaction. `token` makes DynamoDB itself recognise it when the SDK sends it again within ten minutes.
     pub(super) fn transact(&self, operation: &'static str, token: String, actions: Vec<TransactWriteItem>) -> Result<Sent, StoreError> {
         let write = self.client.transact_write_items().client_request_token(token).set_transact_items(Some(actions));
-        match self.send(operation, write.send())? {
+        let call = self.call(operation, WRITE);
+        match self.send(call, || write.clone().send())? {
             Ok(_) => Ok(Sent::Done),
             Err(error) => {
                 let sent = match error.as_service_error() {
@@ -141,7 +168,7 @@ impl Table {
                     Some(TransactWriteItemsError::TransactionInProgressException(_)) => Some(Sent::Busy),
                     _ => None,
                 };
-                sent.ok_or_else(|| explain(self.call(operation, WRITE), &error))
+                sent.ok_or_else(|| explain(call, &error))
             }
         }
     }
@@ -160,13 +187,19 @@ impl Table {
             let key = KeySchemaElement::builder().attribute_name(name).key_type(role).build();
             create = create.attribute_definitions(attribute.map_err(unsent)?).key_schema(key.map_err(unsent)?);
         }
-        let made = self.send(OPERATION, create.deletion_protection_enabled(true).send())?;
-        made.map_err(|error| explain(self.call(OPERATION, "dynamodb:CreateTable"), &error))?;
+        let create = create.deletion_protection_enabled(true);
+        let call = self.call(OPERATION, "dynamodb:CreateTable");
+        match self.send(call, || create.clone().send())? {
+            Ok(_) => {}
+            // Made by the try whose answer was lost, or by someone else just now.
+            Err(error) if matches!(error.as_service_error(), Some(CreateTableError::ResourceInUseException(_))) => {}
+            Err(error) => return Err(explain(call, &error)),
+        }
         self.await_active()?;
         let expiry = TimeToLiveSpecification::builder().enabled(true).attribute_name("ttl").build().map_err(unsent)?;
         let expiring = self.client.update_time_to_live().table_name(&self.name).time_to_live_specification(expiry);
-        let answer = self.send(OPERATION, expiring.send())?;
-        answer.map_err(|error| explain(self.call(OPERATION, "dynamodb:UpdateTimeToLive"), &error))?;
+        let call = self.call(OPERATION, "dynamodb:UpdateTimeToLive");
+        self.send(call, || expiring.clone().send())?.map_err(|error| explain(call, &error))?;
         Ok(true)
     }
 
@@ -181,11 +214,12 @@ impl Table {
     }
 
     fn describe(&self) -> Result<Option<TableDescription>, StoreError> {
-        const OPERATION: &str = "look at the table";
-        match self.send(OPERATION, self.client.describe_table().table_name(&self.name).send())? {
+        let call = self.call("look at the table", "dynamodb:DescribeTable");
+        let describe = self.client.describe_table().table_name(&self.name);
+        match self.send(call, || describe.clone().send())? {
             Ok(answer) => Ok(answer.table),
             Err(SdkError::ServiceError(error)) if matches!(error.err(), DescribeTableError::ResourceNotFoundException(_)) => Ok(None),
-            Err(error) => Err(explain(self.call(OPERATION, "dynamodb:DescribeTable"), &error)),
+            Err(error) => Err(explain(call, &error)),
         }
     }
 
