@@ -215,3 +215,49 @@ pub fn reopening<S: SharedStore>(mut open: impl FnMut() -> S) {
     assert_eq!(store.hold("h").unwrap(), Some(hold("h")));
     assert_eq!(store.audit_trail(0, 10).unwrap(), [(1, sample_line("hold"))]);
 }
+
+/// A writer whose fence another took writes nothing any more, whatever it was about to do. Both handles are of one empty store.
+pub fn zombies<S: SharedStore>(one: &S, two: &S) {
+    let old = one.take_fence("one", Micros(1)).unwrap();
+    one.claim(&record("a", old)).unwrap();
+    one.put_hold(&hold("h"), &sample_line("hold")).unwrap();
+    let command = Command {
+        id: "c".to_owned(),
+        actor: "someone".to_owned(),
+        at: Micros(1),
+        verb: "pause".to_owned(),
+        arguments: BTreeMap::new(),
+        outcome: None,
+    };
+    one.submit(&command).unwrap();
+    let new = two.take_fence("two", Micros(2)).unwrap();
+    let line = sample_line("late");
+    let receipt = Receipt { state: ReceiptState::Done, detail: String::new() };
+    let confirmation = Confirmation { budget: "daily".to_owned(), digest: "1".to_owned(), actor: "x".to_owned(), at: Micros(3) };
+    let is_refused = |result: Result<(), StoreError>, step: &str| match result {
+        Err(StoreError::Fenced { own, current }) => assert_eq!((own, current), (old, new), "{step}"),
+        other => panic!("{step} of a writer without the fence: {other:?}"),
+    };
+    is_refused(one.claim(&record("b", old)).map(drop), "claim");
+    is_refused(one.claim(&record("a", old)).map(drop), "claim again");
+    is_refused(one.put_receipt("a", "log", &receipt, &line), "put_receipt");
+    is_refused(one.mark_done("a", Micros(9)), "mark_done");
+    is_refused(one.put_hold(&hold("i"), &line).map(drop), "put_hold");
+    is_refused(one.update_hold(&hold("h"), &line).map(drop), "update_hold");
+    is_refused(one.confirm(&confirmation, &line), "confirm");
+    is_refused(one.submit(&Command { id: "d".to_owned(), ..command.clone() }).map(drop), "submit");
+    is_refused(one.answer("c", "done", &line), "answer");
+    is_refused(one.set_stopped(true, &line), "set_stopped");
+    is_refused(one.audit(&line), "audit");
+    assert_eq!(two.fires().unwrap(), [record("a", old)]);
+    assert_eq!(two.unfinished().unwrap().len(), 1);
+    assert_eq!(two.holds().unwrap(), [hold("h")]);
+    assert_eq!(two.confirmations().unwrap(), []);
+    assert_eq!(two.open_commands().unwrap(), [command]);
+    assert!(!two.stopped().unwrap());
+    assert_eq!(two.audit_trail(0, 10).unwrap(), [(1, sample_line("hold"))]);
+    // It still reads, and its successor writes.
+    assert_eq!(one.fence().unwrap(), new);
+    assert!(matches!(two.claim(&record("a", new)).unwrap(), Claim::Already(known) if known.fence == old));
+    assert_eq!(two.claim(&record("b", new)).unwrap(), Claim::New);
+}

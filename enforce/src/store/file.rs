@@ -1,6 +1,8 @@
 //! The shared store of one machine: a redb file, each step one synced transaction.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::Serialize;
@@ -25,8 +27,10 @@ type Rows = TableDefinition<'static, &'static str, &'static [u8]>;
 
 /// A shared store in a file.
 pub struct FileStore {
-    database: Database,
+    database: Arc<Database>,
     path: PathBuf,
+    /// Fence this handle took; 0 if it took none.
+    own: AtomicU64,
 }
 
 impl FileStore {
@@ -38,7 +42,7 @@ impl FileStore {
         let place = path.display().to_string();
         let is_new = !path.exists();
         let database = Database::create(path).map_err(|error| failure(&place, "open", &error.into()))?;
-        let store = Self { database, path: path.to_owned() };
+        let store = Self { database: Arc::new(database), path: path.to_owned(), own: AtomicU64::new(0) };
         if is_new {
             store.sync_folder()?;
         }
@@ -50,6 +54,12 @@ impl FileStore {
             store.check_format(transaction)
         })?;
         Ok(store)
+    }
+
+    /// Returns another handle, with no fence of its own.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self { database: Arc::clone(&self.database), path: self.path.clone(), own: AtomicU64::new(0) }
     }
 
     /// A new file is durable once its folder is.
@@ -86,6 +96,26 @@ impl FileStore {
         let result = step(&transaction)?;
         transaction.commit().map_err(|error| self.failed(operation, error))?;
         Ok(result)
+    }
+
+    /// Like [`FileStore::write`], and refuses if this handle took a fence that is no longer in force.
+    fn write_fenced<T>(
+        &self,
+        operation: &'static str,
+        step: impl FnOnce(&WriteTransaction) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.write(operation, |transaction| {
+            match self.own.load(Ordering::Relaxed) {
+                0 => {}
+                own => self.refuse_if_behind(transaction, own)?,
+            }
+            step(transaction)
+        })
+    }
+
+    fn refuse_if_behind(&self, transaction: &WriteTransaction, own: u64) -> Result<(), StoreError> {
+        let current = self.fence_in(transaction)?;
+        if own < current { Err(StoreError::Fenced { own, current }) } else { Ok(()) }
     }
 
     fn decode<T: DeserializeOwned>(&self, table: &str, key: &str, bytes: &[u8]) -> Result<T, StoreError> {
@@ -175,12 +205,14 @@ fn failure(place: &str, operation: &'static str, error: &redb::Error) -> StoreEr
 
 impl SharedStore for FileStore {
     fn take_fence(&self, owner: &str, now: Micros) -> Result<u64, StoreError> {
-        self.write("take the fence", |transaction| {
+        let taken = self.write("take the fence", |transaction| {
             let next = self.fence_in(transaction)? + 1;
             self.set_meta(transaction, "fence", &next.to_string())?;
             self.set_meta(transaction, "fence_owner", &format!("{owner} {now}"))?;
             Ok(next)
-        })
+        })?;
+        self.own.store(taken, Ordering::Relaxed);
+        Ok(taken)
     }
 
     fn fence(&self) -> Result<u64, StoreError> {
@@ -190,10 +222,7 @@ impl SharedStore for FileStore {
 
     fn claim(&self, record: &FireRecord) -> Result<Claim, StoreError> {
         self.write("claim a fire id", |transaction| {
-            let current = self.fence_in(transaction)?;
-            if record.fence < current {
-                return Err(StoreError::Fenced { own: record.fence, current });
-            }
+            self.refuse_if_behind(transaction, record.fence)?;
             let id = record.fire_id();
             if let Some(known) = self.row(transaction, FIRES, id)? {
                 return Ok(Claim::Already(Box::new(known)));
@@ -205,7 +234,7 @@ impl SharedStore for FileStore {
     }
 
     fn put_receipt(&self, fire_id: &str, action: &str, receipt: &Receipt, audit: &AuditEntry) -> Result<(), StoreError> {
-        self.write("write a receipt", |transaction| {
+        self.write_fenced("write a receipt", |transaction| {
             let mut record: FireRecord = self.row(transaction, FIRES, fire_id)?.ok_or_else(|| not_found("fire", fire_id))?;
             if record.receipts.contains_key(action) {
                 return Ok(());
@@ -217,7 +246,7 @@ impl SharedStore for FileStore {
     }
 
     fn mark_done(&self, fire_id: &str, at: Micros) -> Result<(), StoreError> {
-        self.write("settle a fire", |transaction| {
+        self.write_fenced("settle a fire", |transaction| {
             let mut record: FireRecord = self.row(transaction, FIRES, fire_id)?.ok_or_else(|| not_found("fire", fire_id))?;
             record.done_at = record.done_at.or(Some(at));
             self.put(transaction, FIRES, fire_id, &record)?;
@@ -246,7 +275,7 @@ impl SharedStore for FileStore {
     }
 
     fn put_hold(&self, hold: &Hold, audit: &AuditEntry) -> Result<Hold, StoreError> {
-        self.write("put a hold", |transaction| {
+        self.write_fenced("put a hold", |transaction| {
             if let Some(known) = self.row(transaction, HOLDS, &hold.id)? {
                 return Ok(known);
             }
@@ -257,7 +286,7 @@ impl SharedStore for FileStore {
     }
 
     fn update_hold(&self, hold: &Hold, audit: &AuditEntry) -> Result<Hold, StoreError> {
-        self.write("change a hold", |transaction| {
+        self.write_fenced("change a hold", |transaction| {
             let known: Hold = self.row(transaction, HOLDS, &hold.id)?.ok_or_else(|| not_found("hold", &hold.id))?;
             if known.revision != hold.revision {
                 return Err(StoreError::Conflict { what: "hold", id: hold.id.clone() });
@@ -278,7 +307,7 @@ impl SharedStore for FileStore {
     }
 
     fn confirm(&self, confirmation: &Confirmation, audit: &AuditEntry) -> Result<(), StoreError> {
-        self.write("confirm a budget", |transaction| {
+        self.write_fenced("confirm a budget", |transaction| {
             self.put(transaction, CONFIRMATIONS, &confirmation.budget, confirmation)?;
             self.append_audit(transaction, audit)
         })
@@ -289,7 +318,7 @@ impl SharedStore for FileStore {
     }
 
     fn submit(&self, command: &Command) -> Result<Command, StoreError> {
-        self.write("hand in a command", |transaction| {
+        self.write_fenced("hand in a command", |transaction| {
             if let Some(known) = self.row(transaction, COMMANDS, &command.id)? {
                 return Ok(known);
             }
@@ -304,7 +333,7 @@ impl SharedStore for FileStore {
     }
 
     fn answer(&self, id: &str, outcome: &str, audit: &AuditEntry) -> Result<(), StoreError> {
-        self.write("answer a command", |transaction| {
+        self.write_fenced("answer a command", |transaction| {
             let mut command: Command = self.row(transaction, COMMANDS, id)?.ok_or_else(|| not_found("command", id))?;
             if command.outcome.is_some() {
                 return Ok(());
@@ -317,7 +346,7 @@ impl SharedStore for FileStore {
     }
 
     fn set_stopped(&self, stopped: bool, audit: &AuditEntry) -> Result<(), StoreError> {
-        self.write("set the kill switch", |transaction| {
+        self.write_fenced("set the kill switch", |transaction| {
             self.set_meta(transaction, "stopped", if stopped { "true" } else { "false" })?;
             self.append_audit(transaction, audit)
         })
@@ -329,7 +358,7 @@ impl SharedStore for FileStore {
     }
 
     fn audit(&self, entry: &AuditEntry) -> Result<(), StoreError> {
-        self.write("write the audit trail", |transaction| self.append_audit(transaction, entry))
+        self.write_fenced("write the audit trail", |transaction| self.append_audit(transaction, entry))
     }
 
     fn audit_trail(&self, after: u64, most: usize) -> Result<Vec<(u64, AuditEntry)>, StoreError> {

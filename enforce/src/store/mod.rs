@@ -2,7 +2,8 @@
 //! fence and the audit trail.
 //!
 //! On one machine it is a file ([`FileStore`]); elsewhere a table with conditional writes. Every method is one atomic step,
-//! and repeating it after a lost answer changes nothing. [`conformance`] holds what every implementation is tested with.
+//! and repeating it after a lost answer changes nothing. A handle that took the fence and lost it is refused on every write;
+//! one that never took it (a person's command line) is not. [`conformance`] holds what every implementation is tested with.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +14,12 @@ use crate::fire::Crossing;
 use crate::hold::Hold;
 
 pub mod conformance;
+#[cfg(feature = "aws")]
+mod dynamo;
 mod file;
 
+#[cfg(feature = "aws")]
+pub use dynamo::{DynamoSettings, DynamoStore};
 pub use file::FileStore;
 
 /// Actor of what the program does by itself.
@@ -57,6 +62,18 @@ pub enum StoreError {
         /// Format known.
         known: u32,
     },
+    /// It does not do this until a person changes something.
+    #[error("shared store {place} refused to {operation}: {problem}; {fix}")]
+    Refused {
+        /// What was asked.
+        operation: &'static str,
+        /// Where it is.
+        place: String,
+        /// What the backend says.
+        problem: String,
+        /// What to change.
+        fix: String,
+    },
     /// A newer process has taken the fence.
     #[error("fence {own} is behind {current}: a newer process took over")]
     Fenced {
@@ -89,7 +106,7 @@ impl StoreError {
     pub const fn class(&self) -> ErrorClass {
         match self {
             Self::Unavailable { .. } | Self::Conflict { .. } => ErrorClass::Transient,
-            Self::Busy { .. } | Self::Format { .. } | Self::NotFound { .. } => ErrorClass::Misconfigured,
+            Self::Busy { .. } | Self::Format { .. } | Self::NotFound { .. } | Self::Refused { .. } => ErrorClass::Misconfigured,
             Self::Corrupt { .. } => ErrorClass::Corrupt,
             Self::Fenced { .. } => ErrorClass::Fenced,
         }

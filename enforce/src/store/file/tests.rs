@@ -25,6 +25,13 @@ fn outlives_its_process() {
 }
 
 #[test]
+fn a_writer_without_the_fence_writes_nothing() {
+    let folder = TempDir::new().expect("a folder");
+    let store = FileStore::open(&folder.path().join("s.redb")).expect("a new store");
+    conformance::zombies(&store, &store.share());
+}
+
+#[test]
 fn a_second_process_is_kept_out() {
     let folder = TempDir::new().expect("a folder");
     let path = folder.path().join("s.redb");
