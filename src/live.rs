@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
 use sluice_schemas::time::SECOND;
-use sluice_schemas::{Micros, PicoUsd, SpendView};
+use sluice_schemas::{Micros, PicoUsd, SpendDelta, SpendView};
 
 use crate::view::{AgentRow, BudgetRow, EventRow, HoldRow, Level, SessionRow, Snapshot, Totals};
 
@@ -62,6 +62,32 @@ struct Agent {
     row: AgentRow,
     sessions: HashSet<u64, FixedState>,
     burn: Burn,
+}
+
+/// What calls of one profile spent in a batch.
+#[derive(Clone, Copy, Debug, Default)]
+struct Spent {
+    calls: u64,
+    cost: PicoUsd,
+    tokens: u64,
+    last_event: Micros,
+}
+
+/// Adds deltas up by profile, so that names are looked up once for each.
+fn by_profile(deltas: &[SpendDelta]) -> impl Iterator<Item = (u32, Spent)> {
+    let mut sums: Vec<Spent> = Vec::new();
+    for delta in deltas {
+        let at = delta.profile as usize;
+        if sums.len() <= at {
+            sums.resize(at + 1, Spent::default());
+        }
+        let spent = &mut sums[at];
+        spent.calls += delta.sums.calls;
+        spent.cost += delta.sums.cost;
+        spent.tokens += delta.sums.usage.prompt() + delta.sums.usage.output;
+        spent.last_event = spent.last_event.max(delta.last_event);
+    }
+    (0_u32..).zip(sums).filter(|(_, spent)| spent.calls > 0)
 }
 
 /// Counts of records by what became of them (invariant C1).
@@ -133,8 +159,8 @@ impl Live {
     /// Adds spend that was committed.
     pub(crate) fn fold(&mut self, view: SpendView<'_>, now: Micros) {
         let strings = &view.batch.batch.strings;
-        for delta in view.deltas {
-            let Some(owner) = view.batch.owners.get(delta.profile as usize) else { continue };
+        for (profile, spent) in by_profile(view.deltas) {
+            let Some(owner) = view.batch.owners.get(profile as usize) else { continue };
             let (agent_id, session_id) = (strings.get(owner.agent_id), strings.get(owner.session_id));
             let agent = self.agents.entry_ref(agent_id).or_default();
             if agent.row.agent_id.is_empty() {
@@ -144,11 +170,11 @@ impl Live {
             if !owner.team.is_empty() && agent.row.team != strings.get(owner.team) {
                 strings.get(owner.team).clone_into(&mut agent.row.team);
             }
-            agent.row.calls += delta.sums.calls;
-            agent.row.cost += delta.sums.cost;
-            agent.row.tokens += delta.sums.usage.prompt() + delta.sums.usage.output;
-            agent.row.last_event = agent.row.last_event.max(delta.last_event);
-            agent.burn.add(now, delta.sums.cost);
+            agent.row.calls += spent.calls;
+            agent.row.cost += spent.cost;
+            agent.row.tokens += spent.tokens;
+            agent.row.last_event = agent.row.last_event.max(spent.last_event);
+            agent.burn.add(now, spent.cost);
             if session_id.is_empty() {
                 continue;
             }
@@ -158,9 +184,9 @@ impl Live {
                 session_id.clone_into(&mut row.session_id);
                 agent_id.clone_into(&mut row.agent_id);
             }
-            row.calls += delta.sums.calls;
-            row.cost += delta.sums.cost;
-            row.last_event = row.last_event.max(delta.last_event);
+            row.calls += spent.calls;
+            row.cost += spent.cost;
+            row.last_event = row.last_event.max(spent.last_event);
         }
         self.prune();
     }

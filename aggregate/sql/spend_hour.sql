@@ -1,4 +1,4 @@
-SELECT date_trunc('hour', minute) AS hour,
+SELECT hour,
        owner,
        sum(calls) AS calls,
        sum(errors) AS errors,
@@ -10,5 +10,5 @@ SELECT date_trunc('hour', minute) AS hour,
        sum(cache_write_1h_tokens) AS cache_write_1h_tokens,
        sum(cost_usd) AS cost_usd,
        sum(cost_max_usd) AS cost_max_usd
-FROM deltas
+FROM spend_minute
 GROUP BY hour, owner

@@ -1,4 +1,5 @@
 SELECT minute,
+       min(hour) AS hour,
        owner,
        sum(calls) AS calls,
        sum(errors) AS errors,

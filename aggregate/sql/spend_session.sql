@@ -1,5 +1,5 @@
 -- A session has one row for each day it touches; its first event is known to the minute.
-SELECT date_trunc('day', minute) AS day,
+SELECT day,
        session,
        min(minute) AS first_event,
        max(last_event) AS last_event,

@@ -185,6 +185,9 @@ impl Ledger {
         self.now = self.now.max(now);
         self.batch += 1;
         self.newest = view.deltas.iter().map(|delta| delta.last_event).fold(self.newest, Micros::max);
+        if self.books.is_empty() {
+            return Vec::new();
+        }
         let limits = Arc::clone(&self.limits);
         let context = self.context(limits.as_ref(), purpose);
         // Within a batch spend is added in event-time order, so that a crossing names the call that crossed.

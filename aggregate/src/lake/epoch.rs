@@ -2,7 +2,9 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::thread;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef};
@@ -21,6 +23,9 @@ const BUFFERED: usize = 96 << 20;
 const HELD: usize = 64 << 20;
 /// Bytes of a file after which the next one is begun.
 const FILE_BYTES: u64 = 256 << 20;
+
+/// Rows of an epoch from which on its row groups are encoded on several threads.
+const WORTH_THREADS: usize = 8_192;
 
 /// Columns of each table; shared with the lake, which may gain tables while an epoch is being written.
 pub(crate) type Schemas = Arc<RwLock<HashMap<String, SchemaRef>>>;
@@ -178,6 +183,17 @@ impl EpochWriter {
         self.write(table, group)
     }
 
+    fn take_pending(&mut self) -> Vec<Pending> {
+        self.buffered = 0;
+        let parts = self.parts.iter_mut().filter(|(_, part)| part.pending_rows > 0);
+        let take = |((table, dt), part): (&(String, i32), &mut Part)| {
+            let rows = std::mem::take(&mut part.pending_rows);
+            part.pending_bytes = 0;
+            Pending { table: table.clone(), dt: *dt, schema: Arc::clone(&part.schema), columns: std::mem::take(&mut part.pending), rows }
+        };
+        parts.map(take).collect()
+    }
+
     fn write(&mut self, table: &str, group: EncodedGroup) -> Result<(), LakeError> {
         let (objects, epoch, fence, attempt) = (Arc::clone(&self.objects), self.epoch, self.fence, self.attempt);
         let dt = group.dt;
@@ -216,13 +232,12 @@ impl EpochWriter {
     /// # Errors
     /// The storage failed; begin the epoch again.
     pub fn seal(mut self) -> Result<SealedEpoch, LakeError> {
-        let keys: Vec<_> = self.parts.keys().cloned().collect();
-        for (table, dt) in &keys {
-            self.encode(table, *dt)?;
-            let part = self.part(table, *dt)?;
+        for group in encode_all(self.take_pending())? {
+            self.write(&group.table.clone(), group)?;
+        }
+        for part in self.parts.values_mut() {
             if let Some(file) = part.open.take() {
-                let file = file.finish()?;
-                part.done.push(file);
+                part.done.push(file.finish()?);
             }
         }
         let mut files: BTreeMap<String, Vec<StagedFile>> = BTreeMap::new();
@@ -231,6 +246,39 @@ impl EpochWriter {
         }
         Ok(SealedEpoch { epoch: self.epoch, uuid: random_id(), fence: self.fence, files })
     }
+}
+
+/// Rows of a table and date that are to become a row group.
+struct Pending {
+    table: String,
+    dt: i32,
+    schema: SchemaRef,
+    columns: Vec<Vec<ArrayRef>>,
+    rows: usize,
+}
+
+/// Encodes row groups, large epochs on every core.
+fn encode_all(pending: Vec<Pending>) -> Result<Vec<EncodedGroup>, LakeError> {
+    let encode = |part: &Pending| encode_rows(&part.table, part.dt, &part.schema, &part.columns);
+    let rows: usize = pending.iter().map(|part| part.rows).sum();
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(pending.len());
+    if rows < WORTH_THREADS || threads < 2 {
+        return pending.iter().map(encode).collect();
+    }
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        while let Some((at, part)) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, pending.get(at)?))) {
+            done.push((at, encode(part)));
+        }
+        done
+    };
+    let mut groups: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    });
+    groups.sort_unstable_by_key(|(at, _)| *at);
+    groups.into_iter().map(|(_, group)| group).collect()
 }
 
 impl Drop for EpochWriter {

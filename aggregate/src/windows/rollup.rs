@@ -5,6 +5,7 @@
 //! what came in, checked for every measure at each [`Rollups::finish`].
 
 use std::sync::Arc;
+use std::thread;
 
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, Decimal128Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array,
@@ -17,17 +18,23 @@ use datafusion::arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use hashbrown::HashMap;
 use sluice_schemas::invariant::{Invariant, InvariantError};
+use sluice_schemas::time::{DAY, HOUR};
 use sluice_schemas::{ErrorClass, Micros, SpendView, StringTable, Sym, tables};
 
 use super::aggregation::{Aggregation, RunError, logical_plan, session};
 use super::deltas::{AMOUNTS, COUNTS, KEY, KEYS, TIMES, delta_rows, split};
 
-/// Tables, their SQL and the column whose date is the partition.
-const TABLES: [(&str, &str, &str); 4] = [
-    (tables::SPEND_MINUTE, include_str!("../../sql/spend_minute.sql"), "minute"),
-    (tables::SPEND_HOUR, include_str!("../../sql/spend_hour.sql"), "hour"),
-    (tables::SPEND_DAY, include_str!("../../sql/spend_day.sql"), "day"),
-    (tables::SPEND_SESSION, include_str!("../../sql/spend_session.sql"), "day"),
+/// Tables, their SQL and the column whose date is the partition. The first of a chain reads `deltas`, the next one what the
+/// one before it gave, which is less.
+const CHAINS: [[(&str, &str, &str); 2]; 2] = [
+    [
+        (tables::SPEND_MINUTE, include_str!("../../sql/spend_minute.sql"), "minute"),
+        (tables::SPEND_HOUR, include_str!("../../sql/spend_hour.sql"), "hour"),
+    ],
+    [
+        (tables::SPEND_SESSION, include_str!("../../sql/spend_session.sql"), "day"),
+        (tables::SPEND_DAY, include_str!("../../sql/spend_day.sql"), "day"),
+    ],
 ];
 /// Integers and amounts of a row, in the order of [`COUNTS`] and [`AMOUNTS`].
 type Measures = ([i64; COUNTS.len()], [i128; AMOUNTS.len()]);
@@ -112,10 +119,22 @@ struct Epoch {
 /// Sums over all deltas of an epoch: they bound every sum over some of them.
 type Totals = [i128; COUNTS.len() + AMOUNTS.len()];
 
+/// One spend table.
+#[derive(Debug)]
+struct Rollup {
+    table: &'static str,
+    /// The column whose date is the partition.
+    time: &'static str,
+    aggregation: Aggregation,
+}
+
+/// Rows of a table and event date.
+type Staged = (String, i32, RecordBatch);
+
 /// The built-in spend tables of one epoch at a time.
 #[derive(Debug)]
 pub struct Rollups {
-    tables: Vec<(&'static str, &'static str, Aggregation)>,
+    chains: Vec<Vec<Rollup>>,
     input: SchemaRef,
     epoch: Epoch,
 }
@@ -128,11 +147,8 @@ impl Rollups {
     pub fn new() -> Result<Self, RollupError> {
         let input = input_schema();
         let planned = |source| RollupError::Engine { source: Box::new(source) };
-        let session = session("deltas", Arc::clone(&input)).map_err(planned)?;
-        let plan = |sql: &str| Aggregation::plan(&session, &logical_plan(&session, sql)?);
-        let tables = TABLES.iter().map(|&(table, sql, time)| Ok((table, time, plan(sql)?)));
-        let tables = tables.collect::<Result<Vec<_>, DataFusionError>>().map_err(planned)?;
-        Ok(Self { tables, input, epoch: Epoch::default() })
+        let chains = CHAINS.iter().map(|chain| plan_chain(chain, Arc::clone(&input))).collect::<Result<_, _>>().map_err(planned)?;
+        Ok(Self { chains, input, epoch: Epoch::default() })
     }
 
     /// Adds the deltas of one batch.
@@ -171,25 +187,31 @@ impl Rollups {
     ///
     /// # Errors
     /// The engine fails, or a measure does not add up to what was folded; the epoch is then kept.
-    pub fn finish(&mut self) -> Result<Vec<(String, i32, RecordBatch)>, RollupError> {
+    pub fn finish(&mut self) -> Result<Vec<Staged>, RollupError> {
         if self.epoch.rows.is_empty() {
             return Ok(Vec::new());
         }
         let merged = self.epoch.batch(&self.input)?;
-        let mut staged = Vec::new();
-        for (table, time, aggregation) in &self.tables {
-            let rows = aggregation.finish(aggregation.partial(&merged)?)?;
-            let rows = concat_batches(&aggregation.output_schema(), &rows)?;
-            let found = add_up(&rows, Totals::default())?;
-            if found != self.epoch.totals {
-                let detail = format!("{table}: deltas {:?}, rows {found:?}", self.epoch.totals);
-                return Err(RollupError::Invariant { source: InvariantError { invariant: Invariant::C2, detail } });
-            }
-            staged.extend(self.epoch.table(table, time, &rows)?);
-        }
+        let epoch = &self.epoch;
+        let staged = thread::scope(|scope| {
+            let chains: Vec<_> = self.chains.iter().map(|chain| scope.spawn(|| epoch.sum(chain, &merged))).collect();
+            let joined = chains.into_iter().map(|chain| chain.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            joined.collect::<Result<Vec<_>, _>>()
+        })?;
         self.epoch = Epoch::default();
-        Ok(staged)
+        Ok(staged.into_iter().flatten().collect())
     }
+}
+
+fn plan_chain(chain: &[(&'static str, &str, &'static str)], input: SchemaRef) -> Result<Vec<Rollup>, DataFusionError> {
+    let (mut source, mut input) = ("deltas", input);
+    let plan = |&(table, sql, time): &(&'static str, &str, &'static str)| {
+        let session = session(source, Arc::clone(&input))?;
+        let aggregation = Aggregation::plan(&session, &logical_plan(&session, sql)?)?;
+        (source, input) = (table, aggregation.output_schema());
+        Ok(Rollup { table, time, aggregation })
+    };
+    chain.iter().map(plan).collect()
 }
 
 /// Columns of a batch of deltas.
@@ -254,6 +276,23 @@ impl Epoch {
         }
     }
 
+    /// Returns the rows of a chain of tables.
+    fn sum(&self, chain: &[Rollup], deltas: &RecordBatch) -> Result<Vec<Staged>, RollupError> {
+        let mut staged = Vec::new();
+        let mut input = deltas.clone();
+        for Rollup { table, time, aggregation } in chain {
+            let rows = aggregation.finish(aggregation.partial(&input)?)?;
+            input = concat_batches(&aggregation.output_schema(), &rows)?;
+            let found = add_up(&input, Totals::default())?;
+            if found != self.totals {
+                let detail = format!("{table}: deltas {:?}, rows {found:?}", self.totals);
+                return Err(RollupError::Invariant { source: InvariantError { invariant: Invariant::C2, detail } });
+            }
+            staged.extend(self.table(table, time, &input)?);
+        }
+        Ok(staged)
+    }
+
     /// Returns what was added up as the table `deltas` of the SQL.
     fn batch(&self, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
         let rows = &self.rows;
@@ -264,6 +303,8 @@ impl Epoch {
         let mut columns: Vec<ArrayRef> = vec![
             time(|row| row.minute),
             time(|row| row.last_event),
+            time(|row| row.minute - row.minute.rem_euclid(HOUR)),
+            time(|row| row.minute - row.minute.rem_euclid(DAY)),
             Arc::new(UInt32Array::from_iter_values(rows.iter().map(|row| row.session))),
             Arc::new(rows.iter().map(owner).collect::<UInt32Array>()),
         ];
@@ -356,7 +397,8 @@ fn total(counts: &[&[i64]], amounts: &[&[i128]], mut totals: Totals) -> Result<T
 
 /// Deltas with their keys as numbers.
 fn input_schema() -> SchemaRef {
-    let mut fields: Vec<Field> = TIMES.map(|name| Field::new(name, tables::timestamp(), true)).into();
+    let times = TIMES.into_iter().chain(["hour", "day"]);
+    let mut fields: Vec<Field> = times.map(|name| Field::new(name, tables::timestamp(), true)).collect();
     fields.extend(["session", "owner"].map(|name| Field::new(name, DataType::UInt32, true)));
     fields.extend(COUNTS.map(|name| Field::new(name, DataType::Int64, true)));
     fields.extend(AMOUNTS.map(|name| Field::new(name, tables::MONEY, true)));
