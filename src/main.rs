@@ -9,6 +9,7 @@ mod logging;
 mod output;
 mod pipeline;
 mod simulate;
+mod sources;
 mod view;
 
 fn main() -> std::process::ExitCode {

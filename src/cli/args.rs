@@ -58,6 +58,8 @@ pub(crate) enum Verb {
     Budget(BudgetArgs),
     /// Show and release holds
     Hold(HoldArgs),
+    /// Show the shards of streams; let one that stopped at a gap go on
+    Source(SourceArgs),
     /// Hold an agent by hand
     Pause(PauseArgs),
     /// Undo a pause
@@ -273,6 +275,27 @@ pub(crate) enum HoldVerb {
     Release {
         /// Id of the hold, as listed
         id: String,
+        #[command(flatten)]
+        reason: Reason,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SourceArgs {
+    #[command(subcommand)]
+    pub(crate) verb: SourceVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SourceVerb {
+    /// Every shard of a running daemon: what it does, how far behind it is, how long its records are kept
+    List(BudgetListArgs),
+    /// Go on behind the gap at which a shard stopped, best after the gap was backfilled with replay
+    Resume {
+        /// The shard, as listed
+        shard: String,
         #[command(flatten)]
         reason: Reason,
         #[command(flatten)]

@@ -12,6 +12,7 @@ mod replay;
 mod rerate;
 mod run;
 mod simulate;
+mod source;
 mod top;
 
 use std::process::ExitCode;
@@ -59,6 +60,7 @@ fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Top(args) => top::run(&args),
         Verb::Budget(args) => budget::run(&args),
         Verb::Hold(args) => hold::run(&args),
+        Verb::Source(args) => source::run(&args),
         Verb::Pause(args) => hold::pause(&args),
         Verb::Resume(args) => hold::resume(&args),
         Verb::Approve(args) => hold::approve(&args),

@@ -8,12 +8,14 @@ mod overrides;
 mod raw;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_enforce::Budgets;
 use sluice_enrich::agents::AgentsFile;
 use sluice_enrich::config::EnrichConfig;
 
+use crate::sources::Configured;
 pub(crate) use duration::parse_duration;
 pub(crate) use raw::REFERENCE;
 
@@ -30,6 +32,8 @@ pub(crate) struct Config {
     pub(crate) shared: PathBuf,
     /// Folders and files to follow.
     pub(crate) paths: Vec<PathBuf>,
+    /// Streams, topics and buckets to follow.
+    pub(crate) sources: Vec<Arc<dyn Configured>>,
     /// How often followed folders are looked at.
     pub(crate) poll_interval: Duration,
     /// Metadata keys, profile aliases and discounts.
@@ -120,6 +124,9 @@ impl Config {
         text += &format!("local state      {}\n", self.state.display());
         text += &format!("shared store     {}\n", self.shared.display());
         text += &format!("follows          {}\n", if paths.is_empty() { "nothing".to_owned() } else { paths.join(", ") });
+        for source in &self.sources {
+            text += &format!("source           {}\n", source.name());
+        }
         text += &format!("poll interval    {:?}\n", self.poll_interval);
         text += &format!("workers          {}\n", self.workers);
         text += &format!("agents           {}\n", self.agents.agents().count());

@@ -1,6 +1,7 @@
 //! The file as it is written, and the checks that turn it into a [`Config`].
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -8,6 +9,7 @@ use sluice_enforce::Budgets;
 use sluice_enrich::agents::AgentsFile;
 use sluice_enrich::config::{EnrichConfig, RawEnrich};
 
+use crate::sources::{self, Configured};
 use super::{Config, Origin, parse_duration};
 
 /// Every key with its default, as shipped in `deploy/config.reference.toml` (a test compares the defaults).
@@ -23,6 +25,7 @@ struct Raw {
     control: RawControl,
     budget: Vec<toml::Table>,
     window: Vec<RawWindow>,
+    source: Vec<toml::Table>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -110,6 +113,7 @@ pub(crate) fn validate(table: toml::Table, base: &Path, origin: &Origin, faults:
         commit_interval,
         state: place(raw.lake.state, "local.redb"),
         shared: place(raw.lake.shared, "shared.redb"),
+        sources: sources(raw.source, faults),
         paths: raw.files.paths.iter().map(|path| base.join(path)).collect(),
         poll_interval,
         prices_file: enrich.as_ref().and_then(|enrich| enrich.prices_file.as_ref()).map(|path| base.join(path)),
@@ -173,6 +177,17 @@ fn budgets(budgets: Vec<toml::Table>, faults: &mut Vec<String>) -> Option<Budget
             None
         }
     }
+}
+
+fn sources(tables: Vec<toml::Table>, faults: &mut Vec<String>) -> Vec<Arc<dyn Configured>> {
+    let mut sources = Vec::new();
+    for (number, table) in tables.into_iter().enumerate() {
+        match sources::parse(table) {
+            Ok(source) => sources.push(source),
+            Err(found) => faults.extend(found.into_iter().map(|fault| format!("source {}: {fault}", number + 1))),
+        }
+    }
+    sources
 }
 
 fn windows(windows: Vec<RawWindow>, faults: &mut Vec<String>) -> Vec<(String, String)> {

@@ -65,6 +65,17 @@ pub(crate) enum Request {
         /// Why.
         reason: String,
     },
+    /// Every shard of a stream and how it is doing.
+    Sources,
+    /// Go on behind the gap at which a shard stopped.
+    ResumeShard {
+        /// The shard.
+        shard: String,
+        /// Who orders it.
+        actor: String,
+        /// Why.
+        reason: String,
+    },
     /// Read the configuration again.
     Reload,
     /// One SELECT over lake and uncommitted rows.

@@ -7,9 +7,10 @@ use crossbeam_channel::Sender;
 use serde_json::{Value, json};
 use sluice_enforce::BudgetStatus;
 use sluice_enforce::hold::{Cause, Hold, HoldState};
+use sluice_ingest::source::{Order, Progress, ShardHealth, ShardState};
 use sluice_schemas::breach::Breach;
 
-use super::Pipeline;
+use super::{Handle, Pipeline};
 use crate::config::Config;
 use crate::control::{Answer, Request};
 use crate::lakeview;
@@ -20,10 +21,16 @@ const BUDGETS_SHOWN: usize = 100;
 
 impl Pipeline {
     pub(super) fn answer(&mut self, request: Request, reply: &Sender<Answer>) {
-        let answer = self.try_answer(request).unwrap_or_else(|error| Answer::Refused(format!("{error:#}")));
-        if reply.send(answer).is_err() {
-            tracing::debug!("whoever asked went away");
-        }
+        send(reply, self.try_answer(request).unwrap_or_else(|error| Answer::Refused(format!("{error:#}"))));
+    }
+
+    /// Hands an order to the source; its thread answers.
+    pub(super) fn resume_shard(&mut self, handle: &Handle, shard: String, actor: &str, reason: &str, reply: Sender<Answer>) {
+        tracing::info!(shard, actor, reason, "a stopped shard is to go on");
+        self.live.event(self.settings.clock.now(), Level::Info, format!("{actor} lets {shard} go on"));
+        let refused = format!("no source has a stopped shard '{shard}': sluice source list shows the shards");
+        let done = json!({ "resumed": shard });
+        handle.order(Order::Resume(shard), move |known| send(&reply, if known { Answer::Json(done) } else { Answer::Refused(refused) }));
     }
 
     fn try_answer(&mut self, request: Request) -> anyhow::Result<Answer> {
@@ -37,6 +44,7 @@ impl Pipeline {
             Request::Resume { agent, actor, reason } => self.unpause(&agent, &actor, &reason)?,
             Request::Approve { id, actor, reason } => self.approve(&id, &actor, &reason)?,
             Request::Reload => self.reload()?,
+            Request::Sources | Request::ResumeShard { .. } => bail!("only a running daemon has sources"),
             Request::Query { .. } => return Ok(Answer::Tables(lakeview::tables(&self.lake)?, self.live_rows())),
         };
         self.ledger.advance(now);
@@ -80,6 +88,7 @@ impl Pipeline {
             ("lake.shared", old.shared != config.shared),
             ("files", old.paths != config.paths || old.workers != config.workers),
             ("control.socket", old.socket != config.socket),
+            ("source", format!("{:?}", old.sources) != format!("{:?}", config.sources)),
             ("window", old.windows != config.windows),
         ];
         let changed: Vec<&str> = fixed.iter().filter(|(_, changed)| *changed).map(|(key, _)| *key).collect();
@@ -98,6 +107,34 @@ impl Pipeline {
         self.live.event(self.settings.clock.now(), Level::Info, "configuration reloaded".to_owned());
         Ok(json!({ "reloaded": true, "seeded": seeded, "only_notify_until_approved": waiting }))
     }
+}
+
+/// Sends an answer to whoever asked.
+pub(super) fn send(reply: &Sender<Answer>, answer: Answer) {
+    if reply.send(answer).is_err() {
+        tracing::debug!("whoever asked went away");
+    }
+}
+
+/// Returns the shards of streams.
+pub(super) fn sources(progress: &Progress) -> Answer {
+    let shard = |health: &ShardHealth| {
+        let (state, detail) = match &health.state {
+            ShardState::Reading => ("reading", ""),
+            ShardState::Waiting => ("waiting for its parents", ""),
+            ShardState::Stopped(reason) => ("stopped", reason.as_str()),
+            ShardState::Ended => ("ended", ""),
+        };
+        json!({
+            "shard": health.shard,
+            "state": state,
+            "detail": detail,
+            "behind_ms": health.behind_ms,
+            "behind_records": health.behind_records,
+            "headroom_ms": health.headroom_ms,
+        })
+    };
+    Answer::Json(progress.shards.iter().map(shard).collect())
 }
 
 fn hold_row(hold: &Hold) -> HoldRow {

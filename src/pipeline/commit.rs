@@ -2,6 +2,7 @@
 
 use sluice_aggregate::store::{LocalWrite, Sealing, segment};
 use sluice_enforce::CommitPermit;
+use sluice_ingest::committed::Durable;
 use sluice_schemas::{Micros, Position, ShardId, tables};
 
 use super::{DELTAS, Mode, Pipeline};
@@ -33,6 +34,7 @@ impl Pipeline {
         self.base.watermark = self.watermark().unwrap_or(self.base.watermark);
         let write = LocalWrite { segment, ledger, ..self.local_write() };
         self.local.commit(&write)?;
+        self.committed.note(Durable::Local, write.positions);
         self.pending.extend(rows);
         Ok(())
     }
@@ -92,6 +94,10 @@ impl Pipeline {
         self.pending.clear();
         self.pending_keys.clear();
         self.dedup.committed();
+        let settled = std::mem::take(&mut self.unsettled);
+        let settled: Vec<_> = settled.into_iter().filter_map(|shard| self.positions.get(&shard).cloned().map(|at| (shard, at))).collect();
+        self.committed.note(Durable::Local, settled.iter().cloned());
+        self.committed.note(Durable::Lake, settled);
         Ok(())
     }
 

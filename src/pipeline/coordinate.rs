@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use crossbeam_channel::{Receiver, Sender, bounded, never, select, tick};
-use sluice_ingest::source::Source;
+use sluice_ingest::source::{Order, Source};
 use sluice_schemas::invariant::{Invariant, InvariantError};
 use sluice_schemas::position::{ChainDecision, chain};
 use sluice_schemas::{SpendView, tables};
 
+use super::answer;
 use super::counters::Progressed;
 use super::effects::{self, Delivered};
 use super::source::{self, SourceControl};
@@ -165,6 +166,10 @@ impl Pipeline {
                         flow.stopped = true;
                         handle.source.stop.store(true, Ordering::Relaxed);
                     }
+                    Ok(Command::Ask(Request::Sources, reply)) => answer::send(&reply, answer::sources(&handle.progress())),
+                    Ok(Command::Ask(Request::ResumeShard { shard, actor, reason }, reply)) => {
+                        self.resume_shard(handle, shard, &actor, &reason, reply);
+                    }
                     Ok(Command::Ask(request, reply)) => self.answer(request, &reply),
                 },
                 recv(ticks) -> _ => self.on_tick(flow)?,
@@ -270,6 +275,7 @@ impl Pipeline {
             self.record_breach(&crossing, now)?;
         }
         self.moved.insert(span.shard.clone());
+        self.unsettled.insert(span.shard.clone());
         self.positions.insert(span.shard, span.to);
         Ok(())
     }
@@ -379,6 +385,11 @@ fn join(threads: impl Iterator<Item = JoinHandle<()>>) -> anyhow::Result<()> {
 }
 
 impl Handle {
+    /// Has an order carried out by the source; `answered` learns whether it concerns one.
+    pub(crate) fn order(&self, order: Order, answered: impl FnOnce(bool) + Send + 'static) {
+        self.source.orders.lock().unwrap_or_else(PoisonError::into_inner).push_back((order, Box::new(answered)));
+    }
+
     /// Returns how far the source is.
     pub(crate) fn progress(&self) -> sluice_ingest::source::Progress {
         self.source.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()

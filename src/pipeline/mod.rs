@@ -31,6 +31,7 @@ use sluice_aggregate::store::{Base, LocalStore, segment};
 use sluice_aggregate::windows::Rollups;
 use sluice_enforce::{Ledger, SharedStore};
 use sluice_enrich::enricher::Enricher;
+use sluice_ingest::committed::Committed;
 use sluice_schemas::position::Positions;
 use sluice_schemas::{Clock, Micros, ShardId};
 
@@ -82,7 +83,12 @@ pub(crate) struct Pipeline {
     pub(crate) positions: Positions,
     /// Positions of batches that passed dedup and are not applied yet.
     reading: Positions,
+    /// Shards read since the last local commit.
     moved: HashSet<ShardId>,
+    /// Shards read since the last lake commit.
+    unsettled: HashSet<ShardId>,
+    /// Tells sources what is durable.
+    pub(crate) committed: Arc<Committed>,
     pub(crate) dedup: Dedup,
     /// Keys of pending rows by event hour, for hours that are loaded before those rows are in the lake.
     pending_keys: HashMap<i64, Vec<u128>>,

@@ -12,6 +12,7 @@ use sluice_aggregate::store::recovery::{LakeHead, RecoveryDecision, recover};
 use sluice_aggregate::store::{Base, LocalState, LocalStore, LocalWrite, StoreError, segment};
 use sluice_aggregate::windows::Rollups;
 use sluice_enforce::{Ledger, SharedStore};
+use sluice_ingest::committed::Durable;
 use sluice_schemas::{ErrorClass, tables};
 
 use super::{DEDUP_BYTES, DELTAS, Mode, Pipeline, Settings, windows::Windows};
@@ -39,6 +40,8 @@ impl Pipeline {
             positions: lake.state().positions.clone(),
             reading: Default::default(),
             moved: Default::default(),
+            unsettled: Default::default(),
+            committed: Arc::default(),
             dedup: Dedup::new(DEDUP_BYTES),
             pending_keys: Default::default(),
             ledger: Ledger::new(Arc::new(config.budgets.clone()), limits),
@@ -64,6 +67,8 @@ impl Pipeline {
             (RecoveryDecision::Resume { next_segment }, Some(state)) => pipeline.resume(state, next_segment)?,
             _ => pipeline.rebuild()?,
         }
+        pipeline.committed.note(Durable::Lake, pipeline.lake.state().positions.clone());
+        pipeline.committed.note(Durable::Local, pipeline.positions.clone());
         pipeline.confirm_known()?;
         pipeline.base.commit = pipeline.base.commit.max(pipeline.unfinished_epoch()?);
         if pipeline.settings.mode == Mode::Bulk && !pipeline.pending.is_empty() {

@@ -1,12 +1,13 @@
 //! The thread that polls the source: a piece enters when there is a credit for it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use sluice_ingest::source::{Poll, Progress, Source, SourceError};
+use sluice_ingest::source::{Order, Poll, Progress, Source, SourceError};
 use sluice_schemas::Clock;
 use std::sync::{Mutex, PoisonError};
 
@@ -19,7 +20,12 @@ pub(crate) struct SourceControl {
     pub(crate) stop: Arc<AtomicBool>,
     /// How far the source is.
     pub(crate) progress: Arc<Mutex<Progress>>,
+    /// Orders of an operator, with what is done with the answer.
+    pub(crate) orders: Arc<Mutex<VecDeque<Asked>>>,
 }
+
+/// An order, and what is done once the source has said whether it concerns it.
+pub(crate) type Asked = (Order, Box<dyn FnOnce(bool) + Send>);
 
 /// How the source's thread ended.
 pub(crate) type Ended = Result<u64, SourceError>;
@@ -54,6 +60,7 @@ fn run(source: &mut dyn Source, clock: &dyn Clock, control: &SourceControl, cred
             if control.stop.load(Ordering::Relaxed) {
                 return Ok(sequence);
             }
+            carry_out(source, control);
             let poll = source.poll(Duration::from_millis(50), clock.now())?;
             *control.progress.lock().unwrap_or_else(PoisonError::into_inner) = source.progress();
             match poll {
@@ -68,6 +75,14 @@ fn run(source: &mut dyn Source, clock: &dyn Clock, control: &SourceControl, cred
                 Poll::Ended => return Ok(sequence),
             }
         }
+    }
+}
+
+fn carry_out(source: &mut dyn Source, control: &SourceControl) {
+    loop {
+        let next = control.orders.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let Some((order, answer)) = next else { return };
+        answer(source.order(&order));
     }
 }
 

@@ -162,6 +162,15 @@ impl S3SettingsError {
     }
 }
 
+impl S3Settings {
+    /// Returns the places that are read, for messages.
+    #[must_use]
+    pub fn places(&self) -> Vec<String> {
+        let paths = self.paths.iter().map(|path| format!("s3://{}/{}", path.bucket, path.prefix));
+        paths.chain(self.queues.iter().cloned()).collect()
+    }
+}
+
 impl TryFrom<RawS3Settings> for S3Settings {
     type Error = S3SettingsError;
 

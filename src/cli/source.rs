@@ -1,0 +1,60 @@
+//! `sluice source`: the shards of streams that a running daemon reads.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use serde_json::Value;
+
+use super::args::{BudgetListArgs, Format, Place, SourceArgs, SourceVerb};
+use crate::config::Config;
+use crate::control::{self, Client, Request};
+use crate::output;
+
+pub(super) fn run(args: &SourceArgs) -> anyhow::Result<ExitCode> {
+    match &args.verb {
+        SourceVerb::List(args) => list(args),
+        SourceVerb::Resume { shard, reason, place } => {
+            let request = Request::ResumeShard { shard: shard.clone(), actor: reason.actor.clone(), reason: reason.reason.clone() };
+            daemon(place)?.ask(&request)?;
+            output::line(&format!("{} goes on", output::visible(shard)));
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn daemon(place: &Place) -> anyhow::Result<Client> {
+    let config = Config::load(&place.origin())?;
+    control::connect(&config.socket)?.with_context(|| format!("no daemon is running at {}: sluice run", config.socket.display()))
+}
+
+/// Columns of the list, with the keys of the daemon's answer.
+const COLUMNS: [(&str, &str); 6] = [
+    ("SHARD", "shard"),
+    ("STATE", "state"),
+    ("BEHIND MS", "behind_ms"),
+    ("BEHIND RECORDS", "behind_records"),
+    ("KEPT MS", "headroom_ms"),
+    ("DETAIL", "detail"),
+];
+
+fn list(args: &BudgetListArgs) -> anyhow::Result<ExitCode> {
+    let shards = daemon(&args.place)?.ask(&Request::Sources)?;
+    let rows = shards.as_array().context("the daemon answered something else than a list")?;
+    match args.format {
+        Format::Json => output::line(&shards.to_string()),
+        Format::Table if rows.is_empty() => output::line("no streams are read; files and objects have no shards"),
+        Format::Table | Format::Csv => {
+            let rows: Vec<[String; COLUMNS.len()]> = rows.iter().map(|row| COLUMNS.map(|(_, key)| cell(row.get(key)))).collect();
+            output::rows(&COLUMNS.map(|(title, _)| title), rows.iter().map(|row| row.as_slice()), args.format.word())?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn cell(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}

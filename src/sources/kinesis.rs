@@ -1,0 +1,27 @@
+//! Kinesis data streams as a `[[source]]`.
+
+use std::sync::Arc;
+
+use sluice_ingest::aws;
+use sluice_ingest::kinesis::{KinesisSettings, KinesisSource};
+use sluice_ingest::source::{Source, SourceError};
+
+use super::{Configured, Opening, told};
+
+pub(super) fn parse(table: toml::Table) -> Result<Arc<dyn Configured>, Vec<String>> {
+    let settings: KinesisSettings = table.try_into().map_err(|error| told(&error))?;
+    let faults = settings.faults();
+    if faults.is_empty() { Ok(Arc::new(settings)) } else { Err(faults) }
+}
+
+impl Configured for KinesisSettings {
+    fn name(&self) -> String {
+        format!("kinesis {}", self.streams.join(", "))
+    }
+
+    fn open(&self, opening: &Opening<'_>) -> Result<Box<dyn Source>, SourceError> {
+        let sdk = opening.runtime.block_on(aws::load(&self.aws()))?;
+        let (committed, runtime) = (Arc::clone(opening.committed), opening.runtime.clone());
+        Ok(Box::new(KinesisSource::open(self, opening.positions, committed, runtime, &sdk, opening.clock.now())?))
+    }
+}

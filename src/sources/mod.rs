@@ -1,0 +1,106 @@
+//! The configured sources: each `[[source]]` opened by its stage, all of them read as one.
+//!
+//! Owns: which kinds there are in this build, and the runtime their clients live on. Does not own: what a kind reads and how.
+
+#[cfg(feature = "kafka")]
+mod kafka;
+#[cfg(feature = "aws")]
+mod kinesis;
+#[cfg(feature = "aws")]
+mod s3;
+
+use std::fmt;
+use std::sync::Arc;
+
+use anyhow::Context;
+use sluice_ingest::committed::Committed;
+use sluice_ingest::merge::{Merged, Named};
+use sluice_ingest::source::{Source, SourceError};
+use sluice_schemas::position::Positions;
+use sluice_schemas::Clock;
+use tokio::runtime::{Handle, Runtime};
+
+/// Kinds of sources and the feature of the build each needs.
+const KINDS: [(&str, &str); 3] = [("kinesis", "aws"), ("s3", "aws"), ("kafka", "kafka")];
+/// Threads that carry out calls of clients: they wait far more than they work.
+const CLIENT_THREADS: usize = 2;
+
+/// A source that passed every check and is not opened yet.
+pub(crate) trait Configured: fmt::Debug + Send + Sync {
+    /// Returns its name for messages.
+    fn name(&self) -> String;
+
+    /// Opens it.
+    ///
+    /// # Errors
+    /// What is wrong with the service or with what it was told, and what to do.
+    fn open(&self, opening: &Opening<'_>) -> Result<Box<dyn Source>, SourceError>;
+}
+
+/// What every source is opened with.
+pub(crate) struct Opening<'a> {
+    /// Where the last run ended.
+    pub(crate) positions: &'a Positions,
+    /// What is durable.
+    pub(crate) committed: &'a Arc<Committed>,
+    /// The time.
+    pub(crate) clock: &'a Arc<dyn Clock>,
+    /// Where clients make their calls.
+    pub(crate) runtime: &'a Handle,
+}
+
+/// Starts the threads on which clients make their calls; sources need them as long as they live.
+///
+/// # Errors
+/// The system refused a thread.
+pub(crate) fn runtime() -> anyhow::Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(CLIENT_THREADS).thread_name("client").enable_all().build().context("start the client threads")
+}
+
+/// Checks one `[[source]]`.
+///
+/// # Errors
+/// Sentences for people.
+pub(crate) fn parse(mut table: toml::Table) -> Result<Arc<dyn Configured>, Vec<String>> {
+    let kinds = || KINDS.map(|(kind, _)| kind).join(", ");
+    let Some(toml::Value::String(kind)) = table.remove("kind") else {
+        return Err(vec![format!("kind is missing: one of {}", kinds())]);
+    };
+    match kind.as_str() {
+        #[cfg(feature = "aws")]
+        "kinesis" => kinesis::parse(table),
+        #[cfg(feature = "aws")]
+        "s3" => s3::parse(table),
+        #[cfg(feature = "kafka")]
+        "kafka" => kafka::parse(table),
+        kind => Err(vec![match KINDS.iter().find(|(name, _)| *name == kind) {
+            Some((_, feature)) => format!("this build cannot read '{kind}': build it with --features {feature}"),
+            None => format!("kind '{kind}' is none of {}", kinds()),
+        }]),
+    }
+}
+
+/// Says what TOML found wrong, on one line.
+#[cfg(any(feature = "aws", feature = "kafka"))]
+fn told(error: &toml::de::Error) -> Vec<String> {
+    vec![error.to_string().trim_end().replace('\n', " ")]
+}
+
+/// Opens the configured sources beside those that are open already.
+///
+/// # Errors
+/// As [`Configured::open`]; the system refused a thread.
+pub(crate) fn open(
+    mut sources: Vec<Named>,
+    configured: &[Arc<dyn Configured>],
+    opening: &Opening<'_>,
+) -> anyhow::Result<Box<dyn Source>> {
+    for config in configured {
+        sources.push(Named { name: config.name(), source: config.open(opening)? });
+    }
+    Ok(match sources.len() {
+        1 => sources.remove(0).source,
+        _ => Box::new(Merged::open(sources, opening.clock)?),
+    })
+}

@@ -1,0 +1,25 @@
+//! Objects in S3 as a `[[source]]`.
+
+use std::sync::Arc;
+
+use sluice_ingest::aws;
+use sluice_ingest::s3::{S3Settings, S3Source};
+use sluice_ingest::source::{Source, SourceError};
+
+use super::{Configured, Opening, told};
+
+pub(super) fn parse(table: toml::Table) -> Result<Arc<dyn Configured>, Vec<String>> {
+    let settings: S3Settings = table.try_into().map_err(|error| told(&error))?;
+    Ok(Arc::new(settings))
+}
+
+impl Configured for S3Settings {
+    fn name(&self) -> String {
+        format!("s3 {}", self.places().join(", "))
+    }
+
+    fn open(&self, opening: &Opening<'_>) -> Result<Box<dyn Source>, SourceError> {
+        let sdk = opening.runtime.block_on(aws::load(&self.aws))?;
+        Ok(Box::new(S3Source::open(self.clone(), opening.positions, opening.committed, opening.runtime.clone(), &sdk)?))
+    }
+}
