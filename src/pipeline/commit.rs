@@ -91,7 +91,7 @@ impl Pipeline {
         self.local.commit(&LocalWrite { base: self.base.clone(), drop_segments_below, ..LocalWrite::default() })?;
         self.pending.clear();
         self.pending_keys.clear();
-        self.dedup.committed();
+        self.dedup.committed(self.applied);
         Ok(())
     }
 

@@ -84,6 +84,8 @@ pub(crate) struct Pipeline {
     reading: Positions,
     moved: HashSet<ShardId>,
     pub(crate) dedup: Dedup,
+    /// Batches that passed dedup and are part of every state.
+    applied: u64,
     /// Keys of pending rows by event hour, for hours that are loaded before those rows are in the lake.
     pending_keys: HashMap<i64, Vec<u128>>,
     pub(crate) ledger: Ledger,
