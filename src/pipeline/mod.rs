@@ -21,6 +21,14 @@ mod source;
 mod windows;
 mod worker;
 
+// Tests that take the steps between the channels one by one; they stand with the other tests of the whole.
+#[cfg(test)]
+#[path = "../../tests/golden/mod.rs"]
+mod golden;
+#[cfg(test)]
+#[path = "../../tests/simulation/mod.rs"]
+mod simulation;
+
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
