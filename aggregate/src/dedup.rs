@@ -47,8 +47,8 @@ impl BuildHasher for BuildKeyHasher {
 #[derive(Debug, Default)]
 struct Hour {
     keys: HashSet<u128, BuildKeyHasher>,
-    /// Holds keys that are not in the lake yet: must stay in memory.
-    dirty: bool,
+    /// Number of the last batch that brought a key which is not in the lake yet: until then it must stay in memory. 0 for none.
+    dirty: u64,
     used: u64,
 }
 
@@ -109,6 +109,7 @@ pub struct Dedup {
     hours: HashMap<i64, Hour, FixedState>,
     keys: usize,
     keys_max: usize,
+    /// Batches seen.
     clock: u64,
 }
 
@@ -145,22 +146,23 @@ impl Dedup {
             hashbrown::hash_map::Entry::Vacant(entry) => {
                 let keys: HashSet<u128, BuildKeyHasher> = load(hour)?.into_iter().collect();
                 self.keys += keys.len();
-                entry.insert(Hour { keys, dirty: false, used: 0 })
+                entry.insert(Hour { keys, dirty: 0, used: 0 })
             }
         };
         entry.used = self.clock;
         let new = entry.keys.insert(key);
         if new {
-            entry.dirty = true;
+            entry.dirty = self.clock;
             self.keys += 1;
         }
         Ok(new)
     }
 
-    /// Tells the index that everything it has seen is in the lake.
-    pub fn committed(&mut self) {
-        for hour in self.hours.values_mut() {
-            hour.dirty = false;
+    /// Tells the index that the new calls of the first `batches` batches are in the lake. Later ones may be on their way: what they
+    /// brought is known here and nowhere else.
+    pub fn committed(&mut self, batches: u64) {
+        for hour in self.hours.values_mut().filter(|hour| hour.dirty <= batches) {
+            hour.dirty = 0;
         }
         self.evict();
     }
@@ -179,7 +181,7 @@ impl Dedup {
 
     fn evict(&mut self) {
         while self.keys > self.keys_max {
-            let idle = self.hours.iter().filter(|(_, hour)| !hour.dirty && hour.used < self.clock).min_by_key(|(_, hour)| hour.used);
+            let idle = self.hours.iter().filter(|(_, hour)| hour.dirty == 0 && hour.used < self.clock).min_by_key(|(_, hour)| hour.used);
             let Some(oldest) = idle.map(|(at, _)| *at) else {
                 return;
             };
@@ -234,7 +236,7 @@ mod tests {
         assert_eq!(dedup.first_seen(&first, &mut |_| Ok::<_, Infallible>(Vec::new())), Ok(vec![true]));
         lake.push(7 ^ salt("1", "r"));
         assert_eq!(dedup.len(), 1, "not in the lake: must stay");
-        dedup.committed();
+        dedup.committed(1);
         assert_eq!(dedup.first_seen(&batch(&[(2, 8)]), &mut |_| Ok::<_, Infallible>(Vec::new())), Ok(vec![true]));
         assert_eq!(dedup.len(), 1, "hour 1 was evicted");
         let mut loads = 0;
@@ -243,6 +245,18 @@ mod tests {
             Ok::<_, Infallible>(if hour == 1 { lake.clone() } else { Vec::new() })
         });
         assert_eq!((again, loads), (Ok(vec![false]), 1));
+    }
+
+    #[test]
+    fn an_hour_stays_while_a_batch_of_it_is_on_its_way() {
+        let mut dedup = Dedup::new(0);
+        let mut load = |_| Ok::<_, Infallible>(Vec::new());
+        assert_eq!(dedup.first_seen(&batch(&[(1, 7)]), &mut load), Ok(vec![true]));
+        assert_eq!(dedup.first_seen(&batch(&[(2, 8)]), &mut load), Ok(vec![true]));
+        // The first batch is in the lake, the second was not part of the commit.
+        dedup.committed(1);
+        assert_eq!(dedup.first_seen(&batch(&[(3, 9)]), &mut load), Ok(vec![true]));
+        assert_eq!(dedup.first_seen(&batch(&[(2, 8)]), &mut load), Ok(vec![false]));
     }
 
     #[test]

@@ -93,7 +93,7 @@ impl Pipeline {
         self.local.commit(&LocalWrite { base: self.base.clone(), drop_segments_below, ..LocalWrite::default() })?;
         self.pending.clear();
         self.pending_keys.clear();
-        self.dedup.committed();
+        self.dedup.committed(self.applied);
         let settled = std::mem::take(&mut self.unsettled);
         let settled: Vec<_> = settled.into_iter().filter_map(|shard| self.positions.get(&shard).cloned().map(|at| (shard, at))).collect();
         self.committed.note(Durable::Local, settled.iter().cloned());

@@ -219,7 +219,7 @@ impl Pipeline {
     }
 
     /// Marks new calls, in order (invariant C3).
-    fn dedup(&mut self, decoded: Decoded) -> anyhow::Result<FoldJob> {
+    pub(super) fn dedup(&mut self, decoded: Decoded) -> anyhow::Result<FoldJob> {
         match chain(self.reading.get(&decoded.span.shard).or_else(|| self.positions.get(&decoded.span.shard)), &decoded.span) {
             ChainDecision::Accept | ChainDecision::Overlap => {}
             decision => {
@@ -247,7 +247,7 @@ impl Pipeline {
     }
 
     /// Makes a batch part of every state.
-    fn apply(&mut self, folded: Folded) -> anyhow::Result<()> {
+    pub(super) fn apply(&mut self, folded: Folded) -> anyhow::Result<()> {
         let Folded { span, arrival, batch, deltas, delta_rows, rows, calls, counts, sequence: _ } = folded;
         if !counts.balanced() {
             return Err(InvariantError { invariant: Invariant::C1, detail: format!("{counts:?}") }.into());
@@ -277,6 +277,7 @@ impl Pipeline {
         self.moved.insert(span.shard.clone());
         self.unsettled.insert(span.shard.clone());
         self.positions.insert(span.shard, span.to);
+        self.applied += 1;
         Ok(())
     }
 

@@ -21,6 +21,14 @@ mod source;
 mod windows;
 mod worker;
 
+// Tests that take the steps between the channels one by one; they stand with the other tests of the whole.
+#[cfg(test)]
+#[path = "../../tests/golden/mod.rs"]
+mod golden;
+#[cfg(test)]
+#[path = "../../tests/simulation/mod.rs"]
+mod simulation;
+
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -90,6 +98,8 @@ pub(crate) struct Pipeline {
     /// Tells sources what is durable.
     pub(crate) committed: Arc<Committed>,
     pub(crate) dedup: Dedup,
+    /// Batches that passed dedup and are part of every state.
+    applied: u64,
     /// Keys of pending rows by event hour, for hours that are loaded before those rows are in the lake.
     pending_keys: HashMap<i64, Vec<u128>>,
     pub(crate) ledger: Ledger,

@@ -21,13 +21,18 @@ use crate::live::{Counts, Live};
 impl Pipeline {
     /// Opens everything. The lake is the truth: local state that does not continue it is set aside and made again.
     pub(crate) fn open(settings: Settings) -> anyhow::Result<Self> {
-        let clock = Arc::clone(&settings.clock);
-        let now = clock.now();
         let config = &settings.config;
-        let mut lake = Lake::open_writer(&config.lake, &*clock).with_context(|| format!("open lake {}", config.lake.display()))?;
+        let lake = Lake::open_writer(&config.lake, &*settings.clock).with_context(|| format!("open lake {}", config.lake.display()))?;
+        let shared = Arc::new(crate::control::shared_store(config)?);
+        Self::open_on(lake, shared, settings)
+    }
+
+    /// Opens the rest around a lake and a shared store.
+    pub(super) fn open_on(mut lake: Lake, shared: Arc<dyn SharedStore>, settings: Settings) -> anyhow::Result<Self> {
+        let now = settings.clock.now();
+        let config = &settings.config;
         let head = LakeHead { epoch: lake.state().epoch, uuid: lake.state().uuid.clone() };
         let (local, state) = open_local(&config.state)?;
-        let shared: Arc<dyn SharedStore> = Arc::new(crate::control::shared_store(config)?);
         let enricher = Arc::new(RwLock::new(Arc::new(super::seed::enricher(config)?)));
         let decision = recover(state.as_ref().map(|state| &state.base), &head);
         let windows = Windows::open(&config.windows, &mut lake, now)?;
@@ -43,6 +48,7 @@ impl Pipeline {
             unsettled: Default::default(),
             committed: Arc::default(),
             dedup: Dedup::new(DEDUP_BYTES),
+            applied: 0,
             pending_keys: Default::default(),
             ledger: Ledger::new(Arc::new(config.budgets.clone()), limits),
             rollups: Rollups::new()?,

@@ -146,7 +146,7 @@ fn run(enricher: &std::sync::RwLock<Arc<Enricher>>, channels: &Channels) {
     }
 }
 
-fn decode(job: DecodeJob, decoder: &mut Decoder, enricher: &Enricher, cache: &mut EnrichCache) -> Done {
+pub(super) fn decode(job: DecodeJob, decoder: &mut Decoder, enricher: &Enricher, cache: &mut EnrichCache) -> Done {
     let arrival = job.piece.arrival;
     let mut batch = Batch::default();
     let span = decode_piece(job.piece, decoder, &mut batch);
@@ -161,7 +161,7 @@ fn fold(job: FoldJob) -> Done {
     }
 }
 
-fn try_fold(job: FoldJob) -> Result<Folded, LakeError> {
+pub(super) fn try_fold(job: FoldJob) -> Result<Folded, LakeError> {
     let FoldJob { decoded, keep, late, encode, want_calls } = job;
     let Decoded { sequence, span, arrival, mut batch } = decoded;
     let deltas = facts::spend_deltas(&batch, &keep);
