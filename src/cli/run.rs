@@ -12,8 +12,8 @@ use super::args::RunArgs;
 use crate::config::Config;
 use crate::control::Server;
 use crate::output;
-use crate::sources::{self, Opening};
 use crate::pipeline::{Mode, Pipeline, Settings};
+use crate::sources::{self, Opening};
 
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let config = Config::load(&args.place.origin())?;

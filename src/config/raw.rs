@@ -9,8 +9,8 @@ use sluice_enforce::Budgets;
 use sluice_enrich::agents::AgentsFile;
 use sluice_enrich::config::{EnrichConfig, RawEnrich};
 
-use crate::sources::{self, Configured};
 use super::{Config, Origin, parse_duration};
+use crate::sources::{self, Configured};
 
 /// Every key with its default, as shipped in `deploy/config.reference.toml` (a test compares the defaults).
 pub(crate) const REFERENCE: &str = include_str!("../../deploy/config.reference.toml");

@@ -16,8 +16,8 @@ use anyhow::Context;
 use sluice_ingest::committed::Committed;
 use sluice_ingest::merge::{Merged, Named};
 use sluice_ingest::source::{Source, SourceError};
-use sluice_schemas::position::Positions;
 use sluice_schemas::Clock;
+use sluice_schemas::position::Positions;
 use tokio::runtime::{Handle, Runtime};
 
 /// Kinds of sources and the feature of the build each needs.
@@ -91,11 +91,7 @@ fn told(error: &toml::de::Error) -> Vec<String> {
 ///
 /// # Errors
 /// As [`Configured::open`]; the system refused a thread.
-pub(crate) fn open(
-    mut sources: Vec<Named>,
-    configured: &[Arc<dyn Configured>],
-    opening: &Opening<'_>,
-) -> anyhow::Result<Box<dyn Source>> {
+pub(crate) fn open(mut sources: Vec<Named>, configured: &[Arc<dyn Configured>], opening: &Opening<'_>) -> anyhow::Result<Box<dyn Source>> {
     for config in configured {
         sources.push(Named { name: config.name(), source: config.open(opening)? });
     }
@@ -103,4 +99,33 @@ pub(crate) fn open(
         1 => sources.remove(0).source,
         _ => Box::new(Merged::open(sources, opening.clock)?),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    fn faults(text: &str) -> Vec<String> {
+        parse(text.parse().unwrap()).unwrap_err()
+    }
+
+    #[test]
+    fn a_kind_is_asked_for_and_explained() {
+        assert!(faults("streams = ['a']")[0].contains("kinesis, s3, kafka"));
+        assert!(faults("kind = 'pubsub'")[0].contains("'pubsub' is none of"));
+    }
+
+    #[cfg(not(feature = "aws"))]
+    #[test]
+    fn a_build_without_a_client_names_the_feature() {
+        assert_eq!(faults("kind = 'kinesis'\nstreams = ['a']"), ["this build cannot read 'kinesis': build it with --features aws"]);
+    }
+
+    #[cfg(feature = "aws")]
+    #[test]
+    fn settings_are_checked_when_they_are_read() {
+        assert!(parse("kind = 'kinesis'\nstreams = ['bedrock-logs']".parse().unwrap()).is_ok());
+        assert!(faults("kind = 'kinesis'\nstreams = []")[0].contains("'streams' is empty"));
+        assert!(faults("kind = 's3'\nbucket = 'x'")[0].contains("unknown field"));
+    }
 }

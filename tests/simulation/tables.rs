@@ -100,7 +100,8 @@ impl Found {
                 }
             }
             _ => {
-                let [id, budget, target, period, threshold] = ["fire_id", "budget", "target", "period", "threshold"].map(|name| text(batch, name));
+                let [id, budget, target, period, threshold] =
+                    ["fire_id", "budget", "target", "period", "threshold"].map(|name| text(batch, name));
                 for row in 0..batch.num_rows() {
                     let crossing = (value(&budget, row), value(&target, row), value(&period, row), value(&threshold, row));
                     let twice = self.breaches.insert(value(&id, row), crossing);
