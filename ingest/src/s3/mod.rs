@@ -40,6 +40,7 @@ use opening::Superseded;
 use queue::{Slot, Slots, State};
 use ranged::{Ranged, Remote, Stopped};
 use reading::{Lane, Reading};
+pub(crate) use settings::time;
 pub use settings::{RawS3Settings, S3Mode, S3SettingFault, S3Settings, S3SettingsError};
 
 use crate::committed::Committed;
