@@ -2,6 +2,8 @@
 
 #[cfg(feature = "aws")]
 pub mod aws;
+#[cfg(feature = "aws")]
+pub mod cloudwatch_logs;
 pub mod committed;
 pub mod decode;
 pub mod files;

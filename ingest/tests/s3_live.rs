@@ -5,5 +5,7 @@
 mod harness;
 #[path = "s3_live/listing.rs"]
 mod listing;
+#[path = "s3_live/logs.rs"]
+mod logs;
 #[path = "s3_live/notifications.rs"]
 mod notifications;

@@ -25,6 +25,8 @@ pub(super) enum Fetched {
     Large(Identity, u64),
     /// It cannot be had.
     Refused(Refusal),
+    /// The version that was told is gone; this one has taken its place.
+    Replaced(Box<Fetched>),
 }
 
 /// Why an object cannot be had.
@@ -97,20 +99,19 @@ impl Objects {
         if let (Some(size), Some(identity)) = (claim.size.filter(|&size| size > MAX_WHOLE), claim.identity()) {
             return Ok(Fetched::Large(identity, size));
         }
-        let fetched = persist("GetObject", || self.try_fetch(address, claim)).await;
-        let fetched = match fetched {
-            // The version that was told is gone: the one that took its place is read.
-            Err(Failed::Changed) => {
-                let any = Claim::default();
-                persist("GetObject", || self.try_fetch(address, &any)).await
-            }
-            done => done,
-        };
-        match fetched {
+        match persist("GetObject", || self.try_fetch(address, claim)).await {
             Ok(fetched) => Ok(fetched),
             Err(Failed::Refused(refusal)) => Ok(Fetched::Refused(refusal)),
-            Err(Failed::Changed) => Ok(Fetched::Refused(changed())),
             Err(Failed::Source(error)) => Err(error),
+            Err(Failed::Changed) => {
+                let any = Claim::default();
+                match persist("GetObject", || self.try_fetch(address, &any)).await {
+                    Ok(fetched) => Ok(Fetched::Replaced(Box::new(fetched))),
+                    Err(Failed::Refused(refusal)) => Ok(Fetched::Replaced(Box::new(Fetched::Refused(refusal)))),
+                    Err(Failed::Changed) => Ok(Fetched::Refused(changed())),
+                    Err(Failed::Source(error)) => Err(error),
+                }
+            }
         }
     }
 
@@ -185,9 +186,10 @@ impl Objects {
     }
 }
 
-/// The refusal of an object that is overwritten faster than it is read.
+/// The refusal of a version that was overwritten in a bucket that keeps no versions.
 pub(super) fn changed() -> Refusal {
-    Refusal { message: "it was overwritten while it was read; read it again with a later run".to_owned(), is_denied: true }
+    let message = "it was overwritten before it was read to its end: switch on versioning for the bucket to keep such logs";
+    Refusal { message: message.to_owned(), is_denied: false }
 }
 
 fn is_changed(fault: &Fault) -> bool {

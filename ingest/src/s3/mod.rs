@@ -36,9 +36,11 @@ pub(crate) use identity::Claim;
 use identity::{Identity, PREFIX, shard_of};
 use layout::{Bounds, KeyDecision, decide_key};
 use listing::{Found, Lister};
+use opening::Superseded;
 use queue::{Slot, Slots, State};
 use ranged::{Ranged, Remote, Stopped};
 use reading::{Lane, Reading};
+pub(crate) use settings::time;
 pub use settings::{RawS3Settings, S3Mode, S3SettingFault, S3Settings, S3SettingsError};
 
 use crate::committed::Committed;
@@ -55,6 +57,8 @@ pub struct S3Source {
     settings: S3Settings,
     objects: Objects,
     positions: HashMap<ShardId, Position>,
+    /// What a position cannot remember: objects are hardly ever overwritten.
+    superseded: Superseded,
     listing: Option<mpsc::Receiver<Result<Vec<Found>, SourceError>>>,
     queues: Option<Queues>,
     slots: Slots,
@@ -94,6 +98,7 @@ impl S3Source {
         let ours = start.iter().filter(|(shard, _)| shard.starts_with(PREFIX) || shard.starts_with(QUEUE_PREFIX));
         let mut source = Self {
             positions: ours.map(|(shard, position)| (shard.clone(), position.clone())).collect(),
+            superseded: Superseded::new(),
             listing: None,
             queues: None,
             slots: Slots::default(),

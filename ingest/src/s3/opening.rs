@@ -6,8 +6,8 @@ impl S3Source {
     /// Starts as many fetches as memory allows, the first in the queue first.
     pub(super) fn start_fetches(&mut self) {
         while let Some(slot) = self.slots.next_to_start() {
-            let known = self.positions.get(&slot.shard());
-            if known.is_some_and(|known| is_read(known, &slot.claim)) {
+            let (shard, read) = (slot.shard(), (&self.positions, &self.superseded));
+            if is_read(read, &shard, &slot.claim) {
                 slot.state = State::Read;
                 continue;
             }
@@ -23,15 +23,16 @@ impl S3Source {
             State::Here(Fetched::Whole(identity, bytes)) => (identity, bytes.len() as u64, Some(bytes)),
             State::Here(Fetched::Large(identity, size)) => (identity, size, None),
             State::Here(Fetched::Refused(refusal)) => return Ok(self.refused(slot, &refusal)),
+            State::Here(Fetched::Replaced(current)) => return self.replaced(slot, *current),
             State::Foreign => return Ok(self.foreign(slot)),
             State::Read | State::Waiting | State::Fetching => return Ok(self.already_read(slot)),
         };
         let shard = slot.shard();
         let version = identity.claim();
-        let known = self.positions.get(&shard);
-        if known.is_some_and(|known| is_read(known, &version)) {
+        if is_read((&self.positions, &self.superseded), &shard, &version) {
             return Ok(self.already_read(slot));
         }
+        let known = self.positions.get(&shard);
         // The words in which the position names this version are kept.
         let same = known.filter(|known| known.identity.parse().is_ok_and(|known: Identity| version.is(&known)));
         let text = same.map_or_else(|| identity.to_string(), |known| known.identity.clone());
@@ -54,6 +55,22 @@ impl S3Source {
         Ok(())
     }
 
+    /// Makes a record of the version that is gone and goes on with the one in its place.
+    fn replaced(&mut self, slot: Slot, current: Fetched) -> Result<(), SourceError> {
+        let mut next = slot.clone_for_retry();
+        if let Fetched::Whole(identity, _) | Fetched::Large(identity, _) = &current {
+            next.claim = identity.claim();
+        }
+        // What was read already stays known: the record of its predecessor moves the position.
+        let is_known = is_read((&self.positions, &self.superseded), &next.shard(), &next.claim);
+        self.refused(slot, &fetch::changed());
+        self.progress.files_total += 1;
+        self.progress.bytes_total += next.claim.size.unwrap_or(0);
+        next.state = if is_known { State::Read } else { State::Here(current) };
+        self.slots.push_front(next);
+        Ok(())
+    }
+
     /// Notes that a piece of an object is given.
     pub(super) fn note(&mut self, slot: &Slot, piece: &Piece) {
         self.progress.bytes_done += piece.source_bytes;
@@ -67,7 +84,10 @@ impl S3Source {
     pub(super) fn remember(&mut self, piece: &Piece) -> Position {
         let Piece { to, sequence, identity, ended, .. } = piece;
         let position = Position { offset: to.unwrap_or(0), sequence: sequence.clone(), identity: identity.clone(), ended: *ended };
-        self.positions.insert(piece.shard.clone(), position.clone());
+        let before = self.positions.insert(piece.shard.clone(), position.clone());
+        if let Some(before) = before.filter(|before| before.ended && before.identity != position.identity) {
+            self.superseded.entry(piece.shard.clone()).or_default().push(before.identity);
+        }
         position
     }
 
@@ -90,10 +110,10 @@ impl S3Source {
             Failed::Refused(refusal) => self.refused(slot, &refusal),
             Failed::Changed => {
                 let mut again = slot.clone_for_retry();
-                self.refused(slot, &fetch::changed());
                 again.claim = Claim::default();
-                self.slots.push_front(again);
+                self.refused(slot, &fetch::changed());
                 self.progress.files_total += 1;
+                self.slots.push_front(again);
             }
             Failed::Source(error) => return Err(error),
         }
@@ -151,7 +171,12 @@ impl S3Source {
     }
 }
 
-/// Tells whether a position says that the version of a claim was read to its end.
-fn is_read(known: &Position, claim: &Claim) -> bool {
-    known.ended && known.identity.parse().is_ok_and(|known: Identity| claim.is(&known))
+/// Versions read before the one that a shard's position names, by shard.
+pub(super) type Superseded = HashMap<ShardId, Vec<String>>;
+
+/// Tells whether the version of a claim was read to its end: now, or earlier by this process.
+fn is_read((positions, superseded): (&HashMap<ShardId, Position>, &Superseded), shard: &ShardId, claim: &Claim) -> bool {
+    let last = positions.get(shard).filter(|known| known.ended).map(|known| &known.identity);
+    let mut known = last.into_iter().chain(superseded.get(shard).into_iter().flatten());
+    known.any(|known| known.parse().is_ok_and(|known: Identity| claim.is(&known)))
 }

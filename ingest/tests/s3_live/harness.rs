@@ -55,7 +55,6 @@ pub(crate) struct Aws {
     pub(crate) s3: aws_sdk_s3::Client,
     pub(crate) sqs: aws_sdk_sqs::Client,
     pub(crate) bucket: String,
-    pub(crate) url: String,
 }
 
 impl Aws {
@@ -80,7 +79,7 @@ impl Aws {
         let config = config.into_builder().credentials_provider(SharedCredentialsProvider::new(key)).build();
         let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(true).build();
         let (s3, sqs) = (aws_sdk_s3::Client::from_conf(s3), aws_sdk_sqs::Client::new(&config));
-        Self { runtime, config, s3, sqs, bucket: format!("logs-{number}"), url: url.to_owned() }
+        Self { runtime, config, s3, sqs, bucket: format!("logs-{number}") }
     }
 
     pub(crate) fn create_bucket(&self, versioned: bool) {
@@ -115,6 +114,16 @@ impl Aws {
         let put = self.s3.put_bucket_notification_configuration().bucket(&self.bucket).notification_configuration(rules);
         self.runtime.block_on(put.send()).expect("notifications");
         url
+    }
+
+    /// Returns the versions of an object, the newest first.
+    pub(crate) fn versions(&self, key: &str) -> Vec<aws_sdk_s3::types::ObjectVersion> {
+        let ask = self.s3.list_object_versions().bucket(&self.bucket).prefix(key);
+        self.runtime.block_on(ask.send()).expect("versions").versions.unwrap_or_default()
+    }
+
+    pub(crate) fn purge(&self, queue: &str) {
+        self.runtime.block_on(self.sqs.purge_queue().queue_url(queue).send()).expect("a purge");
     }
 
     pub(crate) fn send(&self, queue: &str, body: &str) {
