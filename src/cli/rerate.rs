@@ -36,7 +36,7 @@ pub(super) fn run(place: &Place, all: bool, dry_run: bool, format: Format) -> an
 }
 
 /// The price of a stored call today; `None` to leave it as it is.
-fn new_price(catalogue: &Catalogue, call: &StoredCall<'_>, all: bool) -> Option<NewPrice> {
+pub(crate) fn new_price(catalogue: &Catalogue, call: &StoredCall<'_>, all: bool) -> Option<NewPrice> {
     if call.priced && !all {
         return None;
     }
