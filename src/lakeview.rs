@@ -3,21 +3,10 @@
 use arrow::array::{AsArray, RecordBatch};
 use hashbrown::HashSet;
 use sluice_aggregate::lake::Lake;
-use sluice_aggregate::query::{MEMORY_LIMIT, QueryEngine, TableFiles, format_csv, format_json, format_table};
-use sluice_schemas::time::format_day;
+use sluice_aggregate::query::{MEMORY_LIMIT, QueryEngine, format_csv, format_json, format_table};
 
 /// Live rows beside the lake's: table, date, rows.
 pub(crate) type LiveRows = Vec<(String, i32, RecordBatch)>;
-
-/// Returns the lake's tables with their active files.
-pub(crate) fn tables(lake: &Lake) -> anyhow::Result<Vec<TableFiles>> {
-    let mut all = Vec::new();
-    for table in lake.tables() {
-        let files = lake.files(&table)?.into_iter().map(|file| (file.path, format_day(file.dt))).collect();
-        all.push(TableFiles { schema: lake.schema(&table)?, table, files });
-    }
-    Ok(all)
-}
 
 /// Returns an engine over the lake and the given live rows.
 pub(crate) fn engine(lake: &Lake, live: LiveRows) -> anyhow::Result<QueryEngine> {

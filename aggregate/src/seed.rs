@@ -10,7 +10,7 @@ use datafusion::arrow::array::{
     TimestampMicrosecondArray,
 };
 use datafusion::arrow::datatypes::{Decimal128Type, Int32Type, Int64Type, TimestampMicrosecondType};
-use sluice_schemas::time::{HOUR, MINUTE};
+use sluice_schemas::time::MINUTE;
 use sluice_schemas::{EnrichedBatch, ErrorClass, Micros, PicoUsd, SpendDelta, SpendView, Sums, Usage, tables};
 
 use crate::query::{QueryEngine, QueryError};
@@ -74,26 +74,6 @@ pub fn spend_since(engine: &QueryEngine, from: Micros, to: Option<Micros>) -> Re
     let mut callers = Callers::default();
     engine.for_each(&spend_sql(from, to), |rows| fold(&mut callers, rows))?;
     Ok((callers.batch, callers.deltas))
-}
-
-/// Hands on account, region and request id of every call of the event hour that starts at `hour_start`, and returns how
-/// many there are.
-///
-/// # Errors
-/// See [`QueryError`]; the hour must then not be taken for known.
-pub fn request_ids(engine: &QueryEngine, hour_start: Micros, each: &mut dyn FnMut(&str, &str, &str)) -> Result<u64, QueryError> {
-    let sql = format!("SELECT account_id, region, request_id FROM calls WHERE {}", span(hour_start, Some(hour_start.plus(HOUR))));
-    let mut count = 0;
-    engine.for_each(&sql, |rows| {
-        let [account, region, id] = ["account_id", "region", "request_id"].map(|name| text(rows, name));
-        let (account, region, id) = (account?, region?, id?);
-        for row in 0..rows.num_rows() {
-            each(value(account, row), value(region, row), value(id, row));
-        }
-        count += rows.num_rows() as u64;
-        Ok(())
-    })?;
-    Ok(count)
 }
 
 /// Returns the calls without a price, most calls first.

@@ -13,7 +13,7 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Decimal128Type, Field, Int64Type, Schema, TimestampMicrosecondType};
 use datafusion::parquet::arrow::ArrowWriter;
 use sluice_aggregate::query::{QueryEngine, QueryError, TableFiles, format_json, format_table};
-use sluice_aggregate::seed::{for_each_spend, rebuild_window, request_ids, spend_since, unpriced_calls};
+use sluice_aggregate::seed::{for_each_spend, rebuild_window, spend_since, unpriced_calls};
 use sluice_aggregate::windows::WindowPlan;
 use sluice_schemas::time::{DAY, HOUR, MINUTE, format_day};
 use sluice_schemas::{AgentStatus, ErrorClass, Micros, Rank, ServiceTier, tables};
@@ -152,8 +152,6 @@ fn files_outside_the_asked_time_are_not_opened() {
     }
     let error = engine.sql("SELECT count(*) FROM calls WHERE agent_id = 'a'").unwrap_err();
     assert_eq!(error.class(), ErrorClass::Corrupt, "{error:?}");
-    assert_eq!(request_ids(&engine, Micros(DAY + HOUR), &mut |_, _, _| {}).unwrap(), 2);
-    assert!(request_ids(&engine, Micros(0), &mut |_, _, _| {}).is_err());
     std::fs::remove_file(folder.path().join("calls/dt=1970-01-02/e2-0.parquet")).unwrap();
     let error = engine.sql("SELECT agent_id FROM calls WHERE dt = '1970-01-02'").unwrap_err();
     assert!(matches!(&error, QueryError::File { path, .. } if path.ends_with("e2-0.parquet")), "{error:?}");
@@ -365,14 +363,9 @@ fn tags_and_callers_are_kept_apart() {
 }
 
 #[test]
-fn request_ids_of_an_hour_and_calls_without_a_price() {
+fn calls_without_a_price() {
     let folder = tempfile::tempdir().unwrap();
     let engine = engine(folder.path());
-    let mut ids = Vec::new();
-    let count = request_ids(&engine, Micros(DAY), &mut |account, region, id| ids.push(format!("{account}/{region}/{id}"))).unwrap();
-    assert_eq!(count, 2);
-    ids.sort();
-    assert_eq!(ids, [format!("111122223333/eu-west-1/id-{DAY}-a"), format!("111122223333/eu-west-1/id-{}-a", DAY + MINUTE)]);
     let unpriced = unpriced_calls(&engine).unwrap();
     assert_eq!(unpriced.len(), 1);
     assert_eq!(

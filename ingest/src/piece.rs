@@ -54,6 +54,7 @@ impl Records<'_> {
     }
 
     fn refuse(&mut self, reason: RejectReason, raw: Vec<u8>) {
+        self.out.seen += 1;
         self.out.rejected.push(Rejected { offset: self.at, sequence: self.sequence.clone(), reason, raw });
     }
 
@@ -66,7 +67,7 @@ impl Records<'_> {
         (self.at, self.sequence) = (0, sequence);
         if data.is_empty() {
             // A tombstone of Kafka: a place, and nothing in it.
-            self.out.control += 1;
+            (self.out.control, self.out.seen) = (self.out.control + 1, self.out.seen + 1);
         } else {
             self.stream_data(data);
         }

@@ -25,6 +25,8 @@ pub struct Batch {
     pub rejected: Vec<Rejected>,
     /// Envelopes that carry no call by design: CloudWatch control messages, the permission-check line.
     pub control: u64,
+    /// Records found, each of which is an invocation, an event, refused or control (invariant C1).
+    pub seen: u64,
     /// Bytes of decompressed input this batch covers.
     pub bytes: u64,
 }

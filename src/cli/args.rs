@@ -111,11 +111,17 @@ pub(crate) struct DemoArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ReplayArgs {
-    /// Files and folders: JSON lines, JSON documents, CloudWatch envelopes, CloudTrail files, gzip or not
+    /// Files and folders, s3://BUCKET/PREFIX, logs://GROUP: JSON lines, documents, CloudWatch envelopes, CloudTrail files, gzip or not
     #[arg(required = true)]
     pub(crate) paths: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) place: Place,
+    /// Of s3:// and logs://, the first day or moment to fetch, or a time ago: 2026-10-01, 2026-10-01T12:00:00Z, 30d
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) since: Option<String>,
+    /// Of s3:// and logs://, the first day or moment not to fetch
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) until: Option<String>,
     /// Form of the summary
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,

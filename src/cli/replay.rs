@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use sluice_ingest::files::{FolderSource, Mode as FolderMode};
+use sluice_ingest::merge::Named;
 use sluice_ingest::source::Progress;
 use sluice_schemas::{PicoUsd, SystemClock};
 
@@ -15,6 +16,7 @@ use super::args::{Format, ReplayArgs};
 use crate::config::Config;
 use crate::output;
 use crate::pipeline::{Exit, Mode, Pipeline, Settings};
+use crate::sources::{self, Opening, Stretch};
 use crate::view::AgentRow;
 
 /// What a replay ends with.
@@ -59,12 +61,21 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let lake = config.lake.clone();
     let settings = Settings { config, mode: Mode::Bulk, act: args.act, clock: Arc::new(SystemClock) };
     let mut pipeline = Pipeline::open(settings)?;
-    let source = FolderSource::open(&args.paths, &pipeline.positions, FolderMode::Once)?;
+    let runtime = sources::runtime()?;
+    let stretch = Stretch { since: args.since.clone(), until: args.until.clone() };
+    let (paths, remote) = sources::part(&args.paths, &stretch, pipeline.settings.clock.now())?;
+    let mut open = Vec::new();
+    if !paths.is_empty() {
+        let source = FolderSource::open(&paths, &pipeline.positions, FolderMode::Once)?;
+        open.push(Named { name: "files".to_owned(), source: Box::new(source) });
+    }
+    let Pipeline { settings, positions, committed, .. } = &pipeline;
+    let source = sources::open(open, &remote, &Opening { positions, committed, clock: &settings.clock, runtime: runtime.handle() })?;
     let (handle, commands) = Pipeline::handle();
     super::stop_on_signal(&handle)?;
     let bar = progress_bar(args.format);
     let mut shown = Instant::now();
-    let exit = pipeline.run(Box::new(source), &handle, &commands, &mut |pipeline, _| {
+    let exit = pipeline.run(source, &handle, &commands, &mut |pipeline, _| {
         if shown.elapsed() >= Duration::from_millis(100) {
             shown = Instant::now();
             show(&bar, &handle.progress(), pipeline.counts.facts, pipeline.counts.cost);

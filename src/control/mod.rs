@@ -10,7 +10,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
-use sluice_aggregate::query::TableFiles;
+use sluice_aggregate::query::Listing;
 use sluice_enforce::FileStore;
 
 pub(crate) use client::{Client, connect};
@@ -92,7 +92,7 @@ pub(crate) enum Answer {
     /// Done; what there is to tell.
     Json(serde_json::Value),
     /// Tables to run a query on.
-    Tables(Vec<TableFiles>, LiveRows),
+    Tables(Listing, LiveRows),
     /// Refused, with the reason.
     Refused(String),
 }

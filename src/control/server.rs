@@ -106,7 +106,7 @@ fn answer(line: &str, commands: &Sender<Command>) -> anyhow::Result<serde_json::
         (Answer::Json(value), _) => Ok(value),
         (Answer::Refused(reason), _) => anyhow::bail!("{reason}"),
         (Answer::Tables(tables, live), Some((sql, format))) => {
-            let engine = QueryEngine::new(tables, live, MEMORY_LIMIT)?;
+            let engine = QueryEngine::of_listing(tables, live, MEMORY_LIMIT)?;
             let rows = engine.sql(&sql)?;
             Ok(serde_json::Value::String(lakeview::format(&rows, &format)))
         }

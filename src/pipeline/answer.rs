@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 use anyhow::{Context, bail};
 use crossbeam_channel::Sender;
 use serde_json::{Value, json};
+use sluice_aggregate::query::Listing;
 use sluice_enforce::BudgetStatus;
 use sluice_enforce::hold::{Cause, Hold, HoldState};
 use sluice_ingest::source::{Order, Progress, ShardHealth, ShardState};
@@ -13,7 +14,6 @@ use sluice_schemas::breach::Breach;
 use super::{Handle, Pipeline};
 use crate::config::Config;
 use crate::control::{Answer, Request};
-use crate::lakeview;
 use crate::view::{BudgetRow, BudgetState, HoldRow, Level, Snapshot};
 
 /// Counters a snapshot carries, the fullest first.
@@ -45,7 +45,7 @@ impl Pipeline {
             Request::Approve { id, actor, reason } => self.approve(&id, &actor, &reason)?,
             Request::Reload => self.reload()?,
             Request::Sources | Request::ResumeShard { .. } => bail!("only a running daemon has sources"),
-            Request::Query { .. } => return Ok(Answer::Tables(lakeview::tables(&self.lake)?, self.live_rows())),
+            Request::Query { .. } => return Ok(Answer::Tables(Listing::of(&self.lake)?, self.live_rows())),
         };
         self.ledger.advance(now);
         Ok(Answer::Json(answer))
@@ -64,9 +64,7 @@ impl Pipeline {
             Vec::new()
         });
         let holds: Vec<HoldRow> = holds.iter().filter(|hold| hold.state != HoldState::Released).map(hold_row).collect();
-        let mut status = self.budget_status();
-        status.sort_by(|a, b| b.percent_millis.cmp(&a.percent_millis).then_with(|| a.target.cmp(&b.target)));
-        status.truncate(BUDGETS_SHOWN);
+        let status = self.ledger.pressing(now, BUDGETS_SHOWN);
         let windows = |name: &str| self.ledger.budgets().get(name).map(|budget| budget.window.to_string()).unwrap_or_default();
         let budgets = status.iter().map(|status| budget_row(status, windows(&status.budget), &holds)).collect();
         self.live.snapshot(now, &self.counts, budgets, holds)

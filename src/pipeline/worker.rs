@@ -197,7 +197,7 @@ fn count(batch: &EnrichedBatch, deltas: &[SpendDelta], keep: &[bool], late: u64)
         |delta: &&SpendDelta| batch.owners.get(delta.profile as usize).is_some_and(|owner| owner.agent_status == AgentStatus::Spoofed);
     let (rejected, trail) = (decoded.rejected.len() as u64, decoded.trail.len() as u64);
     Counts {
-        records: keep.len() as u64 + rejected + trail + decoded.control,
+        records: decoded.seen,
         facts,
         duplicates: keep.len() as u64 - facts,
         rejected,

@@ -7,6 +7,9 @@ mod kafka;
 #[cfg(feature = "aws")]
 mod kinesis;
 #[cfg(feature = "aws")]
+mod logs;
+mod remote;
+#[cfg(feature = "aws")]
 mod s3;
 
 use std::fmt;
@@ -20,8 +23,10 @@ use sluice_schemas::Clock;
 use sluice_schemas::position::Positions;
 use tokio::runtime::{Handle, Runtime};
 
+pub(crate) use remote::{Stretch, part};
+
 /// Kinds of sources and the feature of the build each needs.
-const KINDS: [(&str, &str); 3] = [("kinesis", "aws"), ("s3", "aws"), ("kafka", "kafka")];
+const KINDS: [(&str, &str); 4] = [("kinesis", "aws"), ("s3", "aws"), ("logs", "aws"), ("kafka", "kafka")];
 /// Threads that carry out calls of clients: they wait far more than they work.
 const CLIENT_THREADS: usize = 2;
 
@@ -72,6 +77,8 @@ pub(crate) fn parse(mut table: toml::Table) -> Result<Arc<dyn Configured>, Vec<S
         "kinesis" => kinesis::parse(table),
         #[cfg(feature = "aws")]
         "s3" => s3::parse(table),
+        #[cfg(feature = "aws")]
+        "logs" => logs::parse(table),
         #[cfg(feature = "kafka")]
         "kafka" => kafka::parse(table),
         kind => Err(vec![match KINDS.iter().find(|(name, _)| *name == kind) {
@@ -111,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_kind_is_asked_for_and_explained() {
-        assert!(faults("streams = ['a']")[0].contains("kinesis, s3, kafka"));
+        assert!(faults("streams = ['a']")[0].contains("kinesis, s3, logs, kafka"));
         assert!(faults("kind = 'pubsub'")[0].contains("'pubsub' is none of"));
     }
 

@@ -46,6 +46,27 @@ pub struct TableFiles {
     pub files: Vec<(PathBuf, String)>,
 }
 
+/// The files of every table as of a lake's last commit.
+#[derive(Debug)]
+pub struct Listing(Vec<(String, SchemaRef, Vec<DataFile>)>);
+
+impl Listing {
+    /// Takes what a lake's log says: dates, sizes, ranges of time.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn of(lake: &Lake) -> Result<Self, QueryError> {
+        let listed = lake.tables().into_iter().map(|table| -> Result<_, LakeError> {
+            let schema = lake.schema(&table)?;
+            let files = lake.files(&table)?.into_iter();
+            let files = files.map(|file| DataFile { dt: file.dt_text(), path: file.path, bytes: Some(file.bytes), time: file.time });
+            let files = files.collect();
+            Ok((table, schema, files))
+        });
+        listed.collect::<Result<_, _>>().map(Self).map_err(|source| QueryError::Lake { source: Box::new(source) })
+    }
+}
+
 /// A session over one state of the lake.
 pub struct QueryEngine {
     context: SessionContext,
@@ -74,15 +95,15 @@ impl QueryEngine {
     /// # Errors
     /// The lake's log cannot be read, or as [`Self::new`].
     pub fn of_lake(lake: &Lake, live: Vec<(String, i32, RecordBatch)>, memory_limit: usize) -> Result<Self, QueryError> {
-        let listed = lake.tables().into_iter().map(|table| -> Result<_, LakeError> {
-            let schema = lake.schema(&table)?;
-            let files = lake.files(&table)?.into_iter();
-            let files = files.map(|file| DataFile { dt: file.dt_text(), path: file.path, bytes: Some(file.bytes), time: file.time });
-            let files = files.collect();
-            Ok((table, schema, files))
-        });
-        let listed = listed.collect::<Result<Vec<_>, _>>().map_err(|source| QueryError::Lake { source: Box::new(source) })?;
-        Self::open(listed, live, memory_limit)
+        Self::of_listing(Listing::of(lake)?, live, memory_limit)
+    }
+
+    /// Opens a session over a listing and live rows, on any thread.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_listing(listing: Listing, live: Vec<(String, i32, RecordBatch)>, memory_limit: usize) -> Result<Self, QueryError> {
+        Self::open(listing.0, live, memory_limit)
     }
 
     fn open(

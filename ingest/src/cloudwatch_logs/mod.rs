@@ -97,6 +97,14 @@ impl LogsSettingsError {
     }
 }
 
+impl LogsSettings {
+    /// Returns the name or ARN of the group.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        &self.group
+    }
+}
+
 impl TryFrom<RawLogsSettings> for LogsSettings {
     type Error = LogsSettingsError;
 

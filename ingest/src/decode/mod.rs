@@ -102,6 +102,7 @@ impl Decoder {
     fn value(&mut self, text: &[u8], offset: u64, sink: &mut Sink<'_>) {
         let offset = offset + (text.len() - text.trim_ascii_start().len()) as u64;
         let text = text.trim_ascii();
+        sink.out.seen += u64::from(!text.is_empty());
         match text.first() {
             None => {}
             Some(b'{') => self.object(text, offset, sink),
@@ -156,28 +157,38 @@ impl Decoder {
     /// Decodes the messages of a CloudWatch envelope; each is JSON text inside a JSON string.
     fn messages(&mut self, text: &[u8], offset: u64, events: Vec<Range<usize>>, sink: &mut Sink<'_>) {
         let mut plain = std::mem::take(&mut self.message);
+        // The envelope was counted as a record; its messages are the records.
+        sink.out.seen -= 1;
         for place in events {
             let (event, offset) = (&text[place.clone()], offset + place.start as u64);
             let (message, at) = match cloudwatch::message(event) {
                 Ok(found) => found,
                 Err(reason) => {
+                    sink.out.seen += 1;
                     sink.reject(event, offset, reason.into());
                     continue;
                 }
             };
             plain.clear();
-            match unescape::unescape(message.raw, &mut plain) {
-                Err(_) => sink.reject(event, offset, RejectReason::Malformed { field: Field::Message.path() }),
-                // An event is a record even when there is nothing in it.
-                Ok(()) if plain.trim_ascii().is_empty() => sink.reject(event, offset, RejectReason::NotJson),
-                Ok(()) => self.nested(&plain, offset + at as u64, sink),
-            }
+            // An event is a record even when there is nothing in it.
+            let refused = match unescape::unescape(message.raw, &mut plain) {
+                Err(_) => RejectReason::Malformed { field: Field::Message.path() },
+                Ok(()) if plain.trim_ascii().is_empty() => RejectReason::NotJson,
+                Ok(()) => {
+                    self.nested(&plain, offset + at as u64, sink);
+                    continue;
+                }
+            };
+            sink.out.seen += 1;
+            sink.reject(event, offset, refused);
         }
         self.message = plain;
     }
 
     /// Decodes each of the values at `places`.
     fn each(&mut self, text: &[u8], offset: u64, places: Vec<Range<usize>>, sink: &mut Sink<'_>) {
+        // What holds the values was counted as a record.
+        sink.out.seen -= 1;
         for place in places {
             self.nested(&text[place.clone()], offset + place.start as u64, sink);
         }
@@ -185,6 +196,7 @@ impl Decoder {
 
     fn nested(&mut self, text: &[u8], offset: u64, sink: &mut Sink<'_>) {
         if sink.nesting == MAX_NESTING {
+            sink.out.seen += 1;
             return sink.reject(text, offset, RejectReason::TooDeep { limit: MAX_NESTING });
         }
         sink.nesting += 1;
