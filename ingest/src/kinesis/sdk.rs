@@ -212,7 +212,10 @@ impl Connection {
         let received = tokio::time::timeout(SILENCE, subscription.0.event_stream.recv()).await;
         let event = received.map_err(|_| Failure::Trouble("the subscription is silent".to_owned()))?;
         match event.map_err(|error| self.failure("kinesis:SubscribeToShard", &error))? {
-            Some(SubscribeToShardEventStream::SubscribeToShardEvent(event)) => pushed(event, subscription),
+            Some(SubscribeToShardEventStream::SubscribeToShardEvent(event)) => {
+                let answer = pushed(event)?;
+                Ok(Answer { next: (!answer.ended).then_some(Cursor::Subscription(subscription)), ..answer })
+            }
             Some(_) => Ok(Answer { next: Some(Cursor::Subscription(subscription)), ..Answer::default() }),
             // After five minutes the service ends it.
             None => Ok(Answer::default()),
@@ -254,17 +257,16 @@ fn child(shard: ChildShard) -> Listed {
     Listed { id: shard.shard_id, parents: shard.parent_shards }
 }
 
-fn pushed(event: SubscribeToShardEvent, subscription: Box<Subscription>) -> Result<Answer, Failure> {
-    let children: Vec<Listed> = event.child_shards.unwrap_or_default().into_iter().map(child).collect();
-    let continuation = event.continuation_sequence_number;
-    let ended = !children.is_empty() || continuation.is_empty();
+/// Takes an event of a subscription. The last one of a shard names its children and no place to go on from.
+fn pushed(event: SubscribeToShardEvent) -> Result<Answer, Failure> {
+    let continuation = sequence(&event.continuation_sequence_number)?;
     Ok(Answer {
         records: stream_records(event.records)?,
-        next: (!ended).then_some(Cursor::Subscription(subscription)),
-        ended,
+        next: None,
+        ended: continuation.is_none(),
         behind_ms: u64::try_from(event.millis_behind_latest).ok(),
-        continuation: Some(sequence(&continuation)?).filter(|continuation| !continuation.is_none()),
-        children,
+        continuation: Some(continuation).filter(|continuation| !continuation.is_none()),
+        children: event.child_shards.unwrap_or_default().into_iter().map(child).collect(),
     })
 }
 
@@ -292,4 +294,29 @@ fn date(millis: u64) -> DateTime {
 
 fn garbled(what: &str) -> Failure {
     Failure::Trouble(format!("an answer without content: {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(continuation: &str, children: Vec<ChildShard>) -> SubscribeToShardEvent {
+        let record = Record::builder().sequence_number("7").data(vec![1].into()).build().expect("a record");
+        let event = SubscribeToShardEvent::builder().records(record).continuation_sequence_number(continuation).millis_behind_latest(5);
+        event.set_child_shards(Some(children)).build().expect("an event")
+    }
+
+    #[test]
+    fn the_last_event_of_a_shard_has_no_continuation() {
+        let answer = pushed(event("9", Vec::new())).expect("an answer");
+        assert_eq!((answer.ended, answer.behind_ms, answer.records.len()), (false, Some(5), 1));
+        assert_eq!(answer.continuation.expect("a place").as_str(), "9");
+        let child = ChildShard::builder().shard_id("c").parent_shards("a").set_hash_key_range(Some(
+            aws_sdk_kinesis::types::HashKeyRange::builder().starting_hash_key("0").ending_hash_key("1").build().expect("a range"),
+        ));
+        let answer = pushed(event("", vec![child.build().expect("a child")])).expect("an answer");
+        assert!(answer.ended && answer.continuation.is_none());
+        assert_eq!(answer.children, [Listed { id: "c".to_owned(), parents: vec!["a".to_owned()] }]);
+        assert!(pushed(event("x", Vec::new())).is_err(), "a number that is none");
+    }
 }

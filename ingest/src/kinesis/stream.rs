@@ -303,6 +303,11 @@ impl Stream {
             Ok(Reply::Fetched(answer)) => {
                 answer.children.iter().for_each(|child| self.tree.add(child));
                 let ended = answer.ended;
+                if ended && answer.children.is_empty() {
+                    // A shard ends by giving way to others. Who believed a false end would never read the rest.
+                    let failure = Failure::Trouble("the end of a shard was told, but not its children".to_owned());
+                    return self.pieces.extend(reader.failed(&failure, now));
+                }
                 reader.fetched(answer, called, now, self.retention_ms, &mut self.pieces);
                 if ended {
                     self.listing.due = now;

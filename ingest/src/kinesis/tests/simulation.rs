@@ -91,7 +91,7 @@ fn faulty(fake: &Fake, request: Request, random: &mut Random) -> Done {
         super::super::call::Call::Fetch { cursor: Cursor::Iterator(iterator), .. } => Some(iterator.clone()),
         _ => None,
     };
-    let outcome = match random.below(14) {
+    let outcome = match random.below(16) {
         0 => Err(Failure::Throttled("ProvisionedThroughputExceededException".to_owned())),
         1 => Err(Failure::Trouble("InternalFailure".to_owned())),
         2 if stale.is_some() => Err(Failure::Expired),
@@ -101,9 +101,18 @@ fn faulty(fake: &Fake, request: Request, random: &mut Random) -> Done {
         5 | 6 => fake.carry_out_up_to(call, random.below(4)),
         // An answer that is delivered again: it leads to where it led before.
         7 => fake.carry_out(call).map(|reply| repeat(reply, stale)),
+        // An end out of nothing.
+        8 => fake.carry_out_up_to(call, 1).map(end),
         _ => fake.carry_out(call),
     };
     Done { shard, number, called, outcome }
+}
+
+fn end(reply: Reply) -> Reply {
+    match reply {
+        Reply::Fetched(answer) => Reply::Fetched(Answer { ended: true, next: None, children: Vec::new(), ..answer }),
+        reply => reply,
+    }
 }
 
 fn repeat(reply: Reply, stale: Option<String>) -> Reply {
