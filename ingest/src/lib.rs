@@ -8,4 +8,6 @@ pub mod inflate;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod piece;
+#[cfg(feature = "relay")]
+pub mod relay;
 pub mod source;

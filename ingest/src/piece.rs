@@ -59,6 +59,10 @@ impl Records<'_> {
     /// have sequence numbers.
     fn stream_record(&mut self, record: StreamRecord) {
         let StreamRecord { offset, sequence, data, .. } = record;
+        #[cfg(feature = "relay")]
+        if crate::relay::is_relay(&data) {
+            return self.relayed(offset, sequence, data);
+        }
         let before = self.out.rejected.len();
         let numbered = !sequence.is_none();
         (self.at, self.sequence) = (0, sequence);
@@ -78,6 +82,19 @@ impl Records<'_> {
             rejected.sequence.clone_from(&self.sequence);
             if !numbered {
                 rejected.offset = offset;
+            }
+        }
+        self.at = offset + 1;
+    }
+
+    /// Takes the records of a worker's message; their places are upstream ones.
+    #[cfg(feature = "relay")]
+    fn relayed(&mut self, offset: u64, sequence: Sequence, data: Vec<u8>) {
+        match crate::relay::decode(&data) {
+            Ok(message) => message.merge(self.out),
+            Err(error) => {
+                (self.at, self.sequence) = (offset, sequence);
+                self.refuse(RejectReason::CorruptAggregate { detail: error.words() }, data);
             }
         }
         self.at = offset + 1;
