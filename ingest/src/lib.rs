@@ -15,6 +15,8 @@ pub mod kafka;
 pub mod kinesis;
 pub mod merge;
 pub mod piece;
+#[cfg(feature = "relay")]
+pub mod relay;
 #[cfg(feature = "aws")]
 pub mod s3;
 pub mod source;

@@ -62,6 +62,10 @@ impl Records<'_> {
     /// have sequence numbers.
     fn stream_record(&mut self, record: StreamRecord) {
         let StreamRecord { offset, sequence, data, .. } = record;
+        #[cfg(feature = "relay")]
+        if crate::relay::is_relay(&data) {
+            return self.relayed(offset, sequence, data);
+        }
         let before = self.out.rejected.len();
         let numbered = !sequence.is_none();
         (self.at, self.sequence) = (0, sequence);
@@ -117,6 +121,19 @@ impl Records<'_> {
         } else {
             self.whole(data, true);
         }
+    }
+
+    /// Takes the records of a worker's message; their places are upstream ones.
+    #[cfg(feature = "relay")]
+    fn relayed(&mut self, offset: u64, sequence: Sequence, data: Vec<u8>) {
+        match crate::relay::decode(&data) {
+            Ok(message) => message.merge(self.out),
+            Err(error) => {
+                (self.at, self.sequence) = (offset, sequence);
+                self.refuse(RejectReason::CorruptAggregate { detail: error.words() }, data);
+            }
+        }
+        self.at = offset + 1;
     }
 
     /// Decodes a whole gzip file. Beyond the size cap, or damaged, it is looked through first and then decoded as far as it

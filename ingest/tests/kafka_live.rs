@@ -6,5 +6,7 @@ mod access;
 mod group;
 #[path = "kafka_live/records.rs"]
 mod records;
+#[path = "kafka_live/relay.rs"]
+mod relay;
 #[path = "kafka_live/support.rs"]
 mod support;

@@ -1,8 +1,11 @@
 //! A batch on its way through the stages: decoded by ingest, priced and attributed by enrich, folded by aggregate.
 
+use std::ops::Range;
+
 use crate::invocation::{Invocation, Profile};
 use crate::money::PicoUsd;
 use crate::owner::Owner;
+use crate::position::{Sequence, Span};
 use crate::rejected::Rejected;
 use crate::strings::{StringTable, Sym};
 use crate::trail::TrailEvent;
@@ -29,6 +32,37 @@ pub struct Batch {
     pub seen: u64,
     /// Bytes of decompressed input this batch covers.
     pub bytes: u64,
+    /// Messages of workers that are part of it; none where it was decoded here.
+    pub relayed: Vec<Relayed>,
+}
+
+/// A worker's message within a batch: which stretch of which shard it covers upstream. Calls and events carry ids by which a second
+/// delivery is told; refused records and control messages are told by their place upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relayed {
+    /// The worker.
+    pub worker: String,
+    /// What it read of a shard upstream.
+    pub span: Span,
+    /// Whether the span is complete with it; a single large record takes several messages.
+    pub last: bool,
+    /// Its part of the batch's refused records; their places are upstream ones.
+    pub rejected: Range<usize>,
+    /// Its part of the batch's control messages.
+    pub control: u64,
+    /// Where those are, as far as known.
+    pub marks: Vec<ControlMark>,
+}
+
+/// Control messages in one record upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControlMark {
+    /// Offset of the record; 0 where records have sequence numbers.
+    pub offset: u64,
+    /// Its sequence number.
+    pub sequence: Sequence,
+    /// How many.
+    pub count: u64,
 }
 
 /// How a call's price came about.

@@ -115,7 +115,7 @@ pub(super) fn concerned(settings: &KafkaSettings, code: Code) -> String {
 /// Returns librdkafka's settings.
 pub(crate) fn client_config(all: &BTreeMap<String, String>) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set_log_level(RDKafkaLogLevel::Info);
+    config.set_log_level(RDKafkaLogLevel::Warning);
     for (key, value) in all {
         config.set(key, value);
     }

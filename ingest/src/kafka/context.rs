@@ -107,10 +107,6 @@ impl ClientContext for Context {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        // Said in the log alone.
-        if facility == "FAIL" && message.contains("listener") {
-            self.note(RDKafkaErrorCode::BrokerTransportFailure, message);
-        }
         log(level, facility, message);
     }
 
@@ -146,14 +142,15 @@ impl ClientContext for Context {
 }
 
 /// Makes the token librdkafka asks for.
-fn generate(tokens: Option<&TokenMaker>) -> Result<OAuthToken, Box<dyn Error>> {
+pub(super) fn generate(tokens: Option<&TokenMaker>) -> Result<OAuthToken, Box<dyn Error>> {
     let maker = tokens.ok_or("no region was given")?;
     let credentials = (maker.provider)().inspect_err(|error| tracing::warn!(%error, "no token for the brokers"))?;
     let token = iam::token(&maker.region, &credentials, SystemClock.now());
     Ok(OAuthToken { token: token.text, principal_name: credentials.access_key, lifetime_ms: token.expires.0.div_euclid(1_000) })
 }
 
-fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+/// Passes on a line of librdkafka's log.
+pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => {
             tracing::warn!(facility, "kafka client: {message}");

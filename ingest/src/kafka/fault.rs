@@ -86,7 +86,7 @@ pub(super) fn advice(code: Code, said: &str, security: &str) -> (String, String)
             "the port looks like a plain listener: set `security` to plaintext, or sasl without tls",
         ),
         Code::BrokerTransportFailure | Code::AllBrokersDown | Code::OperationTimedOut | Code::NetworkException | Code::RequestTimedOut => {
-            ("the brokers cannot be reached", "check `brokers`, the network and the security group")
+            ("the brokers cannot be reached", "check `brokers`, that `security` fits the listener, the network and the security group")
         }
         _ => ("the brokers report an error", "see what they say"),
     };

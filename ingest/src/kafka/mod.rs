@@ -15,6 +15,8 @@ mod context;
 mod fault;
 mod iam;
 mod partition;
+#[cfg(feature = "relay")]
+mod publish;
 mod security;
 mod settings;
 mod source;
@@ -23,6 +25,8 @@ mod units;
 
 pub use context::CredentialsProvider;
 pub use iam::{Credentials, CredentialsError, Token, token};
+#[cfg(feature = "relay")]
+pub use publish::{KafkaRelay, RelayTopic};
 pub use security::{Mechanism, Security};
 pub use settings::{KafkaSettings, SettingsError, Start};
 pub use source::KafkaSource;

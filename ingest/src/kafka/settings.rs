@@ -179,6 +179,24 @@ fn parse_start(text: &str) -> Result<Start, String> {
 }
 
 impl KafkaSettings {
+    /// The part that a producer needs.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    #[cfg(feature = "relay")]
+    pub(super) fn for_producer(
+        brokers: Vec<String>,
+        topic: String,
+        security: Security,
+        properties: BTreeMap<String, String>,
+    ) -> Result<Self, SettingsError> {
+        let (topics, group, group_instance_id) = (vec![topic], "none".to_owned(), None);
+        let (start, max_record, prefetch) = (earliest(), max_record(), prefetch());
+        let (revoke_wait, connect_wait) = (half_a_minute(), half_a_minute());
+        Raw { brokers, topics, group, group_instance_id, start, security, max_record, prefetch, revoke_wait, connect_wait, properties }
+            .try_into()
+    }
+
     fn check(&self, faults: &mut Vec<String>) {
         if self.brokers.is_empty() {
             faults.push("brokers is empty: name at least one host:port".to_owned());

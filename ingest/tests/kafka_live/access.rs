@@ -93,7 +93,7 @@ fn tls_is_told_from_no_tls() {
         &["the TLS handshake failed", "`ca` holds the authority"],
     );
     says(&refused(at(&broker.plain(), trusted)), ErrorClass::Transient, &["looks like a plain listener"]);
-    says(&refused(at(&broker.tls(), json!({"kind": "plaintext"}))), ErrorClass::Transient, &["looks like a TLS listener"]);
+    says(&refused(at(&broker.tls(), json!({"kind": "plaintext"}))), ErrorClass::Transient, &["that `security` fits the listener"]);
 }
 
 #[test]
