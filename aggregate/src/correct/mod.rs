@@ -106,8 +106,10 @@ pub fn correct_prices(
         for batch in open(&file)? {
             let batch = batch?;
             for call in stored::calls(&batch)? {
+                let new = price(&call).filter(|new| call.differs(new));
                 report.calls += 1;
-                report.changed += u64::from(price(&call).is_some_and(|new| call.differs(&new)));
+                report.changed += u64::from(new.is_some());
+                report.still_unpriced += u64::from(!new.map_or(call.priced, |new| new.priced));
             }
         }
         if report.changed == changed_before {
@@ -159,9 +161,7 @@ fn correct_batch(
             report.difference_usd += new.cost - call.cost;
             changed.push(row);
         }
-        let new = new.unwrap_or_else(|| call.price());
-        report.still_unpriced += u64::from(!new.priced);
-        after.push(new);
+        after.push(new.unwrap_or_else(|| call.price()));
     }
     let money = |of: &dyn Fn(&NewPrice) -> PicoUsd| -> ArrayRef {
         Arc::new(Decimal128Array::from_iter_values(after.iter().map(|price| of(price).0)).with_data_type(tables::MONEY))
