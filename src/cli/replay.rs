@@ -57,11 +57,11 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
     let config = Config::load(&args.place.origin())?;
     let lake = config.lake.clone();
-    let settings = Settings { config, mode: Mode::Bulk, act: args.act, clock: Arc::new(SystemClock) };
+    let settings = Settings { config, mode: Mode::Bulk, act: args.act, clock: Arc::new(SystemClock), board: Arc::default() };
     let mut pipeline = Pipeline::open(settings)?;
     let source = FolderSource::open(&args.paths, &pipeline.positions, FolderMode::Once)?;
     let (handle, commands) = Pipeline::handle();
-    super::stop_on_signal(&handle)?;
+    super::stop_on_signal(&handle, || Ok(()))?;
     let bar = progress_bar(args.format);
     let mut shown = Instant::now();
     let exit = pipeline.run(Box::new(source), &handle, &commands, &mut |pipeline, _| {

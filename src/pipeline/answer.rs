@@ -37,6 +37,8 @@ impl Pipeline {
             Request::Resume { agent, actor, reason } => self.unpause(&agent, &actor, &reason)?,
             Request::Approve { id, actor, reason } => self.approve(&id, &actor, &reason)?,
             Request::Reload => self.reload()?,
+            // Answered by the server, so that it is told even when this loop does not turn.
+            Request::Status => bail!("the status is not the coordinator's to tell"),
             Request::Query { .. } => return Ok(Answer::Tables(lakeview::tables(&self.lake)?, self.live_rows())),
         };
         self.ledger.advance(now);
@@ -81,6 +83,7 @@ impl Pipeline {
             ("files", old.paths != config.paths || old.workers != config.workers),
             ("control.socket", old.socket != config.socket),
             ("window", old.windows != config.windows),
+            ("operate", old.operate != config.operate),
         ];
         let changed: Vec<&str> = fixed.iter().filter(|(_, changed)| *changed).map(|(key, _)| *key).collect();
         if !changed.is_empty() {

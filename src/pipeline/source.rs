@@ -1,7 +1,7 @@
 //! The thread that polls the source: a piece enters when there is a credit for it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -19,6 +19,10 @@ pub(crate) struct SourceControl {
     pub(crate) stop: Arc<AtomicBool>,
     /// How far the source is.
     pub(crate) progress: Arc<Mutex<Progress>>,
+    /// Set while the thread runs.
+    pub(crate) reading: Arc<AtomicBool>,
+    /// Pieces given so far.
+    pub(crate) given: Arc<AtomicU64>,
 }
 
 /// How the source's thread ended.
@@ -37,7 +41,9 @@ pub(crate) fn start(
     ended: Sender<Ended>,
 ) -> std::io::Result<JoinHandle<()>> {
     thread::Builder::new().name("source".to_owned()).spawn(move || {
+        control.reading.store(true, Ordering::Relaxed);
         let result = run(&mut *source, &*clock, &control, &credits, &pieces);
+        control.reading.store(false, Ordering::Relaxed);
         if ended.send(result).is_err() {
             tracing::debug!("the coordinator is gone");
         }
@@ -62,6 +68,7 @@ fn run(source: &mut dyn Source, clock: &dyn Clock, control: &SourceControl, cred
                         return Ok(sequence);
                     }
                     sequence += 1;
+                    control.given.store(sequence, Ordering::Relaxed);
                     break;
                 }
                 Poll::Idle => {}
