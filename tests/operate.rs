@@ -108,8 +108,11 @@ impl Daemon {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let made = fs::read_dir(self.path("made")).unwrap().next().unwrap().unwrap().path();
         let mut text = fs::read_to_string(made).unwrap();
-        assert_eq!(text.lines().count(), 300);
-        text = text.replace("\"content\":\"", &format!("\"content\":\"{HUSH} "));
+        assert_eq!(text.lines().count(), 301, "300 calls and the line of a permission check");
+        for field in ["content", "text"] {
+            text = text.replace(&format!("\"{field}\":\""), &format!("\"{field}\":\"{HUSH} "));
+        }
+        assert!(text.matches(HUSH).count() > 100);
         text += &format!("{{\"prompt\":\"{HUSH}\"}}\n{HUSH}\n");
         fs::write(self.path("logs/calls.jsonl"), text).unwrap();
     }
@@ -143,7 +146,7 @@ fn an_operator_sees_how_a_daemon_does() {
     daemon.wait_until("300 calls", |daemon| daemon.sample(r#"sluice_records_total{outcome="call"}"#) == Some("300".to_owned()));
     assert_eq!(daemon.sample(r#"sluice_records_total{outcome="rejected"}"#), Some("2".to_owned()));
     daemon.wait_until("a lake commit", |daemon| daemon.sample("sluice_lake_epoch").is_some_and(|epoch| epoch != "0"));
-    daemon.wait_until("the counted latency", |daemon| daemon.sample("sluice_commit_latency_seconds_count") == Some("302".to_owned()));
+    daemon.wait_until("the counted latency", |daemon| daemon.sample("sluice_commit_latency_seconds_count") == Some("303".to_owned()));
 
     // What is shown is what the lake holds.
     let exact = daemon.query("SELECT sum(cost_usd) AS usd FROM calls")[0]["usd"].as_str().unwrap().to_owned();

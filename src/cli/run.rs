@@ -48,7 +48,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     drop(server);
     ended?;
     let counts = pipeline.counts;
-    tracing::info!(event = "stopped", calls = counts.facts, usd = %counts.cost.display(6), "stopped; everything since the start is committed");
+    tracing::info!(event = "stopped", calls = counts.facts, usd = %counts.cost, "stopped; everything since the start is committed");
     drop(watch);
     drop(http);
     Ok(ExitCode::SUCCESS)

@@ -200,7 +200,7 @@ pub(crate) fn render(status: &Status, visible: impl Fn(&str) -> String) -> Strin
     }
     let counts = &status.counts;
     text += &format!(
-        "records       {}: {} calls ({} USD), {} duplicates, {} rejected, {} trail, {} control\n",
+        "records       {}: {} calls ({}), {} duplicates, {} rejected, {} trail, {} control\n",
         counts.records,
         counts.facts,
         counts.cost.display(6),

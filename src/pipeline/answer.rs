@@ -58,9 +58,7 @@ impl Pipeline {
             Vec::new()
         });
         let holds: Vec<HoldRow> = holds.iter().filter(|hold| hold.state != HoldState::Released).map(hold_row).collect();
-        let mut status = self.budget_status();
-        status.sort_by(|a, b| b.percent_millis.cmp(&a.percent_millis).then_with(|| a.target.cmp(&b.target)));
-        status.truncate(BUDGETS_SHOWN);
+        let status = self.ledger.pressing(now, BUDGETS_SHOWN);
         let windows = |name: &str| self.ledger.budgets().get(name).map(|budget| budget.window.to_string()).unwrap_or_default();
         let budgets = status.iter().map(|status| budget_row(status, windows(&status.budget), &holds)).collect();
         self.live.snapshot(now, &self.counts, budgets, holds)
@@ -99,6 +97,7 @@ impl Pipeline {
         self.confirm_known()?;
         let waiting: Vec<String> = self.ledger.unconfirmed().map(str::to_owned).collect();
         self.live.event(self.settings.clock.now(), Level::Info, "configuration reloaded".to_owned());
+        tracing::info!(event = "reloaded", seeded = seeded.len(), unconfirmed = waiting.len(), "configuration reloaded");
         Ok(json!({ "reloaded": true, "seeded": seeded, "only_notify_until_approved": waiting }))
     }
 }
