@@ -5,7 +5,7 @@ TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 BIN := $(TARGET)/$(PROFILE)/sluice
 VENV := $(TARGET)/venv
 
-.PHONY: all build demo test test-rust test-peers test-kill test-live bench fmt lint deny clean tools
+.PHONY: all build demo test test-rust test-peers test-kill test-live bench bench-live fmt lint deny clean tools
 
 all: build
 
@@ -34,6 +34,9 @@ test-live: build
 
 bench: build
 	bench/run.sh $(BIN) $(VENV)
+
+bench-live: build
+	bench/live.sh $(BIN)
 
 fmt:
 	$(CARGO) fmt --all --check

@@ -249,6 +249,11 @@ impl Live {
         Snapshot { at: now, started, totals, agents, sessions, budgets, holds, events: self.events.iter().cloned().collect() }
     }
 
+    /// Returns how many agents and sessions it holds.
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        (self.agents.len(), self.sessions.len())
+    }
+
     /// Returns agents by falling cost.
     pub(crate) fn ranking(&self) -> Vec<AgentRow> {
         let mut rows: Vec<AgentRow> =

@@ -6,6 +6,7 @@ mod control;
 mod lakeview;
 mod live;
 mod logging;
+mod operate;
 mod output;
 mod pipeline;
 mod simulate;

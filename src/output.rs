@@ -26,8 +26,12 @@ pub(crate) fn error(error: &anyhow::Error) {
     write_all(&mut io::stderr().lock(), &text);
 }
 
-/// Writes a note to standard error.
+/// Writes a note to standard error, as a line of the log where that is JSON.
 pub(crate) fn note(text: &str) {
+    if crate::logging::is_json() {
+        tracing::info!("{text}");
+        return;
+    }
     write_all(&mut io::stderr().lock(), &format!("{text}\n"));
 }
 

@@ -173,6 +173,12 @@ impl Dedup {
         self.keys
     }
 
+    /// Returns about how many bytes they take.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.keys * BYTES_PER_KEY
+    }
+
     /// Tells whether no key is in memory.
     #[must_use]
     pub const fn is_empty(&self) -> bool {

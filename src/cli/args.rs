@@ -54,6 +54,8 @@ pub(crate) enum Verb {
     Query(QueryArgs),
     /// Watch agents, sessions and budgets of a running daemon
     Top(TopArgs),
+    /// Tell whether a running daemon is ready and how far it is; exit code 1 if it is not ready
+    Status(StatusArgs),
     /// Show and test budgets
     Budget(BudgetArgs),
     /// Show and release holds
@@ -220,6 +222,15 @@ pub(crate) struct TopArgs {
     #[arg(long)]
     pub(crate) once: bool,
     /// Form of the snapshot with --once
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Form of the status
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
 }

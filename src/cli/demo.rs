@@ -16,6 +16,7 @@ use sluice_schemas::{Clock, SystemClock};
 use super::args::DemoArgs;
 use crate::config::{Config, Origin};
 use crate::control::Server;
+use crate::operate::{Board, Stage};
 use crate::output;
 use crate::pipeline::{Command, Handle, Mode, Pipeline, Progressed, Settings};
 use crate::simulate::DemoTraffic;
@@ -38,10 +39,13 @@ pub(super) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let file = write_config(&root, &traffic)?;
     let config = Config::load(&Origin { file: Some(file), lake: None })?;
     let (poll_interval, socket) = (config.poll_interval, config.socket.clone());
-    let mut pipeline = Pipeline::open(Settings { config, mode: Mode::Live, act: true, clock: Arc::new(SystemClock) })?;
+    let board: Arc<Board> = Arc::default();
+    board.enter(Stage::Running);
+    let settings = Settings { config, mode: Mode::Live, act: true, clock: Arc::new(SystemClock), board: Arc::clone(&board) };
+    let mut pipeline = Pipeline::open(settings)?;
     let source = FolderSource::open(std::slice::from_ref(&logs), &pipeline.positions, FolderMode::Follow { poll_interval })?;
     let (handle, commands) = Pipeline::handle();
-    let server = Server::start(&socket, handle.commands.clone()).ok();
+    let server = Server::start(&socket, handle.commands.clone(), Arc::clone(&board)).ok();
     let mut show = Show::start(args.plain)?;
     if show.terminal.is_none() {
         output::line(&format!("{TITLE}\nlogs: {}\n", logs.display()));

@@ -13,6 +13,7 @@ mod rerate;
 mod run;
 mod simulate;
 mod source;
+mod status;
 mod top;
 
 use std::process::ExitCode;
@@ -28,6 +29,8 @@ pub(crate) use rerate::new_price;
 pub(crate) const EXIT_FOUND: u8 = 1;
 /// Exit code of a command that could not do its work.
 pub(crate) const EXIT_FAILED: u8 = 2;
+/// Exit code of a daemon that was cut off at its drain's deadline.
+pub(crate) const EXIT_LATE: u8 = 3;
 /// Exit code of a process that was fenced off by a newer one (`EX_TEMPFAIL`).
 pub(crate) const EXIT_FENCED: u8 = 75;
 
@@ -40,8 +43,13 @@ pub(crate) fn main() -> ExitCode {
     match carry_out(cli) {
         Ok(code) => code,
         Err(error) => {
-            crate::output::error(&error);
-            ExitCode::from(exit_code(&error))
+            let exit_code = exit_code(&error);
+            if crate::logging::is_json() {
+                tracing::error!(event = "failed", error = format!("{error:#}"), exit_code, "failed");
+            } else {
+                crate::output::error(&error);
+            }
+            ExitCode::from(exit_code)
         }
     }
 }
@@ -60,6 +68,7 @@ fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Simulate(args) => simulate::run(&args),
         Verb::Query(args) => query::run(&args),
         Verb::Top(args) => top::run(&args),
+        Verb::Status(args) => status::run(&args),
         Verb::Budget(args) => budget::run(&args),
         Verb::Hold(args) => hold::run(&args),
         Verb::Source(args) => source::run(&args),
@@ -76,14 +85,15 @@ fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 /// Turns SIGINT and SIGTERM into a stop that commits everything read; a second one ends the process at once, which is safe too.
-fn stop_on_signal(handle: &crate::pipeline::Handle) -> anyhow::Result<()> {
+/// `on_stop` is called at the first.
+fn stop_on_signal(handle: &crate::pipeline::Handle, on_stop: impl FnOnce() -> std::io::Result<()> + Send + 'static) -> anyhow::Result<()> {
     let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM])?;
-    let commands = handle.commands.clone();
+    let handle = handle.clone();
+    let mut on_stop = Some(on_stop);
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        let mut seen = 0;
         for _ in signals.forever() {
-            seen += 1;
-            if seen > 1 || commands.send(crate::pipeline::Command::Stop).is_err() {
+            let Some(on_stop) = on_stop.take() else { std::process::exit(130) };
+            if on_stop().is_err() || !handle.stop() {
                 std::process::exit(130);
             }
             crate::output::note("stopping: what was read is committed first; once more to end at once");

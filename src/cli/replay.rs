@@ -59,7 +59,7 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
     let config = Config::load(&args.place.origin())?;
     let lake = config.lake.clone();
-    let settings = Settings { config, mode: Mode::Bulk, act: args.act, clock: Arc::new(SystemClock) };
+    let settings = Settings { config, mode: Mode::Bulk, act: args.act, clock: Arc::new(SystemClock), board: Arc::default() };
     let mut pipeline = Pipeline::open(settings)?;
     let runtime = sources::runtime()?;
     let stretch = Stretch { since: args.since.clone(), until: args.until.clone() };
@@ -72,7 +72,7 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let Pipeline { settings, positions, committed, .. } = &pipeline;
     let source = sources::open(open, &remote, &Opening { positions, committed, clock: &settings.clock, runtime: runtime.handle() })?;
     let (handle, commands) = Pipeline::handle();
-    super::stop_on_signal(&handle)?;
+    super::stop_on_signal(&handle, || Ok(()))?;
     let bar = progress_bar(args.format);
     let mut shown = Instant::now();
     let exit = pipeline.run(source, &handle, &commands, &mut |pipeline, _| {

@@ -2,18 +2,24 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use sluice_ingest::files::{FolderSource, Mode as FolderMode};
 use sluice_ingest::merge::Named;
-use sluice_schemas::SystemClock;
+use sluice_schemas::{Clock, SystemClock};
 
 use super::args::RunArgs;
 use crate::config::Config;
 use crate::control::Server;
-use crate::output;
-use crate::pipeline::{Mode, Pipeline, Settings};
+use crate::operate::{Board, HttpServer, Stage, Terms, Watch, watch_deadline};
+use crate::pipeline::{Handle, Mode, Pipeline, Settings};
 use crate::sources::{self, Opening};
+
+/// Lake commits that may be missed before one counts as overdue.
+const COMMITS_MISSED: u32 = 3;
+/// Shortest time after which a lake commit counts as overdue.
+const OVERDUE_MIN: Duration = Duration::from_secs(30);
 
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let config = Config::load(&args.place.origin())?;
@@ -23,22 +29,65 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     }
     let runtime = sources::runtime()?;
     let (poll_interval, socket, lake) = (config.poll_interval, config.socket.clone(), config.lake.clone());
-    let mut pipeline = Pipeline::open(Settings { config, mode: Mode::Live, act: true, clock: Arc::new(SystemClock) })?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let board = Arc::new(Board::new(Arc::clone(&clock), terms(&config)));
+    let operate = config.operate.clone();
+    tracing::info!(event = "starting", version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), lake = %lake.display(), "starting");
+    // The first to open and the last to close: whoever asks is told what it waits for.
+    let http = operate.listen.map(|address| HttpServer::start(address, Arc::clone(&board))).transpose()?;
+    let watch = Watch::start(Arc::clone(&board), &operate)?;
+    let mut pipeline = recover(Settings { config, mode: Mode::Live, act: true, clock, board: Arc::clone(&board) })?;
+    watch.look_with(pipeline.probe());
+    board.enter(Stage::Opening);
     let mut open = Vec::new();
     if !paths.is_empty() {
         let source = FolderSource::open(&paths, &pipeline.positions, FolderMode::Follow { poll_interval })?;
         open.push(Named { name: "files".to_owned(), source: Box::new(source) });
     }
     let Pipeline { settings, positions, committed, .. } = &pipeline;
+    let sources = settings.config.sources.len();
     let opening = Opening { positions, committed, clock: &settings.clock, runtime: runtime.handle() };
     let source = sources::open(open, &settings.config.sources, &opening)?;
     let (handle, commands) = Pipeline::handle();
-    let server = Server::start(&socket, handle.commands.clone())?;
-    super::stop_on_signal(&handle)?;
-    tracing::info!(lake = %lake.display(), paths = paths.len(), sources = pipeline.settings.config.sources.len(), socket = %socket.display(), "running");
-    pipeline.run(source, &handle, &commands, &mut |_, _| {})?;
+    let server = Server::start(&socket, handle.commands.clone(), Arc::clone(&board))?;
+    drain_on_signal(&handle, &board, operate.drain)?;
+    let health = http.as_ref().map(|http| tracing::field::display(http.address));
+    tracing::info!(event = "running", lake = %lake.display(), paths = paths.len(), sources, socket = %socket.display(), health, "running");
+    board.enter(Stage::Running);
+    let ended = pipeline.run(source, &handle, &commands, &mut |_, _| {});
+    board.enter(Stage::Stopped);
     drop(server);
+    ended?;
     let counts = pipeline.counts;
-    output::note(&format!("stopped; {} calls, {} since the start, all committed", counts.facts, counts.cost.display(6)));
+    tracing::info!(event = "stopped", calls = counts.facts, usd = %counts.cost, "stopped; everything since the start is committed");
+    drop(watch);
+    drop(http);
     Ok(ExitCode::SUCCESS)
+}
+
+fn terms(config: &Config) -> Terms {
+    let overdue_after = (config.commit_interval * COMMITS_MISSED).max(OVERDUE_MIN);
+    Terms { stuck_after: config.operate.stuck_after, overdue_after }
+}
+
+fn recover(settings: Settings) -> anyhow::Result<Pipeline> {
+    let begun = Instant::now();
+    let pipeline = Pipeline::open(settings)?;
+    tracing::info!(
+        event = "recovered",
+        epoch = pipeline.lake.state().epoch,
+        fence = pipeline.fence(),
+        positions = pipeline.positions.len(),
+        took_ms = begun.elapsed().as_millis() as u64,
+        "lake, local state and shared store are in step"
+    );
+    Ok(pipeline)
+}
+
+fn drain_on_signal(handle: &Handle, board: &Arc<Board>, deadline: Duration) -> anyhow::Result<()> {
+    let (board, reading) = (Arc::clone(board), Arc::clone(&handle.source.reading));
+    super::stop_on_signal(handle, move || {
+        board.enter(Stage::Draining);
+        watch_deadline(board, reading, deadline, super::EXIT_LATE)
+    })
 }

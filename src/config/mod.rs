@@ -15,7 +15,9 @@ use sluice_enforce::Budgets;
 use sluice_enrich::agents::AgentsFile;
 use sluice_enrich::config::EnrichConfig;
 
+use crate::operate::OperateConfig;
 use crate::sources::Configured;
+
 pub(crate) use duration::parse_duration;
 pub(crate) use raw::REFERENCE;
 
@@ -56,6 +58,8 @@ pub(crate) struct Config {
     pub(crate) socket: PathBuf,
     /// Decode threads.
     pub(crate) workers: usize,
+    /// Health, metrics, exports, drain.
+    pub(crate) operate: OperateConfig,
     /// Where the configuration came from, for messages and reload.
     pub(crate) origin: Origin,
 }
@@ -133,6 +137,9 @@ impl Config {
         text += &format!("breaches file    {}\n", self.breaches_file.display());
         text += &format!("webhook          {}\n", self.webhook.as_deref().unwrap_or("none"));
         text += &format!("control socket   {}\n", self.socket.display());
+        let listen = self.operate.listen.map_or_else(|| "nowhere".to_owned(), |address| address.to_string());
+        text += &format!("health, metrics  {listen}\n");
+        text += &format!("drain            {:?}\n", self.operate.drain);
         for budget in self.budgets.iter() {
             text += &format!("budget           {}\n", budget.name);
         }

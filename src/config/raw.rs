@@ -10,6 +10,7 @@ use sluice_enrich::agents::AgentsFile;
 use sluice_enrich::config::{EnrichConfig, RawEnrich};
 
 use super::{Config, Origin, parse_duration};
+use crate::operate::RawOperate;
 use crate::sources::{self, Configured};
 
 /// Every key with its default, as shipped in `deploy/config.reference.toml` (a test compares the defaults).
@@ -23,6 +24,7 @@ struct Raw {
     enrich: RawEnrich,
     enforce: RawEnforce,
     control: RawControl,
+    operate: RawOperate,
     budget: Vec<toml::Table>,
     window: Vec<RawWindow>,
     source: Vec<toml::Table>,
@@ -126,6 +128,7 @@ pub(crate) fn validate(table: toml::Table, base: &Path, origin: &Origin, faults:
         protected: raw.enforce.protected,
         socket: raw.control.socket.map_or_else(|| inside("control.sock"), |path| base.join(path)),
         workers: workers(raw.files.workers),
+        operate: raw.operate.check(base, faults),
         origin: origin.clone(),
         lake,
     })
@@ -245,5 +248,6 @@ mod tests {
         assert_eq!(reference.poll_interval, default.poll_interval);
         assert_eq!(reference.enrich.metadata, default.enrich.metadata);
         assert_eq!(reference.workers, default.workers);
+        assert_eq!(reference.operate, default.operate);
     }
 }

@@ -25,6 +25,8 @@ use crate::lakeview::LiveRows;
 pub(crate) enum Request {
     /// What `top` shows.
     Snapshot,
+    /// Whether it is ready, and how far it is.
+    Status,
     /// Every budget counter.
     Budgets,
     /// Every hold.

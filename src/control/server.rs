@@ -14,6 +14,7 @@ use sluice_aggregate::query::{MEMORY_LIMIT, QueryEngine};
 
 use super::{Answer, Reply, Request, check_path};
 use crate::lakeview;
+use crate::operate::{Board, Status};
 use crate::pipeline::Command;
 
 /// Longest request.
@@ -28,7 +29,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// Listens at `path`; only the user of this process may connect.
-    pub(crate) fn start(path: &Path, commands: Sender<Command>) -> anyhow::Result<Self> {
+    pub(crate) fn start(path: &Path, commands: Sender<Command>, board: Arc<Board>) -> anyhow::Result<Self> {
         check_path(path)?;
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
@@ -42,7 +43,7 @@ impl Server {
         let listener = UnixListener::bind(path).with_context(|| format!("listen at {}", path.display()))?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).context("permissions of the socket")?;
         let open = Arc::new(AtomicUsize::new(0));
-        thread::Builder::new().name("control".to_owned()).spawn(move || accept(&listener, &commands, &open))?;
+        thread::Builder::new().name("control".to_owned()).spawn(move || accept(&listener, &commands, &board, &open))?;
         Ok(Self { path: path.to_owned() })
     }
 }
@@ -55,16 +56,16 @@ impl Drop for Server {
     }
 }
 
-fn accept(listener: &UnixListener, commands: &Sender<Command>, open: &Arc<AtomicUsize>) {
+fn accept(listener: &UnixListener, commands: &Sender<Command>, board: &Arc<Board>, open: &Arc<AtomicUsize>) {
     for stream in listener.incoming() {
         let Ok(stream) = stream else { continue };
         if open.load(Ordering::Relaxed) >= CONNECTIONS_MAX {
             continue;
         }
         open.fetch_add(1, Ordering::Relaxed);
-        let (commands, count) = (commands.clone(), Arc::clone(open));
+        let (commands, board, count) = (commands.clone(), Arc::clone(board), Arc::clone(open));
         let spawned = thread::Builder::new().name("control-connection".to_owned()).spawn(move || {
-            if let Err(error) = serve(stream, &commands) {
+            if let Err(error) = serve(stream, &commands, &board) {
                 tracing::debug!(%error, "control connection ended");
             }
             count.fetch_sub(1, Ordering::Relaxed);
@@ -76,7 +77,7 @@ fn accept(listener: &UnixListener, commands: &Sender<Command>, open: &Arc<Atomic
     }
 }
 
-fn serve(stream: UnixStream, commands: &Sender<Command>) -> anyhow::Result<()> {
+fn serve(stream: UnixStream, commands: &Sender<Command>, board: &Board) -> anyhow::Result<()> {
     let mut out = stream.try_clone()?;
     let mut input = BufReader::new(stream);
     loop {
@@ -84,7 +85,7 @@ fn serve(stream: UnixStream, commands: &Sender<Command>) -> anyhow::Result<()> {
         if Read::by_ref(&mut input).take(REQUEST_BYTES).read_line(&mut line)? == 0 {
             return Ok(());
         }
-        let reply = match answer(&line, commands) {
+        let reply = match answer(&line, commands, board) {
             Ok(value) => Reply::Ok(value),
             Err(error) => Reply::Error(format!("{error:#}")),
         };
@@ -94,10 +95,11 @@ fn serve(stream: UnixStream, commands: &Sender<Command>) -> anyhow::Result<()> {
     }
 }
 
-fn answer(line: &str, commands: &Sender<Command>) -> anyhow::Result<serde_json::Value> {
+fn answer(line: &str, commands: &Sender<Command>, board: &Board) -> anyhow::Result<serde_json::Value> {
     let request: Request = serde_json::from_str(line).context("the daemon does not know this request; are both of one version?")?;
     let query = match &request {
         Request::Query { sql, format } => Some((sql.clone(), format.clone())),
+        Request::Status => return Ok(serde_json::to_value(Status::of(&board.sight()))?),
         _ => None,
     };
     let (reply, answer) = bounded(1);

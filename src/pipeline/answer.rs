@@ -45,6 +45,8 @@ impl Pipeline {
             Request::Approve { id, actor, reason } => self.approve(&id, &actor, &reason)?,
             Request::Reload => self.reload()?,
             Request::Sources | Request::ResumeShard { .. } => bail!("only a running daemon has sources"),
+            // Answered by the server, so that it is told even when this loop does not turn.
+            Request::Status => bail!("the status is not the coordinator's to tell"),
             Request::Query { .. } => return Ok(Answer::Tables(Listing::of(&self.lake)?, self.live_rows())),
         };
         self.ledger.advance(now);
@@ -88,6 +90,7 @@ impl Pipeline {
             ("control.socket", old.socket != config.socket),
             ("source", format!("{:?}", old.sources) != format!("{:?}", config.sources)),
             ("window", old.windows != config.windows),
+            ("operate", old.operate != config.operate),
         ];
         let changed: Vec<&str> = fixed.iter().filter(|(_, changed)| *changed).map(|(key, _)| *key).collect();
         if !changed.is_empty() {
@@ -103,6 +106,7 @@ impl Pipeline {
         self.confirm_known()?;
         let waiting: Vec<String> = self.ledger.unconfirmed().map(str::to_owned).collect();
         self.live.event(self.settings.clock.now(), Level::Info, "configuration reloaded".to_owned());
+        tracing::info!(event = "reloaded", seeded = seeded.len(), unconfirmed = waiting.len(), "configuration reloaded");
         Ok(json!({ "reloaded": true, "seeded": seeded, "only_notify_until_approved": waiting }))
     }
 }

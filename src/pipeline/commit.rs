@@ -1,5 +1,7 @@
 //! The two commits: local state (sub-second) and the lake.
 
+use std::time::Instant;
+
 use sluice_aggregate::store::{LocalWrite, Sealing, segment};
 use sluice_enforce::CommitPermit;
 use sluice_ingest::committed::Durable;
@@ -7,6 +9,7 @@ use sluice_schemas::{Micros, Position, ShardId, tables};
 
 use super::{DELTAS, Mode, Pipeline};
 use crate::lakeview::LiveRows;
+use crate::operate::Phase;
 
 impl Pipeline {
     pub(super) fn has_segment(&self) -> bool {
@@ -27,15 +30,19 @@ impl Pipeline {
         if !self.has_segment() && ledger.is_empty() {
             return Ok(());
         }
+        let begun = Instant::now();
         let rows = std::mem::take(&mut self.segment);
         let bytes = if rows.is_empty() { None } else { Some(segment::encode(&rows)?) };
         let segment = bytes.map(|bytes| (self.base.next_segment, bytes));
         self.base.next_segment += u64::from(segment.is_some());
         self.base.watermark = self.watermark().unwrap_or(self.base.watermark);
         let write = LocalWrite { segment, ledger, ..self.local_write() };
+        self.meter.board.set_phase(Phase::LocalCommit);
         self.local.commit(&write)?;
         self.committed.note(Durable::Local, write.positions);
         self.pending.extend(rows);
+        self.meter.board.set_phase(Phase::Turning);
+        self.meter.local_committed(begun.elapsed(), self.settings.clock.now(), !self.pending.is_empty());
         Ok(())
     }
 
@@ -64,6 +71,8 @@ impl Pipeline {
         if nothing && !moved {
             return Ok(());
         }
+        let begun = Instant::now();
+        self.meter.board.set_phase(Phase::LakeCommit);
         let mut epoch = self.epoch.take().unwrap_or_else(|| self.lake.begin_epoch());
         for (table, day, rows) in self.pending.iter().filter(|(table, _, _)| table != DELTAS) {
             epoch.append(table, *day, rows.clone())?;
@@ -78,8 +87,11 @@ impl Pipeline {
         let write = LocalWrite { ledger, ..self.local_write() };
         self.local.commit(&write)?;
         let manifest = self.lake.commit(sealed, self.positions.clone(), watermark, now)?;
-        tracing::debug!(epoch = manifest.epoch, "lake commit");
-        self.settle(manifest.epoch, manifest.uuid, watermark)
+        tracing::debug!(event = "lake_commit", epoch = manifest.epoch, took_ms = begun.elapsed().as_millis() as u64, "lake commit");
+        self.settle(manifest.epoch, manifest.uuid, watermark)?;
+        self.meter.board.set_phase(Phase::Turning);
+        self.meter.lake_committed(begun.elapsed(), self.settings.clock.now());
+        Ok(())
     }
 
     /// Notes in local state that a lake commit happened.

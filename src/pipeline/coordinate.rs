@@ -1,14 +1,14 @@
 //! The coordinator's loop: puts batches back in order, dedups, applies, commits.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use crossbeam_channel::{Receiver, Sender, bounded, never, select, tick};
-use sluice_ingest::source::{Order, Source};
+use sluice_ingest::source::Source;
 use sluice_schemas::invariant::{Invariant, InvariantError};
 use sluice_schemas::position::{ChainDecision, chain};
 use sluice_schemas::{SpendView, tables};
@@ -16,10 +16,12 @@ use sluice_schemas::{SpendView, tables};
 use super::answer;
 use super::counters::Progressed;
 use super::effects::{self, Delivered};
+use super::measure::Measured;
 use super::source::{self, SourceControl};
 use super::worker::{self, Channels, Decoded, Done, FoldJob, Folded, Rows};
 use super::{ALLOWED_LATENESS, BULK_ROWS, DELTAS, LOCAL_INTERVAL, Mode, Pipeline};
 use crate::control::Request;
+use crate::operate::Phase;
 
 /// Pieces under way for each worker.
 const PIECES_PER_WORKER: usize = 2;
@@ -53,11 +55,11 @@ pub(crate) enum Exit {
 }
 
 /// What is under way.
-struct Flow {
+pub(super) struct Flow {
     decoded: BTreeMap<u64, Box<Decoded>>,
     folded: BTreeMap<u64, Box<Folded>>,
     next_dedup: u64,
-    next_apply: u64,
+    pub(super) next_apply: u64,
     /// Pieces the source gave in all, once it ended.
     total: Option<u64>,
     stopped: bool,
@@ -67,6 +69,7 @@ struct Flow {
     last_local: Instant,
     last_lake: Instant,
     last_reconcile: Instant,
+    pub(super) measured: Measured,
 }
 
 impl Flow {
@@ -103,7 +106,8 @@ impl Pipeline {
         let (ended_sender, ended) = bounded(1);
         let (effect_sender, effect_jobs) = bounded(1_024);
         let (delivered_sender, delivered) = bounded(1_024);
-        let threads = worker::start(workers, &self.enricher, &Channels { pieces, folds, done: done_sender })?;
+        let threads =
+            worker::start(workers, &self.enricher, &Channels { pieces, folds, done: done_sender, board: Arc::clone(&self.meter.board) })?;
         let clock = Arc::clone(&self.settings.clock);
         let reader = source::start(source, clock, handle.source.clone(), credits, piece_sender, ended_sender)?;
         let actor = effects::start(self.outbox()?, Arc::clone(&self.settings.clock), effect_jobs, delivered_sender)?;
@@ -121,6 +125,7 @@ impl Pipeline {
             last_local: now,
             last_lake: now,
             last_reconcile: now,
+            measured: Measured::default(),
         };
         // What an earlier process claimed was committed: it may go on at once.
         flow.effects.send(effects::Job { permit: self.permit(), crossings: Vec::new() }).context("the effects thread died")?;
@@ -129,6 +134,7 @@ impl Pipeline {
         handle.source.stop.store(true, Ordering::Relaxed);
         let stopped = flow.stopped;
         drop((flow, done, delivered));
+        self.meter.board.set_phase(Phase::Joining);
         join(threads.into_iter().chain([reader, actor]))?;
         result.map(|()| if stopped { Exit::Stopped } else { Exit::Done })
     }
@@ -174,8 +180,11 @@ impl Pipeline {
                 },
                 recv(ticks) -> _ => self.on_tick(flow)?,
             }
+            self.measure_if_due(flow, handle);
             if flow.drained() {
+                self.measure(flow, handle);
                 self.finish(flow, delivered)?;
+                self.measure(flow, handle);
                 observe(self, Progressed::Committed);
                 return Ok(());
             }
@@ -248,7 +257,7 @@ impl Pipeline {
 
     /// Makes a batch part of every state.
     pub(super) fn apply(&mut self, folded: Folded) -> anyhow::Result<()> {
-        let Folded { span, arrival, batch, deltas, delta_rows, rows, calls, counts, sequence: _ } = folded;
+        let Folded { span, arrival, batch, deltas, delta_rows, rows, calls, counts, rejected, sequence: _ } = folded;
         if !counts.balanced() {
             return Err(InvariantError { invariant: Invariant::C1, detail: format!("{counts:?}") }.into());
         }
@@ -258,6 +267,8 @@ impl Pipeline {
         let crossings = self.ledger.apply(view, now);
         self.live.fold(view, now);
         self.live.arrived(now, counts.records, u64::try_from((now.0 - arrival.0) / 1_000).unwrap_or(0));
+        self.meter.applied(arrival, self.settings.clock.now(), counts.records);
+        self.meter.rejected(&rejected);
         for (day, rows) in calls {
             let pending = self.uncommitted_calls();
             self.windows.fold(day, &rows, &self.lake, &pending)?;
@@ -346,6 +357,7 @@ impl Pipeline {
             self.commit_lake()?;
             self.send_effects(flow)?;
         }
+        self.meter.board.set_phase(Phase::Effects);
         let deadline = Instant::now() + effects::DRAIN;
         while !self.in_hand.is_empty() {
             match delivered.recv_deadline(deadline) {
@@ -383,16 +395,4 @@ fn join(threads: impl Iterator<Item = JoinHandle<()>>) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-impl Handle {
-    /// Has an order carried out by the source; `answered` learns whether it concerns one.
-    pub(crate) fn order(&self, order: Order, answered: impl FnOnce(bool) + Send + 'static) {
-        self.source.orders.lock().unwrap_or_else(PoisonError::into_inner).push_back((order, Box::new(answered)));
-    }
-
-    /// Returns how far the source is.
-    pub(crate) fn progress(&self) -> sluice_ingest::source::Progress {
-        self.source.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
 }

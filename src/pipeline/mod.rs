@@ -13,6 +13,8 @@ mod commit;
 mod coordinate;
 mod counters;
 mod effects;
+mod handle;
+mod measure;
 mod open;
 mod orders;
 mod records;
@@ -50,6 +52,7 @@ pub(crate) use seed::{catalogue, limits};
 
 use crate::config::Config;
 use crate::live::{Counts, Live};
+use crate::operate::Meter;
 
 /// Name under which spend deltas wait in local segments; they become rows of the spend tables at the next lake commit.
 pub(crate) const DELTAS: &str = "_deltas";
@@ -78,6 +81,8 @@ pub(crate) struct Settings {
     /// Carry out what breaches ask for. Without it they are recorded and nothing else.
     pub(crate) act: bool,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Where health and metrics are read.
+    pub(crate) board: Arc<crate::operate::Board>,
 }
 
 /// Every state there is.
@@ -119,6 +124,8 @@ pub(crate) struct Pipeline {
     in_hand: HashSet<String>,
     pub(crate) live: Live,
     pub(crate) counts: Counts,
+    /// What happened since the start, for health and metrics.
+    pub(crate) meter: Meter,
     pub(crate) newest_event: Option<Micros>,
     /// Fire ids whose row is in the lake or on its way there.
     recorded: HashSet<String>,
@@ -138,6 +145,11 @@ pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
 }
 
 impl Pipeline {
+    /// Returns the fence this process took.
+    pub(crate) const fn fence(&self) -> u64 {
+        self.fence
+    }
+
     /// Merges the small files of all dates; nothing is being written any more.
     pub(crate) fn compact_all(&mut self) -> anyhow::Result<()> {
         let now = self.settings.clock.now();

@@ -63,6 +63,7 @@ impl Pipeline {
             breaches: Vec::new(),
             live: Live::new(now),
             counts: Counts::default(),
+            meter: crate::operate::Meter::new(Arc::clone(&settings.board)),
             newest_event: (head.epoch > 0).then(|| lake.state().watermark.plus(super::ALLOWED_LATENESS)),
             lake,
             local,

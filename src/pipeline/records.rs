@@ -23,6 +23,7 @@ impl Pipeline {
         if !self.recorded.insert(breach.fire_id.clone()) {
             return Ok(());
         }
+        self.meter.breached();
         let rows = breach_rows(std::slice::from_ref(breach))?;
         self.keep_rows(Rows::Plain(tables::BREACHES.to_owned(), breach.event_time.day(), rows))?;
         let level = if crossing.hold.is_some() { Level::Alarm } else { Level::Warn };
@@ -50,6 +51,7 @@ impl Pipeline {
             let last = *last;
             let mut by_day: std::collections::BTreeMap<i32, Vec<AuditEntry>> = std::collections::BTreeMap::new();
             for (_, entry) in lines {
+                self.meter.acted(&entry.action, &entry.state);
                 by_day.entry(entry.at.day()).or_default().push(entry);
             }
             for (day, entries) in by_day {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -22,6 +22,10 @@ pub(crate) struct SourceControl {
     pub(crate) progress: Arc<Mutex<Progress>>,
     /// Orders of an operator, with what is done with the answer.
     pub(crate) orders: Arc<Mutex<VecDeque<Asked>>>,
+    /// Set while the thread runs.
+    pub(crate) reading: Arc<AtomicBool>,
+    /// Pieces given so far.
+    pub(crate) given: Arc<AtomicU64>,
 }
 
 /// An order, and what is done once the source has said whether it concerns it.
@@ -43,7 +47,9 @@ pub(crate) fn start(
     ended: Sender<Ended>,
 ) -> std::io::Result<JoinHandle<()>> {
     thread::Builder::new().name("source".to_owned()).spawn(move || {
+        control.reading.store(true, Ordering::Relaxed);
         let result = run(&mut *source, &*clock, &control, &credits, &pieces);
+        control.reading.store(false, Ordering::Relaxed);
         if ended.send(result).is_err() {
             tracing::debug!("the coordinator is gone");
         }
@@ -69,6 +75,7 @@ fn run(source: &mut dyn Source, clock: &dyn Clock, control: &SourceControl, cred
                         return Ok(sequence);
                     }
                     sequence += 1;
+                    control.given.store(sequence, Ordering::Relaxed);
                     break;
                 }
                 Poll::Idle => {}

@@ -20,6 +20,7 @@ use sluice_schemas::position::Span;
 use sluice_schemas::{AgentStatus, Batch, Micros, PicoUsd, SpendDelta, SpendView, tables};
 
 use crate::live::Counts;
+use crate::operate::Board;
 
 /// Rows worth a row group of their own; fewer are gathered first.
 const GROUP_ROWS: usize = 8_192;
@@ -74,6 +75,8 @@ pub(crate) struct Folded {
     pub(crate) rows: Vec<Rows>,
     pub(crate) calls: Vec<(i32, RecordBatch)>,
     pub(crate) counts: Counts,
+    /// Rejected records by reason.
+    pub(crate) rejected: Vec<(&'static str, u64)>,
 }
 
 /// A finished job.
@@ -90,6 +93,8 @@ pub(crate) struct Channels {
     pub(crate) pieces: Receiver<DecodeJob>,
     pub(crate) folds: Receiver<Box<FoldJob>>,
     pub(crate) done: Sender<Done>,
+    /// Where a worker says what it has in hand.
+    pub(crate) board: Arc<Board>,
 }
 
 /// Starts `count` workers.
@@ -104,12 +109,12 @@ pub(crate) fn start(
     (0..count)
         .map(|number| {
             let (enricher, channels) = (Arc::clone(enricher), channels.clone());
-            thread::Builder::new().name(format!("worker-{number}")).spawn(move || run(&enricher, &channels))
+            thread::Builder::new().name(format!("worker-{number}")).spawn(move || run(number, &enricher, &channels))
         })
         .collect()
 }
 
-fn run(enricher: &std::sync::RwLock<Arc<Enricher>>, channels: &Channels) {
+fn run(number: usize, enricher: &std::sync::RwLock<Arc<Enricher>>, channels: &Channels) {
     let mut decoder = Decoder::new();
     let mut cache = EnrichCache::default();
     let mut current = Arc::clone(&enricher.read().unwrap_or_else(std::sync::PoisonError::into_inner));
@@ -130,6 +135,7 @@ fn run(enricher: &std::sync::RwLock<Arc<Enricher>>, channels: &Channels) {
                             cache = EnrichCache::default();
                         }
                         drop(newest);
+                        channels.board.hold(number, Some(&job.piece.shard));
                         decode(job, &mut decoder, &current, &mut cache)
                     }
                     // No more pieces: only folds are left.
@@ -140,6 +146,7 @@ fn run(enricher: &std::sync::RwLock<Arc<Enricher>>, channels: &Channels) {
                 },
             },
         };
+        channels.board.hold(number, None);
         if channels.done.send(done).is_err() {
             return;
         }
@@ -167,6 +174,7 @@ pub(super) fn try_fold(job: FoldJob) -> Result<Folded, LakeError> {
     let deltas = facts::spend_deltas(&batch, &keep);
     let delta_rows = (!deltas.is_empty()).then(|| delta_rows(SpendView { batch: &batch, deltas: &deltas }));
     let counts = count(&batch, &deltas, &keep, late);
+    let rejected = reasons(&batch);
     let mut rows = Vec::new();
     let mut calls = Vec::new();
     for (day, batch) in facts::call_rows(&batch, &keep, &span.shard, arrival) {
@@ -187,7 +195,15 @@ pub(super) fn try_fold(job: FoldJob) -> Result<Folded, LakeError> {
     batch.batch.rejected = Vec::new();
     batch.batch.trail = Vec::new();
     batch.pricing = Vec::new();
-    Ok(Folded { sequence, span, arrival, batch, deltas, delta_rows, rows, calls, counts })
+    Ok(Folded { sequence, span, arrival, batch, deltas, delta_rows, rows, calls, counts, rejected })
+}
+
+fn reasons(batch: &EnrichedBatch) -> Vec<(&'static str, u64)> {
+    let mut reasons = std::collections::BTreeMap::new();
+    for rejected in &batch.batch.rejected {
+        *reasons.entry(rejected.reason.code()).or_insert(0) += 1;
+    }
+    reasons.into_iter().collect()
 }
 
 fn count(batch: &EnrichedBatch, deltas: &[SpendDelta], keep: &[bool], late: u64) -> Counts {

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Others read what sluice writes and price what it prices: run.sh SLUICE VENV
 #
-# delta-rs and DuckDB read a lake and agree on every sum, LiteLLM's calculator agrees on prices, old logs delivered again change
+# delta-rs and DuckDB read a lake and agree on every sum, LiteLLM's calculator agrees on prices, the parsers of
+# OpenMetrics and OTLP read the metrics, old logs delivered again change
 # nothing, and input that should never come does no harm. Installs what it needs, pinned, into VENV.
 set -eu
 
@@ -23,6 +24,10 @@ echo "== other readers of the lake"
 "$sluice" replay "$work/logs" --lake "$work/lake" >/dev/null
 "$python" tests/peers/read_lake.py "$work/lake"
 "$python" tests/kill/oracle.py "$work/lake" "$work/truth.jsonl"
+
+echo "== metrics"
+tests/peers/venv.sh "$venv" prometheus-client opentelemetry-proto
+"$python" tests/peers/read_metrics.py --bin "$sluice"
 
 echo "== prices"
 "$python" tests/peers/litellm_prices.py

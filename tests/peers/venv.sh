@@ -20,6 +20,8 @@ pinned() {
     litellm) echo litellm==1.109.1 ;;
     chdb) echo chdb==4.4.0 ;;
     deflate) echo deflate==0.9.0 ;;
+    prometheus-client) echo prometheus-client==0.26.0 ;;
+    opentelemetry-proto) echo opentelemetry-proto==1.45.2 ;;
     pyspark) echo pyspark==4.2.0 ;;
     delta-spark) echo delta-spark==4.4.1 ;;
     moto) echo 'moto[server]==5.2.1' ;;
