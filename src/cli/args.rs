@@ -94,8 +94,21 @@ pub(crate) struct Place {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) place: Place,
+    /// Which part to run
+    #[arg(long, value_enum, default_value_t = Role::All)]
+    pub(crate) role: Role,
     /// Folders and files to follow, beside those of the configuration
     pub(crate) paths: Vec<PathBuf>,
+}
+
+/// Which part of the pipeline a process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    /// Everything, in one process; also the ledger, when a [[source]] is the topic that workers publish to.
+    #[value(alias = "ledger")]
+    All,
+    /// Reads and decodes alone, and publishes to the topic of [relay]; any number may run.
+    Worker,
 }
 
 #[derive(Debug, Args)]

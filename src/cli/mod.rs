@@ -15,6 +15,8 @@ mod simulate;
 mod source;
 mod status;
 mod top;
+#[cfg(feature = "kafka")]
+mod worker;
 
 use std::process::ExitCode;
 

@@ -16,7 +16,7 @@ use super::args::{Format, ReplayArgs};
 use crate::config::Config;
 use crate::output;
 use crate::pipeline::{Exit, Mode, Pipeline, Settings};
-use crate::sources::{self, Opening, Stretch};
+use crate::sources::{self, Keeping, Opening, Stretch};
 use crate::view::AgentRow;
 
 /// What a replay ends with.
@@ -70,7 +70,7 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
         open.push(Named { name: "files".to_owned(), source: Box::new(source) });
     }
     let Pipeline { settings, positions, committed, .. } = &pipeline;
-    let source = sources::open(open, &remote, &Opening { positions, committed, clock: &settings.clock, runtime: runtime.handle() })?;
+    let source = sources::open(open, &remote, &Opening { positions, committed, clock: &settings.clock, runtime: runtime.handle(), keeping: Keeping::Ledger })?;
     let (handle, commands) = Pipeline::handle();
     super::stop_on_signal(&handle, || Ok(()))?;
     let bar = progress_bar(args.format);

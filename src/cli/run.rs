@@ -9,12 +9,12 @@ use sluice_ingest::files::{FolderSource, Mode as FolderMode};
 use sluice_ingest::merge::Named;
 use sluice_schemas::{Clock, SystemClock};
 
-use super::args::RunArgs;
+use super::args::{Role, RunArgs};
 use crate::config::Config;
 use crate::control::Server;
 use crate::operate::{Board, HttpServer, Stage, Terms, Watch, watch_deadline};
 use crate::pipeline::{Handle, Mode, Pipeline, Settings};
-use crate::sources::{self, Opening};
+use crate::sources::{self, Keeping, Opening};
 
 /// Lake commits that may be missed before one counts as overdue.
 const COMMITS_MISSED: u32 = 3;
@@ -23,6 +23,12 @@ const OVERDUE_MIN: Duration = Duration::from_secs(30);
 
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let config = Config::load(&args.place.origin())?;
+    if args.role == Role::Worker {
+        return worker(&config);
+    }
+    if config.lake.as_os_str().is_empty() {
+        bail!("no lake: set path in [lake], or give --lake DIR");
+    }
     let paths: Vec<_> = config.paths.iter().chain(&args.paths).cloned().collect();
     if paths.is_empty() && config.sources.is_empty() {
         bail!("nothing to follow: declare a [[source]], set paths in [files], or name folders on the command line");
@@ -46,7 +52,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     }
     let Pipeline { settings, positions, committed, .. } = &pipeline;
     let sources = settings.config.sources.len();
-    let opening = Opening { positions, committed, clock: &settings.clock, runtime: runtime.handle() };
+    let opening = Opening { positions, committed, clock: &settings.clock, runtime: runtime.handle(), keeping: Keeping::Ledger };
     let source = sources::open(open, &settings.config.sources, &opening)?;
     let (handle, commands) = Pipeline::handle();
     let server = Server::start(&socket, handle.commands.clone(), Arc::clone(&board))?;
@@ -63,6 +69,16 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     drop(watch);
     drop(http);
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(feature = "kafka")]
+fn worker(config: &Config) -> anyhow::Result<ExitCode> {
+    super::worker::run(config)
+}
+
+#[cfg(not(feature = "kafka"))]
+fn worker(_config: &Config) -> anyhow::Result<ExitCode> {
+    bail!("this build has no workers: build it with --features kafka")
 }
 
 fn terms(config: &Config) -> Terms {

@@ -17,6 +17,7 @@ use sluice_enrich::config::EnrichConfig;
 
 use crate::operate::OperateConfig;
 use crate::sources::Configured;
+use crate::sources::relay::RelayConfig;
 
 pub(crate) use duration::parse_duration;
 pub(crate) use raw::REFERENCE;
@@ -36,6 +37,8 @@ pub(crate) struct Config {
     pub(crate) paths: Vec<PathBuf>,
     /// Streams, topics and buckets to follow.
     pub(crate) sources: Vec<Arc<dyn Configured>>,
+    /// Where workers publish.
+    pub(crate) relay: Option<RelayConfig>,
     /// How often followed folders are looked at.
     pub(crate) poll_interval: Duration,
     /// Metadata keys, profile aliases and discounts.

@@ -28,6 +28,7 @@ struct Raw {
     budget: Vec<toml::Table>,
     window: Vec<RawWindow>,
     source: Vec<toml::Table>,
+    relay: Option<toml::Table>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -90,7 +91,8 @@ pub(crate) fn validate(table: toml::Table, base: &Path, origin: &Origin, faults:
         }
     };
     let lake = origin.lake.clone().or_else(|| raw.lake.path.as_ref().map(|path| base.join(path)));
-    if lake.is_none() {
+    // A worker has none.
+    if lake.is_none() && raw.relay.is_none() {
         faults.push("no lake: set path in [lake], or give --lake DIR".to_owned());
     }
     // Absolute, so that what a daemon wrote is found from wherever a command runs.
@@ -116,6 +118,9 @@ pub(crate) fn validate(table: toml::Table, base: &Path, origin: &Origin, faults:
         state: place(raw.lake.state, "local.redb"),
         shared: place(raw.lake.shared, "shared.redb"),
         sources: sources(raw.source, faults),
+        relay: raw.relay.and_then(|table| {
+            sources::relay::parse(table).map_err(|found| faults.extend(found.into_iter().map(|fault| format!("[relay] {fault}")))).ok()
+        }),
         paths: raw.files.paths.iter().map(|path| base.join(path)).collect(),
         poll_interval,
         prices_file: enrich.as_ref().and_then(|enrich| enrich.prices_file.as_ref()).map(|path| base.join(path)),

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use sluice_ingest::kafka::{KafkaSettings, KafkaSource};
+use sluice_ingest::kafka::{Credentials, KafkaSettings, KafkaSource, Keeper};
 use sluice_ingest::source::{Source, SourceError};
 
-use super::{Configured, Opening, told};
+use super::{Configured, Keeping, Opening, told};
 
 pub(super) fn parse(table: toml::Table) -> Result<Arc<dyn Configured>, Vec<String>> {
     let settings: KafkaSettings = table.try_into().map_err(|error| told(&error))?;
@@ -18,6 +18,12 @@ impl Configured for KafkaSettings {
     }
 
     fn open(&self, opening: &Opening<'_>) -> Result<Box<dyn Source>, SourceError> {
-        Ok(Box::new(KafkaSource::open(self.clone(), opening.positions.clone(), Arc::clone(opening.committed))?))
+        let keeper = match opening.keeping {
+            Keeping::Ledger => Keeper::Caller,
+            Keeping::Group => Keeper::Group,
+        };
+        let credentials = Arc::new(|| Credentials::from_env(&|name: &str| std::env::var(name).ok()));
+        let (positions, committed) = (opening.positions.clone(), Arc::clone(opening.committed));
+        Ok(Box::new(KafkaSource::connect(self.clone(), keeper, positions, committed, credentials)?))
     }
 }

@@ -6,7 +6,7 @@ use sluice_ingest::aws;
 use sluice_ingest::kinesis::{KinesisSettings, KinesisSource};
 use sluice_ingest::source::{Source, SourceError};
 
-use super::{Configured, Opening, told};
+use super::{Configured, Keeping, Opening, not_shared, told};
 
 pub(super) fn parse(table: toml::Table) -> Result<Arc<dyn Configured>, Vec<String>> {
     let settings: KinesisSettings = table.try_into().map_err(|error| told(&error))?;
@@ -20,6 +20,9 @@ impl Configured for KinesisSettings {
     }
 
     fn open(&self, opening: &Opening<'_>) -> Result<Box<dyn Source>, SourceError> {
+        if opening.keeping == Keeping::Group {
+            return Err(not_shared(self.name(), "let the ledger read it (role 'all'), or put it on a Kafka topic"));
+        }
         let sdk = opening.runtime.block_on(aws::load(&self.aws()))?;
         let (committed, runtime) = (Arc::clone(opening.committed), opening.runtime.clone());
         Ok(Box::new(KinesisSource::open(self, opening.positions, committed, runtime, &sdk, opening.clock.now())?))

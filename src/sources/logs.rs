@@ -6,7 +6,7 @@ use sluice_ingest::aws;
 use sluice_ingest::cloudwatch_logs::{LogsSettings, LogsSource};
 use sluice_ingest::source::{Source, SourceError};
 
-use super::{Configured, Opening, told};
+use super::{Configured, Keeping, Opening, not_shared, told};
 
 pub(super) fn parse(table: toml::Table) -> Result<Arc<dyn Configured>, Vec<String>> {
     let settings: LogsSettings = table.try_into().map_err(|error| told(&error))?;
@@ -19,6 +19,9 @@ impl Configured for LogsSettings {
     }
 
     fn open(&self, opening: &Opening<'_>) -> Result<Box<dyn Source>, SourceError> {
+        if opening.keeping == Keeping::Group {
+            return Err(not_shared(self.name(), "replay it into the ledger's lake while no daemon runs"));
+        }
         let sdk = opening.runtime.block_on(aws::load(&self.aws))?;
         Ok(Box::new(LogsSource::open(self.clone(), opening.positions, opening.runtime.clone(), &sdk)))
     }

@@ -8,6 +8,7 @@ mod kafka;
 mod kinesis;
 #[cfg(feature = "aws")]
 mod logs;
+pub(crate) mod relay;
 mod remote;
 #[cfg(feature = "aws")]
 mod s3;
@@ -52,6 +53,29 @@ pub(crate) struct Opening<'a> {
     pub(crate) clock: &'a Arc<dyn Clock>,
     /// Where clients make their calls.
     pub(crate) runtime: &'a Handle,
+    /// Who keeps the positions.
+    pub(crate) keeping: Keeping,
+}
+
+/// Who keeps the positions of what was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keeping {
+    /// The ledger: they are handed in.
+    Ledger,
+    /// The source itself: several stateless workers share it.
+    Group,
+}
+
+/// Refuses a source whose parts several workers cannot share.
+#[cfg(feature = "aws")]
+fn not_shared(name: String, fix: &str) -> SourceError {
+    SourceError::Service {
+        resource: name,
+        problem: "several workers cannot share it".to_owned(),
+        fix: fix.to_owned(),
+        class: sluice_schemas::ErrorClass::Misconfigured,
+        source: None,
+    }
 }
 
 /// Starts the threads on which clients make their calls; sources need them as long as they live.
