@@ -70,9 +70,19 @@ pub fn admit(batch: &mut Batch, upstream: &mut Positions) -> Admitted {
     admitted
 }
 
+/// What orders positions of records: where they have sequence numbers, those alone.
+fn place(position: &Position) -> (&Sequence, u64) {
+    (&position.sequence, if position.sequence.is_none() { position.offset } else { 0 })
+}
+
+/// Tells whether a span leads on, so that the ledger is to hear of it although there is nothing in it.
+pub(super) fn leads_on(span: &Span) -> bool {
+    span.from.as_ref().is_some_and(|from| from.identity == span.to.identity && place(from) < place(&span.to))
+}
+
 fn gap(last: Option<&Position>, span: &Span) -> Option<UpstreamGap> {
     let (after, before) = (last?, span.from.as_ref()?);
-    let leaps = after.identity == before.identity && before.place() > after.place();
+    let leaps = after.identity == before.identity && place(before) > place(after);
     leaps.then(|| UpstreamGap { shard: span.shard.clone(), after: after.clone(), before: before.clone() })
 }
 
@@ -92,7 +102,7 @@ struct Seen<'a> {
 impl Seen<'_> {
     /// Tells whether all of the span was delivered before.
     fn whole(&self) -> bool {
-        self.last.is_some_and(|last| last.identity == self.span.to.identity && self.span.to.place() <= last.place())
+        self.last.is_some_and(|last| last.identity == self.span.to.identity && place(&self.span.to) <= place(last))
     }
 
     /// Tells whether a record at that place was delivered before. Sequence numbers are inclusive, offsets exclusive.

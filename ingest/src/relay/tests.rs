@@ -345,6 +345,26 @@ proptest! {
     }
 }
 
+/// A Kinesis shard's position moves on with the time while nothing is written: that is no hole.
+#[test]
+fn idle_time_upstream_is_no_hole() {
+    let at = |offset, number| Position { offset, sequence: Sequence::parse(number).expect("a number"), ..Position::default() };
+    let mut upstream = Positions::from([(upstream_key("s"), at(1_000, "7"))]);
+    let span = Span { shard: "s".to_owned(), from: Some(at(9_000, "7")), to: at(9_500, "8") };
+    let rejected = |number| Rejected {
+        offset: 0,
+        sequence: Sequence::parse(number).expect("a number"),
+        reason: RejectReason::NotJson,
+        raw: Vec::new(),
+    };
+    let mut batch = Batch { rejected: vec![rejected("7"), rejected("8")], ..Batch::default() };
+    let relayed = sluice_schemas::Relayed { worker: "w".to_owned(), span, last: true, rejected: 0..2, control: 0, marks: Vec::new() };
+    batch.relayed.push(relayed);
+    let admitted = admit(&mut batch, &mut upstream);
+    assert_eq!((admitted.gaps.len(), admitted.repeated_rejected, batch.rejected.len()), (0, 1, 1));
+    assert_eq!(batch.relayed[0].rejected, 0..1);
+}
+
 #[test]
 fn a_hole_upstream_is_told() {
     let at = |offset| Position { offset, ..Position::default() };

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use sluice_schemas::position::Span;
 use sluice_schemas::{Batch, Clock, ControlMark, ErrorClass, Position, ShardId};
 
+use super::admit::leads_on;
 use super::{Origin, RelayError, encode};
 use crate::committed::{Committed, Durable};
 use crate::decode::Decoder;
@@ -107,7 +108,7 @@ pub fn run(source: &mut dyn Source, publish: &mut Publish<'_>, worker: &Worker<'
             tally.calls += batch.invocations.len() as u64;
             end = Some(span.to.clone());
             let nothing = batch.invocations.is_empty() && batch.trail.is_empty() && batch.rejected.is_empty() && batch.control == 0;
-            if nothing {
+            if nothing && !leads_on(&span) {
                 continue;
             }
             let origin = Origin { worker: worker.name.clone(), span, arrival, marks };

@@ -104,6 +104,6 @@ fn records_go_through_workers_to_the_ledger_exactly_once() {
         assert!(matches!(died, Err(WorkerError::Publish(_))), "{died:?}");
         second.join().expect("the second worker").expect("no error");
         assert_eq!((ids.len(), rejected.len(), control), (1_800, 100, 100));
-        println!("{calls} calls delivered for 1800, {repeated} refused and control records delivered again and dropped");
+        assert!(calls >= 1_800 && repeated < 400, "{calls} {repeated}");
     });
 }

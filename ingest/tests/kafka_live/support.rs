@@ -37,6 +37,7 @@ impl Broker {
     }
 
     /// One for a test alone.
+    #[expect(clippy::print_stdout, reason = "a test that does not run says so")]
     pub(crate) fn own() -> Option<Self> {
         if std::env::var("SLUICE_LIVE").as_deref() != Ok("1") {
             println!("not run: needs a Kafka broker; run `make test-live`, or set SLUICE_LIVE=1 (Java 17 and Maven are needed)");
