@@ -4,8 +4,11 @@ PROFILE ?= quick
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 BIN := $(TARGET)/$(PROFILE)/sluice
 VENV := $(TARGET)/venv
+# The clients of live sources, which a demo does without.
+FEATURES := aws,kafka
+LIVE := $(CARGO) test --locked --profile $(PROFILE) --workspace --features $(FEATURES)
 
-.PHONY: all build demo test test-rust test-peers test-kill test-live bench bench-live fmt lint deny clean tools
+.PHONY: all build demo test test-rust test-peers test-kill test-live test-live-services bench bench-live fmt lint deny clean tools
 
 all: build
 
@@ -28,8 +31,15 @@ test-kill: build
 	tests/peers/venv.sh $(VENV) duckdb deltalake pyarrow
 	$(VENV)/bin/python tests/kill/kill.py --bin $(BIN) --kills 50
 
-# Heavy peers: Spark reads the lake too.
-test-live: build
+# Sources and stores against real servers and emulators, and what needs their clients.
+test-live-services: tools
+	$(LIVE) --no-run
+	$(LIVE) --lib --bins
+	SLUICE_LIVE=1 $(LIVE) --test kafka_live --test s3_live --test dynamo_live
+	SLUICE_LIVE=1 tests/live/servers/kinesis_local.sh $(LIVE) --offline --test kinesis_live
+
+# Heavy peers: real servers, Spark as a reader, a long kill loop.
+test-live: test-live-services build
 	tests/live/run.sh $(BIN) $(VENV)
 
 bench: build
@@ -43,6 +53,7 @@ fmt:
 
 lint: tools
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-targets --features $(FEATURES) -- -D warnings
 
 deny:
 	$(CARGO) deny check

@@ -1,5 +1,6 @@
 //! Sources and decoding: bytes and positions in, invocations, trail events and rejected records out.
 
+pub mod admit;
 #[cfg(feature = "aws")]
 pub mod aws;
 #[cfg(feature = "aws")]

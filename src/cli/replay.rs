@@ -70,7 +70,11 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
         open.push(Named { name: "files".to_owned(), source: Box::new(source) });
     }
     let Pipeline { settings, positions, committed, .. } = &pipeline;
-    let source = sources::open(open, &remote, &Opening { positions, committed, clock: &settings.clock, runtime: runtime.handle(), keeping: Keeping::Ledger })?;
+    let source = sources::open(
+        open,
+        &remote,
+        &Opening { positions, committed, clock: &settings.clock, runtime: runtime.handle(), keeping: Keeping::Ledger },
+    )?;
     let (handle, commands) = Pipeline::handle();
     super::stop_on_signal(&handle, || Ok(()))?;
     let bar = progress_bar(args.format);

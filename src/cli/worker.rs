@@ -29,14 +29,19 @@ pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
     let (positions, keeping) = (Positions::new(), Keeping::Group);
     let opening = Opening { positions: &positions, committed: &committed, clock: &clock, runtime: runtime.handle(), keeping };
     let mut source = sources::open(Vec::new(), &config.sources, &opening)?;
-    let mut publisher =
-        KafkaRelay::open(relay.topic.clone(), Arc::new(|| Credentials::from_env(&|name: &str| std::env::var(name).ok())))?;
+    let mut publisher = KafkaRelay::open(relay.topic.clone(), Arc::new(|| Credentials::from_env(&|name: &str| std::env::var(name).ok())))?;
     let stop = stop_on_signal()?;
     let name = name();
     tracing::info!(event = "running", role = "worker", name, topic = relay.topic.topic, "running");
     let worker = Worker { name, limit: relay.topic.max_message, committed: &committed, clock: &*clock, stop: &stop };
     let tally = worker::run(&mut *source, &mut |shard, messages| publisher.publish(shard, messages), &worker).context("worker")?;
-    tracing::info!(event = "stopped", pieces = tally.pieces, messages = tally.messages, calls = tally.calls, "stopped; what was read is published");
+    tracing::info!(
+        event = "stopped",
+        pieces = tally.pieces,
+        messages = tally.messages,
+        calls = tally.calls,
+        "stopped; what was read is published"
+    );
     Ok(ExitCode::SUCCESS)
 }
 

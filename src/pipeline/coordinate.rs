@@ -228,7 +228,7 @@ impl Pipeline {
     }
 
     /// Marks new calls, in order (invariant C3).
-    pub(super) fn dedup(&mut self, decoded: Decoded) -> anyhow::Result<FoldJob> {
+    pub(super) fn dedup(&mut self, mut decoded: Decoded) -> anyhow::Result<FoldJob> {
         match chain(self.reading.get(&decoded.span.shard).or_else(|| self.positions.get(&decoded.span.shard)), &decoded.span) {
             ChainDecision::Accept | ChainDecision::Overlap => {}
             decision => {
@@ -237,6 +237,7 @@ impl Pipeline {
             }
         }
         self.reading.insert(decoded.span.shard.clone(), decoded.span.to.clone());
+        let upstream = self.admit(&mut decoded.batch.batch);
         let keep = {
             let (lake, pending) = (&self.lake, &self.pending_keys);
             self.dedup.first_seen(&decoded.batch, &mut |hour| {
@@ -252,12 +253,12 @@ impl Pipeline {
         let newest = decoded.batch.batch.invocations.iter().map(|call| call.event_time).max();
         self.newest_event = self.newest_event.max(newest);
         let bulk = self.settings.mode == Mode::Bulk;
-        Ok(FoldJob { decoded, keep, late, encode: bulk, want_calls: !self.windows.is_empty() })
+        Ok(FoldJob { decoded, upstream, keep, late, encode: bulk, want_calls: !self.windows.is_empty() })
     }
 
     /// Makes a batch part of every state.
     pub(super) fn apply(&mut self, folded: Folded) -> anyhow::Result<()> {
-        let Folded { span, arrival, batch, deltas, delta_rows, rows, calls, counts, rejected, sequence: _ } = folded;
+        let Folded { span, arrival, upstream, batch, deltas, delta_rows, rows, calls, counts, rejected, sequence: _ } = folded;
         if !counts.balanced() {
             return Err(InvariantError { invariant: Invariant::C1, detail: format!("{counts:?}") }.into());
         }
@@ -285,9 +286,11 @@ impl Pipeline {
         for crossing in crossings {
             self.record_breach(&crossing, now)?;
         }
-        self.moved.insert(span.shard.clone());
-        self.unsettled.insert(span.shard.clone());
-        self.positions.insert(span.shard, span.to);
+        for (shard, to) in upstream.into_iter().chain([(span.shard, span.to)]) {
+            self.moved.insert(shard.clone());
+            self.unsettled.insert(shard.clone());
+            self.positions.insert(shard, to);
+        }
         self.applied += 1;
         Ok(())
     }

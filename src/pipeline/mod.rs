@@ -20,6 +20,7 @@ mod orders;
 mod records;
 mod seed;
 mod source;
+mod upstream;
 mod windows;
 mod worker;
 

@@ -16,7 +16,7 @@ use sluice_ingest::decode::Decoder;
 use sluice_ingest::piece::decode_piece;
 use sluice_ingest::source::Piece;
 use sluice_schemas::batch::EnrichedBatch;
-use sluice_schemas::position::Span;
+use sluice_schemas::position::{Positions, Span};
 use sluice_schemas::{AgentStatus, Batch, Micros, PicoUsd, SpendDelta, SpendView, tables};
 
 use crate::live::Counts;
@@ -45,6 +45,8 @@ pub(crate) struct Decoded {
 #[derive(Debug)]
 pub(crate) struct FoldJob {
     pub(crate) decoded: Decoded,
+    /// How far workers' messages in it lead in the shards they read.
+    pub(crate) upstream: Positions,
     pub(crate) keep: Vec<bool>,
     pub(crate) late: u64,
     /// Encode large groups of rows here, for an epoch that goes straight to the lake.
@@ -68,6 +70,8 @@ pub(crate) struct Folded {
     pub(crate) sequence: u64,
     pub(crate) span: Span,
     pub(crate) arrival: Micros,
+    /// See [`FoldJob::upstream`].
+    pub(crate) upstream: Positions,
     /// Strings, profiles and owners of `deltas`; its calls are gone.
     pub(crate) batch: EnrichedBatch,
     pub(crate) deltas: Vec<SpendDelta>,
@@ -169,7 +173,7 @@ fn fold(job: FoldJob) -> Done {
 }
 
 pub(super) fn try_fold(job: FoldJob) -> Result<Folded, LakeError> {
-    let FoldJob { decoded, keep, late, encode, want_calls } = job;
+    let FoldJob { decoded, upstream, keep, late, encode, want_calls } = job;
     let Decoded { sequence, span, arrival, mut batch } = decoded;
     let deltas = facts::spend_deltas(&batch, &keep);
     let delta_rows = (!deltas.is_empty()).then(|| delta_rows(SpendView { batch: &batch, deltas: &deltas }));
@@ -195,7 +199,7 @@ pub(super) fn try_fold(job: FoldJob) -> Result<Folded, LakeError> {
     batch.batch.rejected = Vec::new();
     batch.batch.trail = Vec::new();
     batch.pricing = Vec::new();
-    Ok(Folded { sequence, span, arrival, batch, deltas, delta_rows, rows, calls, counts, rejected })
+    Ok(Folded { sequence, span, arrival, upstream, batch, deltas, delta_rows, rows, calls, counts, rejected })
 }
 
 fn reasons(batch: &EnrichedBatch) -> Vec<(&'static str, u64)> {

@@ -7,7 +7,6 @@
 //! Workers are at-least-once. The ledger makes the result exactly-once: calls and events by their ids, refused records and
 //! control messages by their place upstream ([`admit`]).
 
-mod admit;
 mod decode;
 mod encode;
 mod frame;
@@ -22,7 +21,7 @@ mod tests;
 use sluice_schemas::position::Span;
 use sluice_schemas::{Batch, ControlMark, Micros};
 
-pub use admit::{Admitted, UpstreamGap, admit, upstream_key};
+pub use crate::admit::{Admitted, UpstreamGap, admit, upstream_key};
 pub use decode::decode;
 pub use encode::encode;
 pub use frame::is_relay;

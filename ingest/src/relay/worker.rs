@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use sluice_schemas::position::Span;
 use sluice_schemas::{Batch, Clock, ControlMark, ErrorClass, Position, ShardId};
 
-use super::admit::leads_on;
 use super::{Origin, RelayError, encode};
+use crate::admit::leads_on;
 use crate::committed::{Committed, Durable};
 use crate::decode::Decoder;
 use crate::piece::decode_piece;

@@ -76,7 +76,8 @@ fn place(position: &Position) -> (&Sequence, u64) {
 }
 
 /// Tells whether a span leads on, so that the ledger is to hear of it although there is nothing in it.
-pub(super) fn leads_on(span: &Span) -> bool {
+#[must_use]
+pub fn leads_on(span: &Span) -> bool {
     span.from.as_ref().is_some_and(|from| from.identity == span.to.identity && place(from) < place(&span.to))
 }
 
