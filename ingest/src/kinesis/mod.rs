@@ -4,6 +4,10 @@
 //! own: decoding, nor what is committed. One shard is one lane of the ledger, `kinesis:<region>/<account>/<stream>/<shard>`;
 //! the stream itself has a position too, without records, which says that its first start is done.
 //!
+//! Permissions: kinesis:DescribeStreamSummary, ListShards, GetShardIterator and GetRecords on the stream; for fan-out
+//! RegisterStreamConsumer and DescribeStreamConsumer on the stream and its consumers, and SubscribeToShard on the consumer;
+//! kms:Decrypt on the key of an encrypted stream.
+//!
 //! Promise: every record of a shard once and in order, whatever fails, as long as the stream still has it; what it has
 //! no more is recorded as a gap, once.
 

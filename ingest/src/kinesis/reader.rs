@@ -22,6 +22,8 @@ const RENEW_MS: i64 = 285_000;
 const HEARTBEAT_MS: u64 = 600_000;
 /// Stored bytes of records in one piece; an answer has up to 10 MB.
 const PIECE_BYTES: usize = 1 << 20;
+/// What the first answer of a shard is taken to bring; it may be 10 MB.
+const UNKNOWN_BYTES: u64 = 4 << 20;
 /// Failures in a row from which on a shard is shown as stopped and each tenth is logged.
 const MANY_FAILURES: u32 = 5;
 
@@ -91,7 +93,7 @@ impl Reader {
             pace: Pace::new(seed),
             behind_ms: None,
             trouble: None,
-            last_bytes: 0,
+            last_bytes: UNKNOWN_BYTES,
         }
     }
 
