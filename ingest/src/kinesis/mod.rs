@@ -61,7 +61,7 @@ pub struct KinesisSource {
 impl KinesisSource {
     /// Finds the streams and goes on from `positions`, those that are committed; `now` is the time at the call.
     ///
-    /// Calls are made on `runtime`, whose threads must not be the one that calls this or polls.
+    /// Calls are made on `runtime`, which has threads of its own: the one that calls this or polls must not be one of them.
     ///
     /// # Errors
     /// Settings that contradict themselves, a stream that is not there or not permitted, a position that is not understood.

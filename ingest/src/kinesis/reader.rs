@@ -345,14 +345,19 @@ impl Reader {
             (State::Parked, _) => ShardState::Waiting,
             _ => ShardState::Reading,
         };
-        let ended = state == ShardState::Ended;
         let age_ms = millis(now).saturating_sub(self.through);
+        // A shard that nothing is known of yet has no age.
+        let aged = state != ShardState::Ended && (state != ShardState::Waiting || self.position.is_some());
         ShardHealth {
             shard: self.shard.clone(),
-            state,
-            behind_ms: if ended { Some(0) } else { self.behind_ms },
+            behind_ms: match state {
+                ShardState::Ended => Some(0),
+                ShardState::Reading => self.behind_ms,
+                ShardState::Waiting | ShardState::Stopped(_) => None,
+            },
             behind_records: None,
-            headroom_ms: (!ended).then(|| retention_ms.saturating_sub(age_ms)),
+            headroom_ms: aged.then(|| retention_ms.saturating_sub(age_ms)),
+            state,
         }
     }
 }

@@ -13,6 +13,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::pushing;
+
+/// How long a subscription lasts.
+const SUBSCRIPTION: Duration = Duration::from_millis(1_500);
 /// Kinds of faults.
 const FAULTS: u64 = 8;
 /// The kind that lets a call pass.
@@ -134,6 +138,11 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     while let Some(request) = Message::read(&mut stream)? {
         let target = request.header("x-amz-target").and_then(|target| target.rsplit('.').next()).unwrap_or_default().to_owned();
+        if target == "SubscribeToShard" {
+            let asked = serde_json::from_slice(&request.body).unwrap_or_default();
+            shared.count("subscribed");
+            return pushing::push(&mut stream, &asked, SUBSCRIPTION, |action, body| shared.ask(&request, action, body));
+        }
         let Some((status, body)) = shared.answer(&target, request)? else { return Ok(()) };
         let length = body.len();
         write!(stream, "HTTP/1.1 {status}\r\ncontent-type: application/x-amz-json-1.1\r\ncontent-length: {length}\r\n\r\n")?;
@@ -209,6 +218,13 @@ impl Shared {
         let answer = Message::read(&mut stream)?.ok_or(std::io::ErrorKind::UnexpectedEof)?;
         let status = answer.head.lines().next().and_then(|line| line.split_once(' ')).map_or("502 Bad Gateway", |(_, status)| status);
         Ok((status.to_owned(), answer.body))
+    }
+
+    /// Asks something else in the name of a caller.
+    fn ask(&self, request: &Message, action: &str, body: &Value) -> std::io::Result<Value> {
+        let head = request.head.replace("SubscribeToShard", action);
+        let (_, answer) = self.forward(&Message { head, body: body.to_string().into_bytes() })?;
+        Ok(serde_json::from_slice(&answer).unwrap_or_default())
     }
 
     fn inject(&self, name: &'static str, status: &str, body: Vec<u8>) -> (String, Vec<u8>) {
