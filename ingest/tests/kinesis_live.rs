@@ -1,11 +1,13 @@
 //! The Kinesis source with the real SDK against an emulator of the service: `tests/live/servers/kinesis_local.sh` starts it.
 //!
 //! What the emulator cannot do is proved elsewhere, with a fake in the crate's own tests: the expiry of records and of shards,
-//! streams created anew, and the end of a shard in a subscription, which it never tells. It does not throttle, nor break
-//! connections; the proxy here does.
+//! streams created anew. It does not throttle, nor break connections, nor tell the end of a shard in a subscription; the
+//! proxy here does.
 
 #[path = "kinesis_live/proxy.rs"]
 mod proxy;
+#[path = "kinesis_live/pushing.rs"]
+mod pushing;
 #[path = "kinesis_live/support.rs"]
 mod support;
 
@@ -95,7 +97,7 @@ fn faults_on_the_way_lose_nothing_and_double_nothing() {
     let mut service = Service::new(&endpoint);
     service.create(stream, 3);
     let late = Duration::from_millis(700);
-    let proxy = Proxy::start(endpoint.trim_start_matches("http://"), 7, late);
+    let proxy = Proxy::start(endpoint.trim_start_matches("http://"), late);
     let mut faulty = Service::new(&proxy.url());
     let timeouts = TimeoutConfig::builder().read_timeout(late / 2).operation_attempt_timeout(late * 2).build();
     faulty.config = faulty.config.to_builder().timeout_config(timeouts).build();
@@ -148,13 +150,15 @@ fn a_record_is_visible_within_a_quarter_of_a_second_of_polling() {
 fn latest_begins_where_it_was_first_started() {
     let Some(endpoint) = endpoint() else { return };
     let (service, stream) = (Service::new(&endpoint), "from-now-on");
-    service.create(stream, 2);
+    service.create(stream, 1);
     service.put(stream, 0..50, &mut Written::new());
+    // A closed shard is begun at the same moment as the others, and has nothing.
+    service.split(stream, 0);
     std::thread::sleep(Duration::from_millis(50));
     let latest = settings(&format!(r#"{{"streams":["{stream}"],"start":"latest"}}"#));
     let mut reader = Reader::open(&service, &latest, Ledger::default()).expect("a source");
-    // Three notes: where each shard begins, and that all have one.
-    (0..3).for_each(|_| reader.step());
+    // Four notes: where each of three shards begins, and that all have one.
+    (0..4).for_each(|_| reader.step());
     reader.commit();
     std::thread::sleep(Duration::from_millis(50));
     let mut written = Written::new();
@@ -210,8 +214,39 @@ fn fan_out_pushes_records_and_goes_on_after_a_restart() {
     reader.until(60, LIMIT);
     service.put(stream, 60..120, &mut written);
     reader.until(120, LIMIT);
-    let mut reader = Reader::open(&service, &fan_out, reader.durable).expect("a source");
+    // One consumer has one subscription to a shard: what is left of the first reader ends with its process.
+    let Reader { source, durable, .. } = reader;
+    drop(source);
+    let mut reader = Reader::open(&service, &fan_out, durable).expect("a source");
     service.put(stream, 120..150, &mut written);
     reader.until(150, LIMIT);
     assert_all_read(&reader.ledger, &written);
+}
+
+#[test]
+fn fan_out_goes_through_splits_and_renewed_subscriptions() {
+    let Some(endpoint) = endpoint() else { return };
+    let (service, stream) = (Service::new(&endpoint), "pushed-on");
+    service.create(stream, 2);
+    let proxy = Proxy::start(endpoint.trim_start_matches("http://"), Duration::ZERO);
+    proxy.calm();
+    let pushing = Service::new(&proxy.url());
+    let fan_out = settings(&format!(r#"{{"streams":["{stream}"],"mode":"fan_out","consumer":"sluice"}}"#));
+    let mut written = Written::new();
+    service.put(stream, 0..60, &mut written);
+    let mut reader = Reader::open(&pushing, &fan_out, Ledger::default()).expect("a source");
+    reader.until(60, LIMIT);
+    service.split(stream, 0);
+    service.put(stream, 60..120, &mut written);
+    reader.until(120, LIMIT);
+    service.merge(stream, 1);
+    service.put(stream, 120..180, &mut written);
+    reader.during(Duration::from_secs(2));
+    let mut reader = Reader::open(&pushing, &fan_out, reader.durable).expect("a source");
+    service.put(stream, 180..240, &mut written);
+    reader.until(240, LIMIT);
+    assert_all_read(&reader.ledger, &written);
+    let ended = reader.source.progress().shards.iter().filter(|shard| shard.state == ShardState::Ended).count();
+    assert_eq!(ended, 3);
+    assert!(proxy.injected()["subscribed"] > 8, "{:?}", proxy.injected());
 }

@@ -4,6 +4,10 @@
 //! own: decoding, nor what is committed. One shard is one lane of the ledger, `kinesis:<region>/<account>/<stream>/<shard>`;
 //! the stream itself has a position too, without records, which says that its first start is done.
 //!
+//! Permissions: kinesis:DescribeStreamSummary, ListShards, GetShardIterator and GetRecords on the stream; for fan-out
+//! RegisterStreamConsumer and DescribeStreamConsumer on the stream and its consumers, and SubscribeToShard on the consumer;
+//! kms:Decrypt on the key of an encrypted stream.
+//!
 //! Promise: every record of a shard once and in order, whatever fails, as long as the stream still has it; what it has
 //! no more is recorded as a gap, once.
 
@@ -57,7 +61,7 @@ pub struct KinesisSource {
 impl KinesisSource {
     /// Finds the streams and goes on from `positions`, those that are committed; `now` is the time at the call.
     ///
-    /// Calls are made on `runtime`, whose threads must not be the one that calls this or polls.
+    /// Calls are made on `runtime`, which has threads of its own: the one that calls this or polls must not be one of them.
     ///
     /// # Errors
     /// Settings that contradict themselves, a stream that is not there or not permitted, a position that is not understood.

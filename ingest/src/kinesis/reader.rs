@@ -22,6 +22,8 @@ const RENEW_MS: i64 = 285_000;
 const HEARTBEAT_MS: u64 = 600_000;
 /// Stored bytes of records in one piece; an answer has up to 10 MB.
 const PIECE_BYTES: usize = 1 << 20;
+/// What the first answer of a shard is taken to bring; it may be 10 MB.
+const UNKNOWN_BYTES: u64 = 4 << 20;
 /// Failures in a row from which on a shard is shown as stopped and each tenth is logged.
 const MANY_FAILURES: u32 = 5;
 
@@ -91,7 +93,7 @@ impl Reader {
             pace: Pace::new(seed),
             behind_ms: None,
             trouble: None,
-            last_bytes: 0,
+            last_bytes: UNKNOWN_BYTES,
         }
     }
 
@@ -343,14 +345,19 @@ impl Reader {
             (State::Parked, _) => ShardState::Waiting,
             _ => ShardState::Reading,
         };
-        let ended = state == ShardState::Ended;
         let age_ms = millis(now).saturating_sub(self.through);
+        // A shard that nothing is known of yet has no age.
+        let aged = state != ShardState::Ended && (state != ShardState::Waiting || self.position.is_some());
         ShardHealth {
             shard: self.shard.clone(),
-            state,
-            behind_ms: if ended { Some(0) } else { self.behind_ms },
+            behind_ms: match state {
+                ShardState::Ended => Some(0),
+                ShardState::Reading => self.behind_ms,
+                ShardState::Waiting | ShardState::Stopped(_) => None,
+            },
             behind_records: None,
-            headroom_ms: (!ended).then(|| retention_ms.saturating_sub(age_ms)),
+            headroom_ms: aged.then(|| retention_ms.saturating_sub(age_ms)),
+            state,
         }
     }
 }

@@ -182,6 +182,9 @@ impl Stream {
                 self.pieces.push_back(reader.lost(now));
             }
         }
+        // What ended and is gone is of no concern any more, unless a child still asks when it ended.
+        let (tree, ended) = (&self.tree, &self.ended);
+        self.readers.retain(|id, _| !ended.contains(id) || tree.lists(id) || tree.has_children(id));
     }
 
     /// Goes over to a stream that was created anew under the same name.
@@ -205,8 +208,8 @@ impl Stream {
 
     fn standing(&self, id: &str) -> Standing {
         match self.readers.get(id) {
+            _ if self.ended.contains(id) => Standing::Ended,
             None => Standing::New,
-            Some(_) if self.ended.contains(id) => Standing::Ended,
             Some(reader) if reader.position().is_none() => Standing::New,
             Some(reader) if reader.is_unread() => Standing::Pinned,
             Some(_) => Standing::Begun,
@@ -341,6 +344,12 @@ impl Stream {
         let piece = self.pieces.pop_front()?;
         self.waiting_bytes = self.waiting_bytes.saturating_sub(piece.source_bytes);
         Some(piece)
+    }
+
+    /// Returns the bytes of the pieces that wait.
+    #[cfg(test)]
+    pub(super) const fn waiting_bytes(&self) -> u64 {
+        self.waiting_bytes
     }
 
     /// Goes on behind the gap at which a shard stopped; `false` when there is no such shard or it does not stand at a gap.

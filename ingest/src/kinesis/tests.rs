@@ -22,18 +22,14 @@ const PREFIX: &str = "kinesis:eu-central-1/111122223333/logs";
 const EPOCH_MS: u64 = 1_790_812_800_000;
 
 /// What stands behind the source: chains what it gives, keeps it, commits it.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Ledger {
     positions: Positions,
     /// Sequence numbers by shard, in the order they came.
     read: std::collections::BTreeMap<String, Vec<String>>,
     gaps: Vec<(String, String)>,
-}
-
-impl Clone for Ledger {
-    fn clone(&self) -> Self {
-        Self { positions: self.positions.clone(), read: self.read.clone(), gaps: self.gaps.clone() }
-    }
+    /// Bytes of each piece.
+    sizes: Vec<u64>,
 }
 
 impl Ledger {
@@ -47,6 +43,7 @@ impl Ledger {
         let span = Span { shard: piece.shard.clone(), from: piece.from, to: to.clone() };
         assert_eq!(chain(self.positions.get(&piece.shard), &span), ChainDecision::Accept, "{span:?}");
         assert_eq!(span.from.as_ref(), self.positions.get(&piece.shard), "it begins where the last one ended");
+        self.sizes.push(piece.source_bytes);
         match piece.payload {
             Payload::Records(records) => {
                 let known = self.read.entry(piece.shard.clone()).or_default();

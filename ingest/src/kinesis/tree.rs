@@ -60,6 +60,11 @@ impl Tree {
         self.parents.get(shard).map_or(&[], Vec::as_slice)
     }
 
+    /// Returns whether a shard that is listed came from this one.
+    pub(crate) fn has_children(&self, shard: &str) -> bool {
+        self.parents.values().flatten().any(|parent| parent == shard)
+    }
+
     /// Returns the shards to have in view: those listed, and parents that vanished before anything was known of them although
     /// their children are new: what they held was never read.
     pub(crate) fn in_view(&self, standing: impl Fn(&str) -> Standing) -> BTreeSet<String> {

@@ -1,4 +1,4 @@
-//! A proxy on loopback between the SDK and the emulator that does what networks and busy services do, as a seed has it.
+//! A proxy on loopback between the SDK and the emulator that does what networks and busy services do: each fault in its turn.
 //!
 //! Faults: throttling, HTTP 500 and 503, expired iterators, a broken connection, an answer that comes too late although the
 //! request was carried out, an answer that is delivered twice, an answer with fewer records than there are.
@@ -12,6 +12,15 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use serde_json::Value;
+
+use crate::pushing;
+
+/// How long a subscription lasts.
+const SUBSCRIPTION: Duration = Duration::from_millis(1_500);
+/// Kinds of faults.
+const FAULTS: u64 = 8;
+/// The kind that lets a call pass.
+const NO_FAULT: u64 = FAULTS;
 
 /// How often each fault was injected.
 pub(crate) type Injected = HashMap<&'static str, u64>;
@@ -33,7 +42,8 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    random: u64,
+    reads: u64,
+    others: u64,
     injected: Injected,
     /// Shard of an iterator.
     shards: HashMap<String, String>,
@@ -43,10 +53,10 @@ struct State {
 
 impl Proxy {
     /// Starts between callers and `upstream`, an address like `127.0.0.1:4568`; late answers come after `late`.
-    pub(crate) fn start(upstream: &str, seed: u64, late: Duration) -> Self {
+    pub(crate) fn start(upstream: &str, late: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
-        let state = Mutex::new(State { random: seed, ..State::default() });
+        let state = Mutex::new(State::default());
         let (stop, faults) = (AtomicBool::new(false), AtomicBool::new(true));
         let shared = Arc::new(Shared { upstream: upstream.to_owned(), stop, faults, late, state });
         let of_thread = Arc::clone(&shared);
@@ -128,6 +138,11 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     while let Some(request) = Message::read(&mut stream)? {
         let target = request.header("x-amz-target").and_then(|target| target.rsplit('.').next()).unwrap_or_default().to_owned();
+        if target == "SubscribeToShard" {
+            let asked = serde_json::from_slice(&request.body).unwrap_or_default();
+            shared.count("subscribed");
+            return pushing::push(&mut stream, &asked, SUBSCRIPTION, |action, body| shared.ask(&request, action, body));
+        }
         let Some((status, body)) = shared.answer(&target, request)? else { return Ok(()) };
         let length = body.len();
         write!(stream, "HTTP/1.1 {status}\r\ncontent-type: application/x-amz-json-1.1\r\ncontent-length: {length}\r\n\r\n")?;
@@ -144,7 +159,7 @@ impl Shared {
         let named = if read { "ShardIterator" } else { "ShardId" };
         let asked = serde_json::from_slice::<Value>(&request.body).ok().and_then(|body| Some(body.get(named)?.as_str()?.to_owned()));
         let faulty = self.faults.load(Ordering::Relaxed) && matches!(target, "GetRecords" | "GetShardIterator" | "ListShards");
-        match if faulty { self.next(16) } else { 99 } {
+        match if faulty { self.next(read) } else { NO_FAULT } {
             0 => return Ok(Some(self.inject("throttled", "400 Bad Request", refusal("ProvisionedThroughputExceededException")))),
             1 => return Ok(Some(self.inject("500", "500 Internal Server Error", refusal("InternalFailureException")))),
             2 => return Ok(Some(self.inject("503", "503 Service Unavailable", b"<html>busy</html>".to_vec()))),
@@ -159,13 +174,13 @@ impl Shared {
                 thread::sleep(self.late);
                 return Ok(None);
             }
-            6 | 7 if read => {
+            6 if read => {
                 let shard = asked.as_ref().and_then(|iterator| self.lock().shards.get(iterator).cloned());
                 if let Some(last) = shard.and_then(|shard| self.lock().last.get(&shard).cloned()) {
                     return Ok(Some(self.inject("twice", "200 OK", last)));
                 }
             }
-            8 | 9 if read => {
+            7 if read => {
                 self.count("partial");
                 limit(&mut request);
             }
@@ -205,6 +220,13 @@ impl Shared {
         Ok((status.to_owned(), answer.body))
     }
 
+    /// Asks something else in the name of a caller.
+    fn ask(&self, request: &Message, action: &str, body: &Value) -> std::io::Result<Value> {
+        let head = request.head.replace("SubscribeToShard", action);
+        let (_, answer) = self.forward(&Message { head, body: body.to_string().into_bytes() })?;
+        Ok(serde_json::from_slice(&answer).unwrap_or_default())
+    }
+
     fn inject(&self, name: &'static str, status: &str, body: Vec<u8>) -> (String, Vec<u8>) {
         self.count(name);
         (status.to_owned(), body)
@@ -214,11 +236,12 @@ impl Shared {
         *self.lock().injected.entry(name).or_default() += 1;
     }
 
-    fn next(&self, bound: u64) -> u64 {
+    /// Returns the next fault: every third read and every fifth other call has one.
+    fn next(&self, read: bool) -> u64 {
         let mut state = self.lock();
-        state.random = state.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (state.random ^ (state.random >> 31)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 29)) % bound
+        let (calls, distance) = if read { (&mut state.reads, 3) } else { (&mut state.others, 5) };
+        *calls += 1;
+        if *calls % distance == 0 { (*calls / distance) % FAULTS } else { NO_FAULT }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {

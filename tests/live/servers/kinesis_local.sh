@@ -42,6 +42,8 @@ finish() {
     rm -rf "$work"
 }
 trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 
 cd "$SLUICE_KINESIS_INSIDE"
 KINESIS_MOCK_PLAIN_PORT=4568 KINESIS_MOCK_TLS_PORT=4567 LOG_LEVEL=ERROR AWS_REGION=eu-central-1 AWS_ACCOUNT_ID=111122223333 \

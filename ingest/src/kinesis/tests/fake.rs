@@ -17,10 +17,12 @@ pub(super) struct Shard {
     parents: Vec<String>,
     children: Vec<String>,
     closed: bool,
-    /// Number, when it was written (ms), and whether it was dropped.
+    /// Number, and when it was written (ms).
     records: Vec<(u128, u64)>,
     /// Records before this place were dropped.
     trimmed: usize,
+    /// Numbers up to this one are not the shard's.
+    first: u128,
 }
 
 #[derive(Clone, Debug)]
@@ -31,6 +33,8 @@ pub(super) struct Fake {
     pub(super) shards: BTreeMap<String, Shard>,
     /// Shards that are gone with all they held.
     pub(super) expired: Vec<String>,
+    /// Size of a record.
+    pub(super) record_bytes: usize,
     next: u128,
     named: usize,
 }
@@ -43,6 +47,7 @@ impl Fake {
             now_ms: EPOCH_MS,
             shards: BTreeMap::new(),
             expired: Vec::new(),
+            record_bytes: 40,
             next: FIRST,
             named: 0,
         };
@@ -62,8 +67,13 @@ impl Fake {
             parent.closed = true;
             parent.children.push(id.clone());
         }
-        self.shards.insert(id.clone(), Shard { parents, ..Shard::default() });
+        self.shards.insert(id.clone(), Shard { parents, first: self.next, ..Shard::default() });
         id
+    }
+
+    /// Puts another shard in the place of one.
+    pub(super) fn replace(&mut self, id: &str) {
+        self.shards.insert(id.to_owned(), Shard { first: self.next, ..Shard::default() });
     }
 
     pub(super) fn split(&mut self, id: &str) -> [String; 2] {
@@ -140,7 +150,7 @@ impl Fake {
         let behind = shard.records.get(to).map_or(0, |(_, written)| self.now_ms - written);
         let children = shard.children.iter().filter_map(|child| Some((child, self.shards.get(child)?)));
         Ok(Reply::Fetched(Answer {
-            records: shard.records[from..to].iter().map(record).collect(),
+            records: shard.records[from..to].iter().map(|record| self.record(record)).collect(),
             next: (!ended).then(|| self.iterator(to)),
             ended,
             behind_ms: Some(behind),
@@ -157,8 +167,10 @@ impl Fake {
             Begin::At(moment) => shard.records.iter().take_while(|(_, written)| *written < moment).count(),
             Begin::After(sequence) => {
                 let number = Sequence::as_str(&sequence).parse::<u128>().expect("a number");
-                let known = shard.records.iter().position(|(known, _)| *known == number);
-                known.ok_or_else(|| Failure::NoSuchPlace("it did not come from this stream".to_owned()))? + 1
+                if number <= shard.first {
+                    return Err(Failure::NoSuchPlace("it did not come from this stream".to_owned()));
+                }
+                shard.records.iter().take_while(|(known, _)| *known <= number).count()
             }
         })
     }
@@ -175,14 +187,10 @@ impl Fake {
         }
         Ok(place.parse().expect("a place"))
     }
-}
 
-fn record(of: &(u128, u64)) -> StreamRecord {
-    let written = Micros(i64::try_from(of.1 * 1_000).expect("a moment"));
-    StreamRecord {
-        offset: 0,
-        sequence: Sequence::parse(&of.0.to_string()).expect("a number"),
-        written: Some(written),
-        data: vec![b'{'; 40],
+    fn record(&self, of: &(u128, u64)) -> StreamRecord {
+        let written = Micros(i64::try_from(of.1 * 1_000).expect("a moment"));
+        let sequence = Sequence::parse(&of.0.to_string()).expect("a number");
+        StreamRecord { offset: 0, sequence, written: Some(written), data: vec![b'{'; self.record_bytes] }
     }
 }

@@ -154,7 +154,7 @@ fn a_sequence_number_the_stream_does_not_know_is_a_gap() {
     let id = world.fake.open()[0].clone();
     world.fake.put(&id, 2);
     world.run(2_000);
-    world.fake.shards.insert(id.clone(), fake::Shard::default());
+    world.fake.replace(&id);
     world.fake.put(&id, 1);
     world.restart();
     world.run(2_000);
@@ -269,4 +269,66 @@ fn a_record_is_seen_within_a_quarter_of_a_second() {
         world.run(240);
         world.assert_all_read();
     }
+}
+
+#[test]
+fn shards_that_are_long_gone_are_forgotten_and_their_children_go_on() {
+    let mut world = begun(Fake::new(1), Start::TrimHorizon, OnGap::Stop);
+    let mut id = world.fake.open()[0].clone();
+    let mut old = Vec::new();
+    for _ in 0..5 {
+        world.fake.put(&id, 2);
+        let [left, right] = world.fake.split(&id);
+        let merged = world.fake.merge(&left, &right);
+        old.extend([std::mem::replace(&mut id, merged), left, right]);
+        world.run(4_000);
+    }
+    // The last two generations are still there.
+    old.truncate(9);
+    old.iter().for_each(|id| world.fake.expire(id));
+    world.run(120_000);
+    assert!(world.stream.health(world.fake.now()).count() <= 9);
+    world.restart();
+    world.fake.put(&id, 2);
+    world.run(2_000);
+    world.assert_all_read();
+    assert_eq!(world.ledger.gaps, []);
+    assert!(world.stream.health(world.fake.now()).count() <= 9);
+}
+
+#[test]
+fn a_large_answer_becomes_pieces_that_chain() {
+    let mut fake = Fake::new(1);
+    let id = fake.open()[0].clone();
+    fake.put(&id, 9_000);
+    fake.record_bytes = 1_000;
+    let mut world = World::new(fake, Start::TrimHorizon, OnGap::Stop);
+    world.run(1_000);
+    world.assert_all_read();
+    let pieces = world.ledger.sizes.iter().filter(|bytes| **bytes > 0).count();
+    assert_eq!(pieces, 9, "{:?}", world.ledger.sizes);
+}
+
+#[test]
+fn what_waits_is_bounded() {
+    let mut fake = Fake::new(20);
+    fake.record_bytes = 1_000;
+    fake.open().iter().for_each(|id| fake.put(id, 40_000));
+    let mut world = World::new(fake, Start::TrimHorizon, OnGap::Stop);
+    world.take();
+    let mut most = 0;
+    for _ in 0..400 {
+        world.fake.now_ms += 100;
+        let now = world.fake.now();
+        for request in world.stream.requests(&world.committed, now) {
+            let shard = request.call.shard().map(str::to_owned);
+            let outcome = world.fake.carry_out(request.call);
+            world.stream.done(Done { shard, number: request.number, called: request.called, outcome }, now);
+        }
+        most = most.max(world.stream.waiting_bytes());
+        // Slower than it could be read.
+        world.stream.take().into_iter().for_each(|piece| world.ledger.take(piece));
+    }
+    assert!(most < 160 << 20, "of the first answers none knew how large they would be: {most}");
+    assert!(world.stream.waiting_bytes() <= 60 << 20, "{}", world.stream.waiting_bytes());
 }

@@ -91,7 +91,7 @@ fn faulty(fake: &Fake, request: Request, random: &mut Random) -> Done {
         super::super::call::Call::Fetch { cursor: Cursor::Iterator(iterator), .. } => Some(iterator.clone()),
         _ => None,
     };
-    let outcome = match random.below(16) {
+    let outcome = match random.below(17) {
         0 => Err(Failure::Throttled("ProvisionedThroughputExceededException".to_owned())),
         1 => Err(Failure::Trouble("InternalFailure".to_owned())),
         2 if stale.is_some() => Err(Failure::Expired),
@@ -101,11 +101,23 @@ fn faulty(fake: &Fake, request: Request, random: &mut Random) -> Done {
         5 | 6 => fake.carry_out_up_to(call, random.below(4)),
         // An answer that is delivered again: it leads to where it led before.
         7 => fake.carry_out(call).map(|reply| repeat(reply, stale)),
+        // The end of a subscription, which says where it goes on: behind what it brought.
+        9 => fake.carry_out_up_to(call, 5).map(go_on),
         // An end out of nothing.
         8 => fake.carry_out_up_to(call, 1).map(end),
         _ => fake.carry_out(call),
     };
     Done { shard, number, called, outcome }
+}
+
+fn go_on(reply: Reply) -> Reply {
+    match reply {
+        Reply::Fetched(answer) if !answer.ended => {
+            let continuation = answer.records.last().map(|record| record.sequence.clone());
+            Reply::Fetched(Answer { next: None, continuation, ..answer })
+        }
+        reply => reply,
+    }
 }
 
 fn end(reply: Reply) -> Reply {
