@@ -88,9 +88,11 @@ impl KafkaSource {
             current: (String::new(), -1),
             has_read: false,
             draining: false,
+            waiting: 0,
             trouble: None,
             refetch: None,
             tell_at: Micros(0),
+            now: Micros(0),
         })
     }
 }

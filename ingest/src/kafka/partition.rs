@@ -14,6 +14,9 @@ mod tests;
 /// A topic and the number of a partition.
 pub(super) type Key = (String, i32);
 
+/// What a record takes beside its value: empty ones must not pile up without end.
+const RECORD_BYTES: usize = 64;
+
 /// Identity of a position that stands before a gap that was told.
 const STOPPED: &str = "gap ";
 /// Identity of positions behind a gap: they may be lower than those before it when a topic was made anew.
@@ -30,6 +33,7 @@ pub(super) struct Partition {
     next: u64,
     identity: String,
     buffer: Vec<StreamRecord>,
+    /// What waits, the records' own size included.
     bytes: usize,
     state: State,
     /// When the last record taken was written.
@@ -81,7 +85,7 @@ impl Partition {
         self.written
     }
 
-    /// Returns the bytes that wait to be cut into a piece.
+    /// Returns the bytes that wait to be cut into a piece, those of the records themselves included.
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
     }
@@ -110,7 +114,7 @@ impl Partition {
             return false;
         }
         self.next = record.offset + 1;
-        self.bytes += record.data.len();
+        self.bytes += record.data.len() + RECORD_BYTES;
         self.written = record.written.or(self.written);
         self.buffer.push(record);
         true
@@ -132,7 +136,11 @@ impl Partition {
                 (Payload::Records(std::mem::take(&mut self.buffer)), self.next)
             }
         };
-        let source_bytes = std::mem::take(&mut self.bytes) as u64;
+        self.bytes = 0;
+        let source_bytes = match &payload {
+            Payload::Records(records) => records.iter().map(|record| record.data.len() as u64).sum(),
+            _ => 0,
+        };
         let from = self.given.replace(Position { offset, identity: self.identity.clone(), ..Position::default() });
         Some(Piece {
             shard: self.shard.clone(),

@@ -55,11 +55,15 @@ pub struct KafkaSource {
     pub(super) has_read: bool,
     /// Everything that waits is given before more is taken.
     pub(super) draining: bool,
+    /// Bytes taken since everything was given.
+    pub(super) waiting: usize,
     /// What librdkafka is trying to overcome.
     pub(super) trouble: Option<(Code, String)>,
     /// When everything behind the positions is to be fetched again.
     pub(super) refetch: Option<Micros>,
     pub(super) tell_at: Micros,
+    /// Time of the last poll.
+    pub(super) now: Micros,
 }
 
 impl KafkaSource {
@@ -94,11 +98,11 @@ impl KafkaSource {
             // A record without a value is an empty one: it has a place, and nothing in it.
             data: message.payload().unwrap_or_default().to_vec(),
         };
+        let before = partition.bytes();
         self.has_read |= partition.take(record);
         self.trouble = None;
-        if partition.bytes() >= PIECE_BYTES || self.partitions.values().map(Partition::bytes).sum::<usize>() >= WAITING_BYTES {
-            self.draining = true;
-        }
+        self.waiting += partition.bytes() - before;
+        self.draining = partition.bytes() >= PIECE_BYTES || self.waiting >= WAITING_BYTES;
     }
 
     /// Returns a piece of the next partition, in turn, that has one.
@@ -117,7 +121,7 @@ impl KafkaSource {
                     self.trouble = Some((code, reason));
                 }
                 Weight::Passing if self.trouble.as_ref().is_some_and(|(known, _)| *known == code) => {}
-                Weight::Lasting if !self.has_read => return Err(self.service(code, &reason)),
+                Weight::Lasting if self.is_new() && code != Code::UnknownTopicOrPartition => return Err(self.service(code, &reason)),
                 Weight::Passing | Weight::Lasting => {
                     tracing::warn!(?code, reason, "kafka trouble; tried again");
                     self.trouble = Some((code, reason));
@@ -133,6 +137,12 @@ impl KafkaSource {
             self.trouble = None;
         }
         Ok(())
+    }
+
+    /// Tells whether no broker has answered a fetch yet. The topics are there: that was made sure of before.
+    fn is_new(&self) -> bool {
+        let fetched = |key| self.consumer.context().marks(key).is_some_and(|marks| marks.end >= 0);
+        !self.has_read && !self.partitions.keys().any(fetched)
     }
 
     fn service(&self, code: Code, reason: &str) -> SourceError {
@@ -201,11 +211,11 @@ impl KafkaSource {
         }
     }
 
-    /// How long the next record has waited: no less than the last one is old, as far as the last poll's clock tells.
+    /// How long the next record has waited: about as long as the last one is old.
     fn behind_ms(&self, behind: Option<u64>, partition: &Partition) -> Option<u64> {
         match behind? {
             0 => Some(0),
-            _ => u64::try_from(self.tell_at.0.saturating_sub(partition.written()?.0).div_euclid(1_000)).ok(),
+            _ => u64::try_from(self.now.0.saturating_sub(partition.written()?.0).div_euclid(1_000)).ok(),
         }
     }
 }
@@ -221,6 +231,7 @@ pub(super) fn add(list: &mut TopicPartitionList, key: &Key, mark: &GroupMark) ->
 impl Source for KafkaSource {
     fn poll(&mut self, wait: Duration, now: Micros) -> Result<Poll, SourceError> {
         let deadline = Instant::now() + wait;
+        self.now = now;
         self.tell_group(now);
         loop {
             self.look(now)?;
@@ -229,7 +240,7 @@ impl Source for KafkaSource {
                 if let Some(piece) = self.give(now) {
                     return Ok(Poll::Piece(piece));
                 }
-                self.draining = false;
+                (self.draining, self.waiting) = (false, 0);
             }
             let ready = self.partitions.values().any(Partition::is_ready);
             let left = deadline.saturating_duration_since(Instant::now());

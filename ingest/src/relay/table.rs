@@ -59,6 +59,16 @@ impl Kind {
         Field::new(name.to_string(), kind, nullable)
     }
 
+    /// Bytes of the buffer behind that of nulls: values, or where each text ends.
+    const fn fixed_bytes(self, rows: i64) -> i64 {
+        match self {
+            Self::I64 | Self::U64 | Self::MaybeU64 => rows * 8,
+            Self::U32 | Self::MaybeU32 => rows * 4,
+            Self::U8 => rows,
+            Self::Text | Self::Bytes => (rows + 1) * 4,
+        }
+    }
+
     /// Buffers of such a column, the one of nulls included.
     const fn buffers(self) -> usize {
         match self {
@@ -205,10 +215,19 @@ fn check(head: &arrow_ipc::RecordBatch<'_>, body: &[u8], kinds: &[Kind]) -> Resu
     if !(1..=MAX_ROWS).contains(&head.length()) {
         return Err(damaged("relay message with a table of an impossible length"));
     }
+    let mut lengths = buffers.iter().map(arrow_ipc::Buffer::length);
+    let rows = head.length();
     for (node, kind) in nodes.iter().zip(kinds) {
         let nulls = if matches!(kind, Kind::MaybeU32 | Kind::MaybeU64) { 0..=head.length() } else { 0..=0 };
         if node.length() != head.length() || !nulls.contains(&node.null_count()) {
             return Err(damaged("relay message with a column of an impossible length"));
+        }
+        // Arrow takes for granted that buffers hold whole values, and enough of them.
+        let mut next = || lengths.next().unwrap_or(-1);
+        let (bits, fixed) = (next(), next());
+        let sound = (node.null_count() == 0 || bits >= (rows + 7) / 8) && fixed == kind.fixed_bytes(rows);
+        if !sound || (kind.buffers() == 3 && next() < 0) {
+            return Err(damaged("relay message with a column that is too short or too long"));
         }
     }
     for buffer in buffers {
