@@ -9,3 +9,5 @@ mod listing;
 mod logs;
 #[path = "s3_live/notifications.rs"]
 mod notifications;
+#[path = "s3_live/offload.rs"]
+mod offload;

@@ -14,6 +14,7 @@ mod fault;
 mod masks;
 mod metadata;
 mod number;
+mod offloaded;
 mod profile;
 mod record;
 mod scan;
@@ -30,6 +31,7 @@ use sluice_schemas::{Batch, Micros, RejectReason, Rejected};
 use cloudwatch::Message;
 use envelope::{Envelope, Kind};
 use fault::Field;
+pub use offloaded::{Correction, Uncorrected, usage_from_bodies};
 use profile::Profiles;
 use scan::Scanner;
 
