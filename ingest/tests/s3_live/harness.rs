@@ -55,6 +55,7 @@ pub(crate) struct Aws {
     pub(crate) s3: aws_sdk_s3::Client,
     pub(crate) sqs: aws_sdk_sqs::Client,
     pub(crate) bucket: String,
+    pub(crate) url: String,
 }
 
 impl Aws {
@@ -79,7 +80,12 @@ impl Aws {
         let config = config.into_builder().credentials_provider(SharedCredentialsProvider::new(key)).build();
         let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(true).build();
         let (s3, sqs) = (aws_sdk_s3::Client::from_conf(s3), aws_sdk_sqs::Client::new(&config));
-        Self { runtime, config, s3, sqs, bucket: format!("logs-{number}") }
+        Self { runtime, config, s3, sqs, bucket: format!("logs-{number}"), url: url.to_owned() }
+    }
+
+    /// Connects to the same bucket by another way.
+    pub(crate) fn through(&self, url: &str) -> Self {
+        Self { bucket: self.bucket.clone(), ..Self::at(url) }
     }
 
     pub(crate) fn create_bucket(&self, versioned: bool) {
