@@ -48,8 +48,8 @@ use crate::framing::head;
 use crate::source::{Payload, Piece, Poll, Progress, Source, SourceError};
 use crate::sqs::{Created, Delivered, MessageId, ObjectId, Queue, Queues, created};
 
-/// Pages of a listing that wait to be read: fifty thousand objects.
-const PAGES: usize = 50;
+/// Pages of a listing, of a thousand objects, that wait to be taken.
+const PAGES: usize = 4;
 
 /// Objects of S3 as a source.
 pub struct S3Source {

@@ -14,6 +14,9 @@ use super::ranged::{Ranged, Remote, Stopped};
 use super::reading::{Lane, Reading};
 use crate::source::{Payload, Piece, SourceError};
 
+/// Refusals remembered; beyond it one may be told again.
+const MAX_REFUSED: usize = 100_000;
+
 impl S3Source {
     /// Starts as many fetches as memory allows, the first in the queue first.
     pub(super) fn start_fetches(&mut self) {
@@ -182,13 +185,19 @@ impl S3Source {
             known.identity.parse().is_ok_and(|known: Identity| identity.parse().is_ok_and(|i: Identity| i.claim().is(&known)))
         });
         let identity = same.map_or(identity, |known| known.identity.clone());
+        // Told before, and perhaps overtaken since: the ledger stands where the last piece led.
+        if let Some(known) = known.filter(|_| self.refused.contains(&(shard.clone(), identity.clone()))) {
+            return known.clone();
+        }
         let mut lane = Lane::new(shard.clone(), identity.clone(), known);
         let ended = lane.from.as_ref().is_some_and(|from| from.ended);
         let piece = lane.piece(payload, 0, ended, 0);
         let position = self.remember(&piece);
-        if self.refused.insert((shard, identity)) {
-            self.ready.push_back(piece);
+        self.ready.push_back(piece);
+        if self.refused.len() >= MAX_REFUSED {
+            self.refused.clear();
         }
+        self.refused.insert((shard, identity));
         position
     }
 }

@@ -1,11 +1,13 @@
 //! What the services do on bad days: throttle, refuse, break off, lose an answer.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use sluice_ingest::cloudwatch_logs::{LogsSettings, LogsSource, RawLogsSettings};
-use sluice_ingest::s3::RawS3Settings;
-use sluice_schemas::RejectReason;
+use sluice_ingest::s3::{OffloadFetcher, OffloadResult, OffloadedCall, RawS3Settings};
+use sluice_ingest::source::{Poll, Source};
+use sluice_schemas::{Micros, RejectReason};
 
 use crate::harness::{Aws, Ledger, eventually, gzip, log};
 use crate::logs::Group;
@@ -151,4 +153,67 @@ fn a_log_group_is_throttled_and_forgets_its_tokens() {
     let mut source = LogsSource::open(settings, &ledger.positions, proxied.runtime.handle().clone(), &proxied.config);
     ledger.read(&mut source, |_| false);
     assert_eq!(ledger.calls, (0..21_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn nothing_outside_the_wanted_time_is_even_listed() {
+    let Some(aws) = Aws::live() else { return };
+    aws.create_bucket(false);
+    let folder = "AWSLogs/111122223333/BedrockModelInvocationLogs/eu-central-1";
+    for (id, hour) in ["2025/12/31/23", "2026/09/30/22", "2026/09/30/23", "2026/10/01/05", "2026/11/01/00"].into_iter().enumerate() {
+        for copy in 0..10 {
+            aws.put(&format!("{folder}/{hour}/{copy}.json.gz"), gzip(&log([id as u32 * 10 + copy])));
+        }
+    }
+    let listed = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&listed);
+    let url = start(&aws.url, move |head| {
+        if head.contains("list-type=2") {
+            seen.lock().expect("a lock").push(head.lines().next().unwrap_or_default().replace("%2F", "/"));
+        }
+        Verdict::Forward
+    });
+    let mut ledger = Ledger::default();
+    let raw = RawS3Settings { since: Some("2026-09-30T23:00:00Z".to_owned()), until: Some("2026-10-02".to_owned()), ..listing(&aws) };
+    ledger.read(&mut aws.through(&url).source(raw, &ledger), |_| false);
+    assert_eq!(ledger.calls, (20..40).collect::<Vec<_>>());
+    let listed = listed.lock().expect("a lock");
+    let outside = ["/2025/", "/2026/11/", "/2026/09/30/22"];
+    assert!(!listed.iter().any(|line| outside.iter().any(|folder| line.contains(folder))), "{listed:#?}");
+}
+
+#[test]
+fn bodies_that_may_not_be_read_or_not_yet_are_told_apart() {
+    let Some(aws) = Aws::live() else { return };
+    aws.create_bucket(false);
+    aws.put("closed.json", b"{}".to_vec());
+    aws.put("busy.json", b"{}".to_vec());
+    let url = start(&aws.url, |head| match head {
+        head if head.contains("/closed.json") => s3_error(403, "AccessDenied", "Access Denied"),
+        head if head.contains("/busy.json") => s3_error(503, "SlowDown", "Please reduce your request rate."),
+        _ => Verdict::Forward,
+    });
+    let proxied = aws.through(&url);
+    let mut fetcher = OffloadFetcher::open(Vec::new(), proxied.runtime.handle().clone(), &proxied.config);
+    let call = |name: &str| OffloadedCall { request_id: name.to_owned(), response: Some(aws.path(name)), ..OffloadedCall::default() };
+    let results = fetcher.fetch(vec![call("closed.json"), call("busy.json"), OffloadedCall::default()]);
+    assert!(matches!(&results[0].1, OffloadResult::Denied(message) if message.contains("s3:GetObject")), "{:?}", results[0]);
+    assert!(matches!(&results[1].1, OffloadResult::Later(message) if message.contains("SlowDown")), "{:?}", results[1]);
+    assert_eq!(results[2].1, OffloadResult::Unchanged);
+    assert_eq!((fetcher.counts().denied, fetcher.counts().later), (1, 1));
+}
+
+#[test]
+fn a_queue_that_does_not_exist_says_what_to_do() {
+    let Some(aws) = Aws::live() else { return };
+    let raw = RawS3Settings { queues: vec![format!("{}/123456789012/nowhere", aws.url)], ..listing(&aws) };
+    let mut source = aws.source(raw, &Ledger::default());
+    let error = loop {
+        match source.poll(Duration::from_secs(1), Micros(0)) {
+            Ok(Poll::Idle) => {}
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => break error.to_string(),
+        }
+    };
+    assert!(error.contains("nowhere") && error.contains("check its name"), "{error}");
 }

@@ -37,6 +37,8 @@ fn moto() -> &'static Moto {
     MOTO.get_or_init(|| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/live/servers/moto.sh");
         let mut child = Command::new(&script)
+            // Short pages: every listing of more than a few objects takes several.
+            .env("MOTO_S3_DEFAULT_MAX_KEYS", "7")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
