@@ -93,7 +93,7 @@ pub fn usage_from_bodies(call: &Uncorrected, request: Option<&[u8]>, response: O
         // Images whose request nobody has seen leave the cost open whatever the answer tells.
         let open = call.basis == CostBasis::Envelope && call.extras.images > 0 && asked.is_none();
         (corrected.usage, corrected.basis) = (usage, if open { CostBasis::Envelope } else { basis });
-    } else if corrected.usage.cache_write_5m == 0 {
+    } else if asked.is_some() && corrected.usage.cache_write_5m == 0 {
         corrected.basis = CostBasis::Exact;
     }
     if asked.is_some_and(|asked| asked.tier.is_some()) || answered.is_some_and(|answered| answered.tier.is_some()) {
@@ -197,7 +197,8 @@ mod tests {
 
     #[test]
     fn a_body_that_cannot_be_read_changes_nothing() {
-        let call = Uncorrected::default();
+        let call = Uncorrected { basis: CostBasis::Envelope, ..Uncorrected::default() };
+        assert_eq!(usage_from_bodies(&call, None, None).map(|corrected| corrected.basis), Ok(CostBasis::Envelope));
         assert_eq!(usage_from_bodies(&call, None, Some(br#"{"usage":{"inputTokens":1"#)), Err(RejectReason::Unbalanced));
         assert_eq!(usage_from_bodies(&call, None, Some(b"{} {}")), Err(RejectReason::NotJson));
         assert!(usage_from_bodies(&call, None, Some(br#"{"usage":{"inputTokens":-1}}"#)).is_err());
