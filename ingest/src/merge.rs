@@ -174,7 +174,7 @@ impl Source for Merged {
         });
         // All are asked before the first answer is waited for; one that has ended answers by being gone.
         let answers: Vec<_> = asked.collect();
-        answers.into_iter().fold(false, |taken, answered| answered.recv().unwrap_or(false) || taken)
+        answers.into_iter().filter(|answered| answered.recv().unwrap_or(false)).count() > 0
     }
 }
 

@@ -90,7 +90,13 @@ impl Pager {
             Ok(answer) => answer,
             Err(error) => {
                 let lapsed = error.as_service_error().is_some_and(|error| error.is_invalid_parameter_exception());
-                return if lapsed && with_token { Ok(None) } else { Err(explain(self.call(), error)) };
+                if lapsed && with_token {
+                    return Ok(None);
+                }
+                let arn = format!("arn:aws:logs:{}:*:log-group:{}:*", self.region, self.group);
+                let arn = if self.group.starts_with("arn:") { &self.group } else { &arn };
+                let call = Call { resource: &self.group, action: "logs:FilterLogEvents", arn, region: &self.region };
+                return Err(explain(call, error));
             }
         };
         let event = |event: aws_sdk_cloudwatchlogs::types::FilteredLogEvent| Event {
@@ -101,10 +107,6 @@ impl Pager {
         };
         let events = answer.events.unwrap_or_default().into_iter().map(event).collect();
         Ok(Some((events, answer.next_token.filter(|token| !token.is_empty()))))
-    }
-
-    fn call(&self) -> Call<'_> {
-        Call { resource: &self.group, action: "logs:FilterLogEvents", arn: "the log group", region: &self.region }
     }
 
     fn lapsing(&self) -> SourceError {

@@ -51,6 +51,8 @@ pub(super) struct Envelope<'a> {
     pub(super) counts: Counts,
     /// `outputVideoDurationSeconds`, in milliseconds.
     pub(super) video_ms: u64,
+    /// Where a request body and a response body lie that are not here.
+    pub(super) paths: [Text<'a>; 2],
     /// What the request body tells.
     pub(super) request: RequestFacts,
     /// What the response body tells.
@@ -84,6 +86,13 @@ impl<'a> Envelope<'a> {
         !self.has_members
     }
 
+    /// Makes the envelope of a call of which only counts and bodies are known.
+    pub(super) fn of_bodies(counts: Counts, request: Option<RequestFacts>, response: Option<ResponseFacts>) -> Self {
+        let seen = u32::from(request.is_some()) << Field::InputBody as u8;
+        let (request, response) = (request.unwrap_or_default(), response.unwrap_or_default());
+        Self { seen, has_members: true, counts, request, response, ..Self::default() }
+    }
+
     /// Reads the object at the scanner.
     pub(super) fn read(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
         scanner.object(|scanner, key| self.member(scanner, key))
@@ -111,6 +120,7 @@ impl<'a> Envelope<'a> {
             b"cacheReadInputTokenCount" => Field::CacheRead,
             b"cacheWriteInputTokenCount" => Field::CacheWrite,
             b"inputBodyJson" => Field::InputBody,
+            b"inputBodyS3Path" => Field::InputPath,
             _ => return scanner.skip_value(),
         };
         self.claim(field)?;
@@ -118,6 +128,7 @@ impl<'a> Envelope<'a> {
             Field::InputTokens => self.counts.input = read_count(scanner, field)?,
             Field::CacheRead => self.counts.cache_read = read_count(scanner, field)?,
             Field::CacheWrite => self.counts.cache_write = read_count(scanner, field)?,
+            Field::InputPath => self.paths[0] = read_path(scanner)?,
             _ => self.request = body::request(scanner)?,
         }
         Ok(())
@@ -128,6 +139,7 @@ impl<'a> Envelope<'a> {
         let field = match key {
             b"outputTokenCount" => Field::OutputTokens,
             b"outputBodyJson" => Field::OutputBody,
+            b"outputBodyS3Path" => Field::OutputPath,
             b"outputVideoDurationSeconds" => Field::VideoSeconds,
             _ => return scanner.skip_value(),
         };
@@ -138,6 +150,7 @@ impl<'a> Envelope<'a> {
                 scanner.peek();
                 self.video_ms = number::millis(scanner.scalar(), field)?.unwrap_or(0);
             }
+            Field::OutputPath => self.paths[1] = read_path(scanner)?,
             _ => self.response = body::response(scanner)?,
         }
         Ok(())
@@ -207,6 +220,14 @@ fn top_level(key: &[u8]) -> Option<Field> {
 fn read_count(scanner: &mut Scanner<'_>, field: Field) -> Result<Option<u64>, Fault> {
     scanner.peek();
     number::count(scanner.scalar(), field)
+}
+
+/// Reads where a body lies; anything but a string counts as absent.
+fn read_path<'a>(scanner: &mut Scanner<'a>) -> Result<Text<'a>, Fault> {
+    match scanner.peek() {
+        Some(b'"') => scanner.string(),
+        _ => scanner.skip_value().map(|()| Text::default()),
+    }
 }
 
 fn null(scanner: &mut Scanner<'_>, field: Field) -> Result<(), Fault> {

@@ -14,6 +14,7 @@ mod fault;
 mod masks;
 mod metadata;
 mod number;
+mod offloaded;
 mod profile;
 mod record;
 mod scan;
@@ -32,6 +33,7 @@ use cloudwatch::Message;
 pub use cloudwatch::{AllowList, Allowed};
 use envelope::{Envelope, Kind};
 use fault::Field;
+pub use offloaded::{Correction, Uncorrected, usage_from_bodies};
 use profile::Profiles;
 use scan::Scanner;
 

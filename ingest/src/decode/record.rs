@@ -1,7 +1,7 @@
 //! Makes an invocation of an envelope: checks what is required, adds up the units, finds the profile.
 
 use sluice_schemas::time::MINUTE;
-use sluice_schemas::{Batch, CostBasis, Extras, Invocation, Micros, RejectReason, RequestId, ServiceTier};
+use sluice_schemas::{Batch, CostBasis, Extras, Invocation, Micros, Offloaded, RejectReason, RequestId, ServiceTier, Sym};
 
 use super::envelope::Envelope;
 use super::fault::{Fault, Field};
@@ -20,6 +20,8 @@ pub(super) fn add(envelope: &Envelope<'_>, arrival: Micros, profiles: &mut Profi
     let request_id = request_id(profiles.plain(envelope.text(Field::RequestId), Field::RequestId)?, out)?;
     let (usage, mut basis) = envelope.response.usage.resolve(envelope.counts)?;
     let profile = profiles.find(envelope, |operation| service_tier(envelope, operation), out)?;
+    let [request, response] = [(0, Field::InputPath), (1, Field::OutputPath)].map(|(at, field)| path(envelope, at, field, profiles, out));
+    let (request, response) = (request?, response?);
     let extras = extras(envelope, out.strings.get(out.profiles[profile as usize].model_id));
     if extras.images > 0 && !envelope.has(Field::InputBody) {
         basis = CostBasis::Envelope;
@@ -31,8 +33,19 @@ pub(super) fn add(envelope: &Envelope<'_>, arrival: Micros, profiles: &mut Profi
         Some(out.extras.len() as u32 - 1)
     };
     let latency_ms = envelope.response.latency_ms;
+    if request != Sym::EMPTY || response != Sym::EMPTY {
+        out.offloaded.push(Offloaded { invocation: out.invocations.len() as u32, request, response });
+    }
     out.invocations.push(Invocation { event_time, request_id, profile, usage, basis, latency_ms, extras });
     Ok(())
+}
+
+fn path(envelope: &Envelope<'_>, at: usize, field: Field, profiles: &mut Profiles, out: &mut Batch) -> Result<Sym, Fault> {
+    let text = envelope.paths[at];
+    if text.raw.is_empty() {
+        return Ok(Sym::EMPTY);
+    }
+    out.strings.intern_utf8(profiles.plain(text, field)?).map_err(|_| Fault::NotUtf8)
 }
 
 /// Reads a time and refuses one that no call can have: a single absurd year would break every window.
@@ -89,7 +102,7 @@ fn uuid(text: &[u8]) -> Option<u128> {
 
 /// The tier that served a Converse call, else the one it asked for. Other operations name it in a header that is not logged,
 /// and what their bodies say is the caller's word or the model's.
-fn service_tier(envelope: &Envelope<'_>, operation: &str) -> ServiceTier {
+pub(super) fn service_tier(envelope: &Envelope<'_>, operation: &str) -> ServiceTier {
     if !operation.starts_with("Converse") {
         return ServiceTier::default();
     }
@@ -98,7 +111,7 @@ fn service_tier(envelope: &Envelope<'_>, operation: &str) -> ServiceTier {
 
 /// Units beside tokens. What only the request body tells counts where the model is known to bill it, or where the log has no
 /// count of output tokens; never where there was output in tokens: a caller of a text model adds nothing to its bill.
-fn extras(envelope: &Envelope<'_>, model: &str) -> Extras {
+pub(super) fn extras(envelope: &Envelope<'_>, model: &str) -> Extras {
     let request = &envelope.request;
     let mut extras = Extras { guardrail: envelope.response.guardrail, video_ms: envelope.video_ms, ..Extras::default() };
     if envelope.is_bare() || !envelope.text(Field::ErrorCode).raw.is_empty() {

@@ -11,6 +11,7 @@ mod fetch;
 mod identity;
 mod layout;
 mod listing;
+mod offload;
 mod opening;
 mod queue;
 mod ranged;
@@ -18,7 +19,6 @@ mod reading;
 mod settings;
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,14 +31,14 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
 pub(crate) use backoff::persist;
-use fetch::{Address, Failed, Fetched, Objects, Refusal};
+use fetch::{Address, Fetched, Objects};
 pub(crate) use identity::Claim;
-use identity::{Identity, PREFIX, shard_of};
+use identity::PREFIX;
 use layout::{Bounds, KeyDecision, decide_key};
 use listing::{Found, Lister};
+pub use offload::{OffloadCounts, OffloadFetcher, OffloadResult, OffloadedCall};
 use opening::Superseded;
 use queue::{Slot, Slots, State};
-use ranged::{Ranged, Remote, Stopped};
 use reading::{Lane, Reading};
 pub(crate) use settings::time;
 pub use settings::{RawS3Settings, S3Mode, S3SettingFault, S3Settings, S3SettingsError};
@@ -48,8 +48,8 @@ use crate::framing::head;
 use crate::source::{Payload, Piece, Poll, Progress, Source, SourceError};
 use crate::sqs::{Created, Delivered, MessageId, ObjectId, Queue, Queues, created};
 
-/// Pages of a listing that wait to be read: fifty thousand objects.
-const PAGES: usize = 50;
+/// Pages of a listing, of a thousand objects, that wait to be taken.
+const PAGES: usize = 4;
 
 /// Objects of S3 as a source.
 pub struct S3Source {
@@ -77,7 +77,8 @@ pub struct S3Source {
 
 impl S3Source {
     /// Opens what `settings` name, to be read on from where `start` left it. Messages are deleted once `committed` shows their
-    /// objects in the lake. `handle` is of a runtime of several threads; polls must not come from one of them.
+    /// objects in the lake; what the lake held before must be noted there too, or messages that come again stay for ever.
+    /// `handle` is of a runtime of several threads; polls must not come from one of them.
     ///
     /// # Errors
     /// When there is nothing to read.

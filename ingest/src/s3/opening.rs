@@ -1,6 +1,21 @@
 //! Opens what was fetched: recognises versions that were read, refuses what cannot be had, keeps the positions.
 
-use super::*;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use sluice_schemas::{Position, RejectReason, ShardId};
+
+use super::S3Source;
+use super::fetch::{Address, Failed, Fetched, Refusal, changed};
+use super::identity::{Claim, Identity, shard_of};
+use super::queue::{Slot, State};
+use super::ranged::{Ranged, Remote, Stopped};
+use super::reading::{Lane, Reading};
+use crate::source::{Payload, Piece, SourceError};
+
+/// Refusals remembered; beyond it one may be told again.
+const MAX_REFUSED: usize = 100_000;
 
 impl S3Source {
     /// Starts as many fetches as memory allows, the first in the queue first.
@@ -22,15 +37,25 @@ impl S3Source {
         let (identity, size, bytes) = match std::mem::replace(&mut slot.state, State::Read) {
             State::Here(Fetched::Whole(identity, bytes)) => (identity, bytes.len() as u64, Some(bytes)),
             State::Here(Fetched::Large(identity, size)) => (identity, size, None),
-            State::Here(Fetched::Refused(refusal)) => return Ok(self.refused(slot, &refusal)),
+            State::Here(Fetched::Refused(refusal)) => {
+                self.refused(slot, &refusal);
+                return Ok(());
+            }
             State::Here(Fetched::Replaced(current)) => return self.replaced(slot, *current),
-            State::Foreign => return Ok(self.foreign(slot)),
-            State::Read | State::Waiting | State::Fetching => return Ok(self.already_read(slot)),
+            State::Foreign => {
+                self.foreign(slot);
+                return Ok(());
+            }
+            State::Read | State::Waiting | State::Fetching => {
+                self.already_read(slot);
+                return Ok(());
+            }
         };
         let shard = slot.shard();
         let version = identity.claim();
         if is_read((&self.positions, &self.superseded), &shard, &version) {
-            return Ok(self.already_read(slot));
+            self.already_read(slot);
+            return Ok(());
         }
         let known = self.positions.get(&shard);
         // The words in which the position names this version are kept.
@@ -63,7 +88,7 @@ impl S3Source {
         }
         // What was read already stays known: the record of its predecessor moves the position.
         let is_known = is_read((&self.positions, &self.superseded), &next.shard(), &next.claim);
-        self.refused(slot, &fetch::changed());
+        self.refused(slot, &changed());
         self.progress.files_total += 1;
         self.progress.bytes_total += next.claim.size.unwrap_or(0);
         next.state = if is_known { State::Read } else { State::Here(current) };
@@ -111,7 +136,7 @@ impl S3Source {
             Failed::Changed => {
                 let mut again = slot.clone_for_retry();
                 again.claim = Claim::default();
-                self.refused(slot, &fetch::changed());
+                self.refused(slot, &changed());
                 self.progress.files_total += 1;
                 self.slots.push_front(again);
             }
@@ -160,13 +185,19 @@ impl S3Source {
             known.identity.parse().is_ok_and(|known: Identity| identity.parse().is_ok_and(|i: Identity| i.claim().is(&known)))
         });
         let identity = same.map_or(identity, |known| known.identity.clone());
+        // Told before, and perhaps overtaken since: the ledger stands where the last piece led.
+        if let Some(known) = known.filter(|_| self.refused.contains(&(shard.clone(), identity.clone()))) {
+            return known.clone();
+        }
         let mut lane = Lane::new(shard.clone(), identity.clone(), known);
         let ended = lane.from.as_ref().is_some_and(|from| from.ended);
         let piece = lane.piece(payload, 0, ended, 0);
         let position = self.remember(&piece);
-        if self.refused.insert((shard, identity)) {
-            self.ready.push_back(piece);
+        self.ready.push_back(piece);
+        if self.refused.len() >= MAX_REFUSED {
+            self.refused.clear();
         }
+        self.refused.insert((shard, identity));
         position
     }
 }

@@ -14,8 +14,8 @@ const MAX_STARTED: usize = 16;
 const MAX_HELD: u64 = 128 << 20;
 /// What an object counts for whose size nobody has told.
 const UNTOLD: u64 = 8 << 20;
-/// Objects that wait, beyond which a listing is not read on.
-const MAX_WAITING: usize = 2_000;
+/// Objects that wait, beyond which a listing is not read on: some 20 MB, and progress knows that far ahead.
+const MAX_WAITING: usize = 50_000;
 
 /// What is known of an object that waits.
 #[derive(Debug)]

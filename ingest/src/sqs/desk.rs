@@ -92,13 +92,15 @@ impl Desk {
     /// Notes that an object was given to its end, or refused, and where its shard stands then; `keep` tells that a later
     /// attempt may read what was refused.
     pub(crate) fn given(&mut self, object: ObjectId, shard: &ShardId, position: Position, keep: bool) {
-        let Some(messages) = self.waiting.get(&object) else { return };
-        for id in messages {
+        for id in self.waiting.get(&object).into_iter().flatten() {
             if let Some(message) = self.messages.get_mut(id) {
                 message.keep |= keep;
             }
         }
-        self.given.entry(shard.clone()).or_default().push(Given { object, position });
+        // One that nobody waits for tells when those before it are durable.
+        if self.waiting.contains_key(&object) || self.given.contains_key(shard) {
+            self.given.entry(shard.clone()).or_default().push(Given { object, position });
+        }
     }
 
     /// Strikes out what is durable, as `committed` tells of each shard. A shard's positions become durable in order, so one
@@ -139,6 +141,8 @@ impl Desk {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn id(id: &str) -> MessageId {
@@ -231,5 +235,81 @@ mod tests {
         desk.given(1, &shard(), at("v1", 0, true), false);
         desk.settle(|_| Some(at("v1", 7, true)));
         assert_eq!(names(desk.finished()), ["m1", "m2"]);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Deliver(usize),
+        Give(usize),
+        Commit(usize),
+        Delete,
+    }
+
+    const MESSAGES: usize = 6;
+    const OBJECTS: usize = 8;
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            3 => (0..MESSAGES).prop_map(Step::Deliver),
+            3 => (0..OBJECTS).prop_map(Step::Give),
+            2 => (0..OBJECTS).prop_map(Step::Commit),
+            2 => Just(Step::Delete),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whatever is delivered, read, committed and deleted in whatever order: a message that goes had all of its objects in
+        /// the lake, and once everything is there none is left.
+        #[test]
+        fn no_message_goes_before_its_objects_are_durable(
+            wants in prop::collection::vec(prop::collection::hash_set(0..OBJECTS, 0..4), MESSAGES),
+            steps in prop::collection::vec(step(), 0..80),
+        ) {
+            // Two objects are two versions of one key.
+            let shard = |object: usize| format!("s3:b/{}", object / 2);
+            let version = |object: usize| at(&format!("v{object}"), 0, true);
+            let mut desk = Desk::default();
+            let (mut committed, mut durable, mut given) = (HashMap::new(), HashSet::new(), Vec::new());
+            let finish = steps.iter().cloned().chain((0..OBJECTS).map(Step::Give)).chain((0..OBJECTS).map(Step::Commit)).chain([Step::Delete]);
+            for step in finish {
+                match step {
+                    Step::Deliver(message) => {
+                        if desk.take(id(&message.to_string()), String::new()) {
+                            let objects: Vec<_> = wants[message].iter().map(|&object| object as ObjectId).collect();
+                            desk.opened(&id(&message.to_string()), &objects);
+                            // What was read before is told at once, by where its shard stands.
+                            for object in wants[message].iter().filter(|object| given.contains(*object)) {
+                                let last = given.iter().rfind(|other| shard(**other) == shard(*object)).expect("one was given");
+                                desk.given(*object as ObjectId, &shard(*object), version(*last), false);
+                            }
+                        }
+                    }
+                    Step::Give(object) if !given.contains(&object) => {
+                        given.push(object);
+                        desk.given(object as ObjectId, &shard(object), version(object), false);
+                    }
+                    // A shard is committed in order, up to what was given.
+                    Step::Commit(object) if given.contains(&object) && !durable.contains(&object) => {
+                        for earlier in given.iter().take_while(|other| **other != object).filter(|other| shard(**other) == shard(object)) {
+                            durable.insert(*earlier);
+                        }
+                        durable.insert(object);
+                        committed.insert(shard(object), version(object));
+                    }
+                    Step::Give(_) | Step::Commit(_) => {}
+                    Step::Delete => {
+                        desk.settle(|shard| committed.get(shard).cloned());
+                        for held in desk.finished() {
+                            let message: usize = held.id.id.parse().expect("a number");
+                            prop_assert!(wants[message].is_subset(&durable), "{message} of {wants:?} with {durable:?}");
+                            desk.drop_message(&held.id);
+                        }
+                    }
+                }
+            }
+            prop_assert_eq!(desk.len(), 0);
+        }
     }
 }

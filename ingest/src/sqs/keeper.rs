@@ -66,17 +66,11 @@ impl Queues {
         let desk = Arc::new(Mutex::new(Desk::default()));
         let (send, mail) = mpsc::channel(ANSWERS);
         let mut tasks = JoinSet::new();
-        let lanes: Vec<_> = queues
-            .iter()
-            .enumerate()
-            .map(|(at, queue)| Lane {
-                at,
-                queue: queue.clone(),
-                client: client.clone(),
-                region: region.to_owned(),
-                desk: Arc::clone(&desk),
-            })
-            .collect();
+        let lane = |(at, queue): (usize, &Queue)| {
+            let (client, region, arn) = (client.clone(), region.to_owned(), arn_of(&queue.url, region));
+            Lane { at, queue: queue.clone(), client, region, arn, desk: Arc::clone(&desk) }
+        };
+        let lanes: Vec<_> = queues.iter().enumerate().map(lane).collect();
         for lane in lanes.clone() {
             tasks.spawn_on(lane.receive(send.clone()), handle);
         }
@@ -106,7 +100,15 @@ struct Lane {
     queue: Queue,
     client: Client,
     region: String,
+    arn: String,
     desk: Arc<Mutex<Desk>>,
+}
+
+/// Returns the ARN of a queue, which its URL holds in parts: `https://sqs.REGION.amazonaws.com/ACCOUNT/NAME`.
+fn arn_of(url: &str, region: &str) -> String {
+    let mut parts = url.rsplit('/');
+    let (name, account) = (parts.next().unwrap_or("*"), parts.next().unwrap_or("*"));
+    format!("arn:aws:sqs:{region}:{account}:{name}")
 }
 
 impl Lane {
@@ -200,7 +202,7 @@ impl Lane {
     }
 
     fn call<'a>(&'a self, action: &'a str) -> Call<'a> {
-        Call { resource: &self.queue.url, action, arn: "the queue", region: &self.region }
+        Call { resource: &self.queue.url, action, arn: &self.arn, region: &self.region }
     }
 }
 
@@ -240,4 +242,15 @@ fn by_queue(held: Vec<Held>) -> HashMap<usize, Vec<Held>> {
 
 fn seconds(duration: Duration) -> i32 {
     i32::try_from(duration.as_secs()).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::arn_of;
+
+    #[test]
+    fn the_arn_of_a_queue_is_in_its_url() {
+        let arn = arn_of("https://sqs.eu-central-1.amazonaws.com/111122223333/logs", "eu-central-1");
+        assert_eq!(arn, "arn:aws:sqs:eu-central-1:111122223333:logs");
+    }
 }

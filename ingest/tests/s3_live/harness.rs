@@ -37,6 +37,8 @@ fn moto() -> &'static Moto {
     MOTO.get_or_init(|| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/live/servers/moto.sh");
         let mut child = Command::new(&script)
+            // Short pages: every listing of more than a few objects takes several.
+            .env("MOTO_S3_DEFAULT_MAX_KEYS", "7")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -55,6 +57,7 @@ pub(crate) struct Aws {
     pub(crate) s3: aws_sdk_s3::Client,
     pub(crate) sqs: aws_sdk_sqs::Client,
     pub(crate) bucket: String,
+    pub(crate) url: String,
 }
 
 impl Aws {
@@ -79,7 +82,12 @@ impl Aws {
         let config = config.into_builder().credentials_provider(SharedCredentialsProvider::new(key)).build();
         let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(true).build();
         let (s3, sqs) = (aws_sdk_s3::Client::from_conf(s3), aws_sdk_sqs::Client::new(&config));
-        Self { runtime, config, s3, sqs, bucket: format!("logs-{number}") }
+        Self { runtime, config, s3, sqs, bucket: format!("logs-{number}"), url: url.to_owned() }
+    }
+
+    /// Connects to the same bucket by another way.
+    pub(crate) fn through(&self, url: &str) -> Self {
+        Self { bucket: self.bucket.clone(), ..Self::at(url) }
     }
 
     pub(crate) fn create_bucket(&self, versioned: bool) {

@@ -12,16 +12,16 @@ use crate::harness::{Aws, Ledger, REGION, log};
 
 const STREAM: &str = "aws/bedrock/modelinvocations";
 
-struct Group {
-    aws: Aws,
+pub(crate) struct Group {
+    pub(crate) aws: Aws,
     client: Client,
-    name: String,
+    pub(crate) name: String,
     /// An hour ago, in milliseconds.
     base: i64,
 }
 
 impl Group {
-    fn live() -> Option<Self> {
+    pub(crate) fn live() -> Option<Self> {
         let aws = Aws::live()?;
         let (client, name) = (Client::new(&aws.config), format!("/bedrock/{}", aws.bucket));
         aws.runtime.block_on(client.create_log_group().log_group_name(&name).send()).expect("a group");
@@ -30,7 +30,7 @@ impl Group {
     }
 
     /// Writes one event for each id, `step` milliseconds apart.
-    fn write(&self, ids: std::ops::Range<u32>, at: i64, step: i64) {
+    pub(crate) fn write(&self, ids: std::ops::Range<u32>, at: i64, step: i64) {
         let event = |id: u32| {
             let time = self.base + at + i64::from(id - ids.start) * step;
             InputLogEvent::builder().timestamp(time).message(log([id]).trim()).build().expect("an event")

@@ -176,3 +176,27 @@ fn listing_and_notifications_together_read_each_object_once() {
     eventually("an empty queue", || aws.messages(&queue) == (0, 0));
     assert_eq!(ledger.sorted(), (0..10).collect::<Vec<_>>());
 }
+
+#[test]
+fn a_message_that_lies_harms_nothing() {
+    let Some(aws) = Aws::live() else { return };
+    aws.create_bucket(true);
+    let queue = aws.create_queue();
+    let key = key("a.json.gz");
+    aws.put(&key, gzip(&log([1])));
+    aws.purge(&queue);
+    let lie = |object: serde_json::Value| {
+        let event = json!({"Records": [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put",
+            "s3": {"bucket": {"name": aws.bucket}, "object": object}}]});
+        aws.send(&queue, &event.to_string());
+    };
+    lie(json!({"key": key, "size": 1_u64 << 50}));
+    lie(json!({"key": key, "size": 1, "eTag": "00000000000000000000000000000000"}));
+    let mut ledger = Ledger::default();
+    let mut source = aws.source(settings(&aws, &queue), &ledger);
+    ledger.read(&mut source, |ledger| ledger.calls.len() == 1 && ledger.rejected.len() == 1);
+    assert!(ledger.rejected[0].1.reason.to_string().contains("overwritten"));
+    stays_silent(&mut source, 1);
+    ledger.commit();
+    eventually("an empty queue", || aws.messages(&queue) == (0, 0));
+}
