@@ -4,19 +4,13 @@ use arrow::array::{AsArray, RecordBatch};
 use hashbrown::HashSet;
 use sluice_aggregate::lake::Lake;
 use sluice_aggregate::query::{MEMORY_LIMIT, QueryEngine, TableFiles, format_csv, format_json, format_table};
-use sluice_schemas::time::format_day;
 
 /// Live rows beside the lake's: table, date, rows.
 pub(crate) type LiveRows = Vec<(String, i32, RecordBatch)>;
 
 /// Returns the lake's tables with their active files.
 pub(crate) fn tables(lake: &Lake) -> anyhow::Result<Vec<TableFiles>> {
-    let mut all = Vec::new();
-    for table in lake.tables() {
-        let files = lake.files(&table)?.into_iter().map(|file| (file.path, format_day(file.dt))).collect();
-        all.push(TableFiles { schema: lake.schema(&table)?, table, files });
-    }
-    Ok(all)
+    Ok(TableFiles::of_lake(lake)?)
 }
 
 /// Returns an engine over the lake and the given live rows.

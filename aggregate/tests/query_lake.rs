@@ -102,7 +102,7 @@ fn engine(root: &Path) -> QueryEngine {
     let second = calls(&[row(DAY, "a", 3), unpriced]);
     let files =
         vec![write(root, "calls", "1970-01-01", "e1 ä%20-0.parquet", &first), write(root, "calls", "1970-01-02", "e2-0.parquet", &second)];
-    let table = TableFiles { table: "calls".to_owned(), schema: tables::schema("calls").unwrap(), files };
+    let table = TableFiles { table: "calls".to_owned(), schema: tables::schema("calls").unwrap(), files, objects: None };
     let rows = live(&calls(&[row(DAY + HOUR, "c", 10), Row { session: None, ..row(DAY + HOUR + 1, "c", 20) }]));
     QueryEngine::new(vec![table], vec![("calls".to_owned(), 1, rows)], MEMORY).unwrap()
 }
@@ -259,7 +259,7 @@ fn a_column_that_old_files_lack_is_null() {
     let old = calls(&[row(1, "a", 5)]).project(&[0, 1, 2, 14]).unwrap();
     assert_eq!(old.schema().field(3).name(), "agent_id");
     let files = vec![write(folder.path(), "calls", "1970-01-01", "old.parquet", &old)];
-    let table = TableFiles { table: "calls".to_owned(), schema: tables::schema("calls").unwrap(), files };
+    let table = TableFiles { table: "calls".to_owned(), schema: tables::schema("calls").unwrap(), files, objects: None };
     let engine = QueryEngine::new(vec![table], Vec::new(), MEMORY).unwrap();
     let rows = format_json(&engine.sql("SELECT agent_id, team, cost_usd, tags, dt FROM calls").unwrap());
     let rows: serde_json::Value = serde_json::from_str(&rows).unwrap();
@@ -286,7 +286,7 @@ fn latest_view_shows_the_last_version_of_each_window() {
     plan.rebuild(Micros(HOUR), []).unwrap();
     publish(&plan, Micros(0), 3);
     publish(&plan, Micros(HOUR), 3);
-    let table = TableFiles { table: "by_agent".to_owned(), schema: plan.output_schema(), files };
+    let table = TableFiles { table: "by_agent".to_owned(), schema: plan.output_schema(), files, objects: None };
     let engine = QueryEngine::new(vec![table], Vec::new(), MEMORY).unwrap();
     assert!(engine.tables().iter().any(|table| table == "by_agent_latest"));
     assert_eq!(one::<Int64Type>(&engine, "SELECT count(*) FROM by_agent"), 7);

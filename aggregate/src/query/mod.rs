@@ -5,6 +5,7 @@
 
 mod error;
 mod format;
+mod store;
 mod table;
 
 use std::path::PathBuf;
@@ -23,7 +24,8 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::StreamExt;
 use sluice_schemas::tables;
 
-use crate::lake::{Lake, LakeError};
+use crate::lake::{Lake, LakeError, Objects};
+use store::Storage;
 use table::{DataFile, LakeTable, MissingFile};
 
 pub use error::QueryError;
@@ -44,6 +46,23 @@ pub struct TableFiles {
     pub schema: SchemaRef,
     /// Absolute path and event date (`YYYY-MM-DD`) of each file.
     pub files: Vec<(PathBuf, String)>,
+    /// Where the files are if not in the local file system; the paths are [`Objects::locate`]'s.
+    pub objects: Option<Arc<dyn Objects>>,
+}
+
+impl TableFiles {
+    /// Returns the tables of a lake with their files as of its last commit.
+    ///
+    /// # Errors
+    /// The lake's log cannot be read.
+    pub fn of_lake(lake: &Lake) -> Result<Vec<Self>, LakeError> {
+        let objects = lake.objects().remote().map(|_| Arc::clone(lake.objects()));
+        let table = |table: String| {
+            let files = lake.files(&table)?.into_iter().map(|file| (file.path.clone(), file.dt_text())).collect();
+            Ok(Self { schema: lake.schema(&table)?, table, files, objects: objects.clone() })
+        };
+        lake.tables().into_iter().map(table).collect()
+    }
 }
 
 /// A session over one state of the lake.
@@ -62,11 +81,12 @@ impl QueryEngine {
     /// # Errors
     /// Live rows of a table that is not there, or rows that do not fit their table.
     pub fn new(tables: Vec<TableFiles>, live: Vec<(String, i32, RecordBatch)>, memory_limit: usize) -> Result<Self, QueryError> {
+        let objects = tables.iter().find_map(|table| table.objects.clone());
         let listed = tables.into_iter().map(|table| {
             let files = table.files.into_iter().map(|(path, dt)| DataFile { path, dt, bytes: None, time: None }).collect();
             (table.table, table.schema, files)
         });
-        Self::open(listed.collect(), live, memory_limit)
+        Self::open(listed.collect(), live, memory_limit, objects.as_ref())
     }
 
     /// Opens a session over the last commit of a lake and live rows; ranges in the log save opening files.
@@ -82,13 +102,14 @@ impl QueryEngine {
             Ok((table, schema, files))
         });
         let listed = listed.collect::<Result<Vec<_>, _>>().map_err(|source| QueryError::Lake { source: Box::new(source) })?;
-        Self::open(listed, live, memory_limit)
+        Self::open(listed, live, memory_limit, Some(lake.objects()))
     }
 
     fn open(
         mut listed: Vec<(String, SchemaRef, Vec<DataFile>)>,
         live: Vec<(String, i32, RecordBatch)>,
         memory_limit: usize,
+        objects: Option<&Arc<dyn Objects>>,
     ) -> Result<Self, QueryError> {
         for name in tables::ALL {
             if let (false, Some(schema)) = (listed.iter().any(|(table, ..)| table == name), tables::schema(name)) {
@@ -101,16 +122,26 @@ impl QueryEngine {
         }
         let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|source| QueryError::Runtime { source })?;
         let context = session(memory_limit)?;
+        let storage = Storage::of(objects).map_err(QueryError::of_plan)?;
+        if let Some((url, store)) = storage.store() {
+            context.register_object_store(url.as_ref(), store);
+        }
         let mut engine = Self { context, runtime, tables: names, call_dates: Vec::new(), memory_limit };
         for (name, schema, files) in listed {
             let rows: Vec<(i32, RecordBatch)> =
                 live.iter().filter(|(table, ..)| *table == name).map(|(_, dt, rows)| (*dt, rows.clone())).collect();
-            engine.register(&name, &schema, files, &rows)?;
+            engine.register(&name, &schema, (files, storage.clone()), &rows)?;
         }
         Ok(engine)
     }
 
-    fn register(&mut self, name: &str, schema: &SchemaRef, files: Vec<DataFile>, live: &[(i32, RecordBatch)]) -> Result<(), QueryError> {
+    fn register(
+        &mut self,
+        name: &str,
+        schema: &SchemaRef,
+        files: (Vec<DataFile>, Storage),
+        live: &[(i32, RecordBatch)],
+    ) -> Result<(), QueryError> {
         let table = LakeTable::new(name, schema, files, live).map_err(|error| QueryError::of_plan(error.into()))?;
         if name == tables::CALLS {
             self.call_dates = table.dates();
