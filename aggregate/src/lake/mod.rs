@@ -59,7 +59,7 @@ pub use epoch::{EpochWriter, SealedEpoch};
 pub use error::LakeError;
 pub use local::LocalObjects;
 pub use objects::{ObjectEntry, Objects, Put, StagedObject, WriterLock};
-pub use place::objects_at;
+pub use place::{is_remote, objects_at};
 pub use read::FileBatches;
 #[cfg(feature = "aws")]
 pub use s3::{S3Objects, S3Settings};
