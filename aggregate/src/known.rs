@@ -1,15 +1,9 @@
 //! Dedup keys of one event hour as the lake and pending rows hold them.
 
-use std::fs::File;
-use std::path::Path;
-
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use arrow::error::ArrowError;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::errors::ParquetError;
 use sluice_schemas::time::{DAY, HOUR};
 use sluice_schemas::{ErrorClass, Micros, tables};
 
@@ -21,27 +15,9 @@ const COLUMNS: [&str; 4] = ["event_time", "request_id", "account_id", "region"];
 /// Why known ids could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum KnownError {
-    /// The lake's file list could not be read.
-    #[error("list files of calls")]
+    /// The lake's file list or a file of it could not be read.
+    #[error("read calls")]
     Lake(#[from] LakeError),
-    /// A file of the lake is missing or not readable.
-    #[error("read {path}")]
-    Open {
-        /// The file.
-        path: String,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A file of the lake is not the Parquet file it should be.
-    #[error("decode {path}")]
-    Parquet {
-        /// The file.
-        path: String,
-        /// What the decoder said.
-        #[source]
-        source: ParquetError,
-    },
     /// Rows do not have the columns of `calls`.
     #[error("rows without the columns of calls")]
     Columns(#[from] ArrowError),
@@ -53,8 +29,7 @@ impl KnownError {
     pub const fn class(&self) -> ErrorClass {
         match self {
             Self::Lake(error) => error.class(),
-            Self::Open { .. } => ErrorClass::Transient,
-            Self::Parquet { .. } | Self::Columns(_) => ErrorClass::Corrupt,
+            Self::Columns(_) => ErrorClass::Corrupt,
         }
     }
 }
@@ -71,26 +46,15 @@ pub fn keys_of_hour(lake: &Lake, hour: i64) -> Result<Vec<u128>, KnownError> {
         if file.dt != start.0.div_euclid(DAY) as i32 || outside {
             continue;
         }
-        read_file(&file.path, start, end, &mut keys)?;
+        for batch in lake.read(tables::CALLS, &file, Some(&COLUMNS))? {
+            for_each_key(&batch?, |at, key| {
+                if at >= start && at < end {
+                    keys.push(key);
+                }
+            })?;
+        }
     }
     Ok(keys)
-}
-
-fn read_file(path: &Path, start: Micros, end: Micros, keys: &mut Vec<u128>) -> Result<(), KnownError> {
-    let name = || path.display().to_string();
-    let parquet = |source| KnownError::Parquet { path: name(), source };
-    let file = File::open(path).map_err(|source| KnownError::Open { path: name(), source })?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(parquet)?;
-    let mask = ProjectionMask::columns(builder.parquet_schema(), COLUMNS);
-    let reader = builder.with_projection(mask).with_batch_size(8_192).build().map_err(parquet)?;
-    for batch in reader {
-        for_each_key(&batch?, |at, key| {
-            if at >= start && at < end {
-                keys.push(key);
-            }
-        })?;
-    }
-    Ok(())
 }
 
 /// Calls `each` with event time and key of every row of `calls`.

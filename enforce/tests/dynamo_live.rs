@@ -1,19 +1,27 @@
 //! The shared store in DynamoDB, against moto and DynamoDB Local, through a network that loses, delays and refuses.
 
-mod support;
+#![cfg(test)]
+#![expect(clippy::print_stdout, reason = "what a run met is told beside it")]
+
+#[path = "../../tests/live/fault_proxy.rs"]
+mod fault_proxy;
+#[path = "../../tests/live/servers.rs"]
+mod servers;
+#[path = "support/store_model.rs"]
+mod store_model;
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use fault_proxy::{Answer, Fault, FaultProxy, Request};
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestRunner};
+use servers::Server;
 use sluice_enforce::store::{DynamoSettings, DynamoStore, conformance};
 use sluice_enforce::{SharedStore, StoreError};
 use sluice_schemas::ErrorClass;
-use support::fault_proxy::{Answer, Fault, FaultProxy, Request};
-use support::servers::{self, Server};
-use support::store_model::{self, Step};
+use store_model::Step;
 
 const SERVERS: [&str; 2] = ["moto.sh", "dynamodb_local.sh"];
 
@@ -96,7 +104,7 @@ fn unreliable(seed: u64) -> impl Fn(&Request) -> Fault + Send + Sync {
     let (count, in_a_row) = (AtomicU64::new(0), AtomicU64::new(0));
     move |request| {
         let n = draw(seed, count.fetch_add(1, Ordering::Relaxed));
-        if n % 3 != 0 || in_a_row.fetch_add(1, Ordering::Relaxed) >= 3 {
+        if !n.is_multiple_of(3) || in_a_row.fetch_add(1, Ordering::Relaxed) >= 3 {
             in_a_row.store(0, Ordering::Relaxed);
             return Fault::Pass;
         }
@@ -145,7 +153,7 @@ fn its_own_success_is_recognised_after_a_timeout() {
         let seen = Arc::clone(&calls);
         let proxy = FaultProxy::start(&server.url, move |request| {
             let is_transaction = request.header("x-amz-target").is_some_and(|target| target.ends_with("TransactWriteItems"));
-            if is_transaction && seen.fetch_add(1, Ordering::Relaxed) % 2 == 0 { Fault::Stalled } else { Fault::Pass }
+            if is_transaction && seen.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) { Fault::Stalled } else { Fault::Pass }
         });
         let store = DynamoStore::open(&settings(&proxy.url, &table)).expect("opened");
         conformance::fences(&store);

@@ -1,10 +1,12 @@
 //! The file store against the model.
 
-mod support;
+#![cfg(test)]
+
+#[path = "support/store_model.rs"]
+mod store_model;
 
 use proptest::prelude::*;
 use sluice_enforce::FileStore;
-use support::store_model;
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]

@@ -1,8 +1,6 @@
 //! A small HTTP proxy on loopback that stands between an SDK and a server and does what networks and services do: it answers in
 //! the server's place, breaks off before or after the request was carried out, or never answers.
 
-#![allow(dead_code, reason = "each test crate that includes this file uses a part of it")]
-
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;

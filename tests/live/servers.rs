@@ -1,7 +1,5 @@
 //! Starts the servers of live tests and ends them with the test.
 
-#![allow(dead_code, reason = "each test crate that includes this file uses a part of it")]
-
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -23,6 +21,7 @@ impl Drop for Server {
 ///
 /// # Panics
 /// `SLUICE_LIVE=1` is set and the server does not start.
+#[expect(clippy::print_stdout, reason = "a test that is not run must say so")]
 pub(crate) fn start(script: &str) -> Option<Server> {
     if std::env::var_os("SLUICE_LIVE").is_none_or(|value| value != "1") {
         println!("not run: needs tests/live/servers/{script}; set SLUICE_LIVE=1 or run `make test-live`");

@@ -6,13 +6,10 @@
 mod spend;
 mod stored;
 
-use std::fs::File;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Decimal128Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::error::ArrowError;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
-use parquet::errors::ParquetError;
 use sluice_schemas::{ErrorClass, Micros, PicoUsd, tables};
 
 use crate::lake::{Lake, LakeError, LakeFile};
@@ -57,18 +54,6 @@ pub enum CorrectError {
     /// The lake refused.
     #[error("correct calls in the lake")]
     Lake(#[from] LakeError),
-    /// A file could not be opened.
-    #[error("open {path}")]
-    Open {
-        /// The file.
-        path: String,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A file could not be read.
-    #[error("read a file of calls")]
-    Parquet(#[from] ParquetError),
     /// Rows are not of the form of `calls`.
     #[error("rows are not calls")]
     Rows(#[from] ArrowError),
@@ -80,8 +65,7 @@ impl CorrectError {
     pub const fn class(&self) -> ErrorClass {
         match self {
             Self::Lake(error) => error.class(),
-            Self::Open { .. } => ErrorClass::Transient,
-            Self::Parquet(_) | Self::Rows(_) => ErrorClass::Corrupt,
+            Self::Rows(_) => ErrorClass::Corrupt,
         }
     }
 }
@@ -103,7 +87,7 @@ pub fn correct_prices(
     let mut epoch = lake.begin_epoch();
     for file in lake.files(tables::CALLS)? {
         let changed_before = report.changed;
-        for batch in open(&file)? {
+        for batch in lake.read(tables::CALLS, &file, None)? {
             let batch = batch?;
             for call in stored::calls(&batch)? {
                 let new = price(&call).filter(|new| call.differs(new));
@@ -116,7 +100,7 @@ pub fn correct_prices(
             continue;
         }
         report.files += 1;
-        for batch in open(&file)? {
+        for batch in lake.read(tables::CALLS, &file, None)? {
             let batch = batch?;
             let (corrected, log) = correct_batch(&batch, now, reason, price, &mut differences, &mut report)?;
             if !dry_run {
@@ -136,11 +120,6 @@ pub fn correct_prices(
     }
     lake.replace(epoch.seal()?, &replaced, now)?;
     Ok(report)
-}
-
-fn open(file: &LakeFile) -> Result<ParquetRecordBatchReader, CorrectError> {
-    let opened = File::open(&file.path).map_err(|source| CorrectError::Open { path: file.path.display().to_string(), source })?;
-    Ok(ParquetRecordBatchReaderBuilder::try_new(opened)?.with_batch_size(8_192).build()?)
 }
 
 fn correct_batch(

@@ -69,6 +69,20 @@ pub enum LakeError {
         /// What the system said.
         source: io::Error,
     },
+    /// A storage elsewhere did not do what was asked.
+    #[error("cannot {what} {}: {problem}; {fix}", path.display())]
+    Remote {
+        /// What was attempted: `write`, `read`, `list`.
+        what: &'static str,
+        /// On which object.
+        path: PathBuf,
+        /// What the service said.
+        problem: String,
+        /// What to do.
+        fix: String,
+        /// Whether another try may succeed.
+        is_transient: bool,
+    },
     /// No lake at this path.
     #[error("no lake at {path}: it has no table 'calls'")]
     NotALake {
@@ -213,7 +227,9 @@ impl LakeError {
     #[must_use]
     pub const fn class(&self) -> ErrorClass {
         match self {
-            Self::DiskFull { .. } | Self::Io { .. } | Self::Conflict { .. } => ErrorClass::Transient,
+            Self::DiskFull { .. } | Self::Io { .. } | Self::Conflict { .. } | Self::Remote { is_transient: true, .. } => {
+                ErrorClass::Transient
+            }
             Self::Fenced { .. } => ErrorClass::Fenced,
             Self::Corrupt { .. } | Self::Parquet { .. } => ErrorClass::Corrupt,
             Self::Rows { .. }
@@ -223,6 +239,7 @@ impl LakeError {
             | Self::Arrow { .. }
             | Self::UnknownTable { .. } => ErrorClass::Bug,
             Self::Locked { .. }
+            | Self::Remote { .. }
             | Self::Permission { .. }
             | Self::ReadOnly { .. }
             | Self::NotAFolder { .. }

@@ -32,8 +32,11 @@ mod manifest;
 mod merge;
 mod objects;
 mod open;
+mod place;
 mod read;
 mod rewrite;
+#[cfg(feature = "aws")]
+mod s3;
 mod snapshot;
 mod stats;
 mod text;
@@ -49,12 +52,17 @@ use sluice_schemas::position::Positions;
 use sluice_schemas::time::{format_day, parse_day};
 use sluice_schemas::{Micros, tables};
 
+pub(crate) use action::decode_path;
 pub use compact::CompactReport;
 pub use encode::{EncodedGroup, encode_group};
 pub use epoch::{EpochWriter, SealedEpoch};
 pub use error::LakeError;
 pub use local::LocalObjects;
 pub use objects::{ObjectEntry, Objects, Put, StagedObject, WriterLock};
+pub use place::{is_remote, objects_at};
+pub use read::FileBatches;
+#[cfg(feature = "aws")]
+pub use s3::{S3Objects, S3Settings};
 pub use vacuum::VacuumReport;
 
 use epoch::Schemas;
@@ -170,6 +178,20 @@ impl Lake {
             bytes: u64::try_from(add.size).unwrap_or(0),
             time: told.time,
         })
+    }
+
+    /// Reads the rows of a file of a table; of its columns, those given.
+    ///
+    /// # Errors
+    /// The storage failed, or the file is gone or no Parquet file.
+    pub fn read(&self, table: &str, file: &LakeFile, columns: Option<&[&str]>) -> Result<FileBatches, LakeError> {
+        FileBatches::open(&self.objects, table, &file.name, columns)
+    }
+
+    /// Returns the storage.
+    #[must_use]
+    pub fn objects(&self) -> &Arc<dyn Objects> {
+        &self.objects
     }
 
     /// Begins the next epoch. Tables created until it is sealed can be written to. Of several writers of one epoch one can be committed.

@@ -121,4 +121,9 @@ pub trait Objects: Send + Sync + Debug {
 
     /// Returns where an object can be found by other programs.
     fn locate(&self, path: &str) -> PathBuf;
+
+    /// Returns the URL of the root, with a `/` at its end, where it is no local folder.
+    fn remote(&self) -> Option<String> {
+        None
+    }
 }

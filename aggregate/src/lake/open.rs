@@ -12,21 +12,22 @@ use sluice_schemas::position::Positions;
 use sluice_schemas::{Clock, Micros, tables};
 
 use super::action::{FENCE_APP, Line, Signature};
-use super::local::{LocalObjects, TEMPORARY};
+use super::local::TEMPORARY;
 use super::log::{TableLog, log_folder};
 use super::objects::{Objects, WriterLock};
+use super::place::objects_at;
 use super::{Lake, LakeError, LakeState, columns, commit, hex, manifest, random_id};
 
 /// Bytes of a staged file that are hashed at once.
 const PIECE: u64 = 4 << 20;
 
 impl Lake {
-    /// Opens the lake in a folder for writing, creating what is missing, and finishes the last epoch if a crash left it half-published.
+    /// Opens the lake in a folder or at an `s3://bucket/prefix` for writing, creating what is missing, and finishes the last epoch if a crash left it half-published.
     ///
     /// # Errors
     /// Another process writes to it, the storage failed, or what is stored contradicts itself.
     pub fn open_writer(root: &Path, clock: &dyn Clock) -> Result<Self, LakeError> {
-        Self::open_writer_on(Arc::new(LocalObjects::new(root)), clock)
+        Self::open_writer_on(objects_at(root)?, clock)
     }
 
     /// Opens the lake on a storage for writing; see [`Lake::open_writer`].
@@ -63,12 +64,12 @@ impl Lake {
         Ok(lake)
     }
 
-    /// Opens the lake in a folder for reading: every table as of the same epoch, without a lock.
+    /// Opens the lake in a folder or at an `s3://bucket/prefix` for reading: every table as of the same epoch, without a lock.
     ///
     /// # Errors
     /// There is no lake, the storage failed, or what is stored contradicts itself.
     pub fn open_reader(root: &Path) -> Result<Self, LakeError> {
-        Self::open_reader_on(Arc::new(LocalObjects::new(root)))
+        Self::open_reader_on(objects_at(root)?)
     }
 
     /// Opens the lake on a storage for reading; see [`Lake::open_reader`].

@@ -5,6 +5,7 @@
 
 mod error;
 mod format;
+mod store;
 mod table;
 
 use std::path::PathBuf;
@@ -23,7 +24,8 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::StreamExt;
 use sluice_schemas::tables;
 
-use crate::lake::{Lake, LakeError};
+use crate::lake::{Lake, LakeError, Objects};
+use store::Storage;
 use table::{DataFile, LakeTable, MissingFile};
 
 pub use error::QueryError;
@@ -48,7 +50,10 @@ pub struct TableFiles {
 
 /// The files of every table as of a lake's last commit.
 #[derive(Debug)]
-pub struct Listing(Vec<(String, SchemaRef, Vec<DataFile>)>);
+pub struct Listing {
+    tables: Vec<(String, SchemaRef, Vec<DataFile>)>,
+    objects: Arc<dyn Objects>,
+}
 
 impl Listing {
     /// Takes what a lake's log says: dates, sizes, ranges of time.
@@ -63,7 +68,8 @@ impl Listing {
             let files = files.collect();
             Ok((table, schema, files))
         });
-        listed.collect::<Result<_, _>>().map(Self).map_err(|source| QueryError::Lake { source: Box::new(source) })
+        let tables = listed.collect::<Result<_, _>>().map_err(|source| QueryError::Lake { source: Box::new(source) })?;
+        Ok(Self { tables, objects: Arc::clone(lake.objects()) })
     }
 }
 
@@ -87,7 +93,7 @@ impl QueryEngine {
             let files = table.files.into_iter().map(|(path, dt)| DataFile { path, dt, bytes: None, time: None }).collect();
             (table.table, table.schema, files)
         });
-        Self::open(listed.collect(), live, memory_limit)
+        Self::open(listed.collect(), live, memory_limit, None)
     }
 
     /// Opens a session over the last commit of a lake and live rows; ranges in the log save opening files.
@@ -103,13 +109,14 @@ impl QueryEngine {
     /// # Errors
     /// As [`Self::new`].
     pub fn of_listing(listing: Listing, live: Vec<(String, i32, RecordBatch)>, memory_limit: usize) -> Result<Self, QueryError> {
-        Self::open(listing.0, live, memory_limit)
+        Self::open(listing.tables, live, memory_limit, Some(&listing.objects))
     }
 
     fn open(
         mut listed: Vec<(String, SchemaRef, Vec<DataFile>)>,
         live: Vec<(String, i32, RecordBatch)>,
         memory_limit: usize,
+        objects: Option<&Arc<dyn Objects>>,
     ) -> Result<Self, QueryError> {
         for name in tables::ALL {
             if let (false, Some(schema)) = (listed.iter().any(|(table, ..)| table == name), tables::schema(name)) {
@@ -122,16 +129,26 @@ impl QueryEngine {
         }
         let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|source| QueryError::Runtime { source })?;
         let context = session(memory_limit)?;
+        let storage = Storage::of(objects).map_err(QueryError::of_plan)?;
+        if let Some((url, store)) = storage.store() {
+            context.register_object_store(url.as_ref(), store);
+        }
         let mut engine = Self { context, runtime, tables: names, call_dates: Vec::new(), memory_limit };
         for (name, schema, files) in listed {
             let rows: Vec<(i32, RecordBatch)> =
                 live.iter().filter(|(table, ..)| *table == name).map(|(_, dt, rows)| (*dt, rows.clone())).collect();
-            engine.register(&name, &schema, files, &rows)?;
+            engine.register(&name, &schema, (files, storage.clone()), &rows)?;
         }
         Ok(engine)
     }
 
-    fn register(&mut self, name: &str, schema: &SchemaRef, files: Vec<DataFile>, live: &[(i32, RecordBatch)]) -> Result<(), QueryError> {
+    fn register(
+        &mut self,
+        name: &str,
+        schema: &SchemaRef,
+        files: (Vec<DataFile>, Storage),
+        live: &[(i32, RecordBatch)],
+    ) -> Result<(), QueryError> {
         let table = LakeTable::new(name, schema, files, live).map_err(|error| QueryError::of_plan(error.into()))?;
         if name == tables::CALLS {
             self.call_dates = table.dates();

@@ -14,14 +14,12 @@ use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::memory::MemorySourceConfig;
-use datafusion::datasource::object_store::ObjectStoreUrl;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
-use datafusion::object_store::path::Path;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
@@ -29,6 +27,7 @@ use datafusion::physical_plan::union::UnionExec;
 use sluice_schemas::time::{DAY, format_day, parse_day};
 use sluice_schemas::{Micros, tables};
 
+use super::store::Storage;
 use crate::windows::WINDOW_START;
 
 /// One Parquet file of a table.
@@ -49,6 +48,7 @@ pub(super) struct LakeTable {
     schema: SchemaRef,
     file_schema: SchemaRef,
     files: Vec<DataFile>,
+    storage: Storage,
     live: Vec<RecordBatch>,
     /// Time column whose date is the partition.
     time_column: Option<&'static str>,
@@ -59,7 +59,7 @@ impl LakeTable {
     pub(super) fn new(
         name: &str,
         file_schema: &SchemaRef,
-        files: Vec<DataFile>,
+        (files, storage): (Vec<DataFile>, Storage),
         live: &[(i32, RecordBatch)],
     ) -> std::result::Result<Self, ArrowError> {
         let columns = file_schema.fields().iter().filter(|field| field.name() != tables::PARTITION);
@@ -74,7 +74,7 @@ impl LakeTable {
             tables::SPEND_HOUR => Some("hour"),
             _ => schema.field_with_name(WINDOW_START).is_ok().then_some(WINDOW_START),
         };
-        Ok(Self { schema, file_schema, files, live, time_column })
+        Ok(Self { schema, file_schema, files, storage, live, time_column })
     }
 
     /// Returns the distinct dates with rows, oldest first.
@@ -118,12 +118,23 @@ impl LakeTable {
         if let Some(predicate) = predicate {
             source = source.with_predicate(predicate);
         }
-        let files = files.iter().map(|file| partitioned(file)).collect::<Result<Vec<_>>>()?;
-        let config = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
+        let files = files.iter().map(|file| self.partitioned(file)).collect::<Result<Vec<_>>>()?;
+        let config = FileScanConfigBuilder::new(self.storage.url(), Arc::new(source))
             .with_file_group(FileGroup::new(files))
             .with_projection_indices(projection.cloned())?
             .build();
         Ok(DataSourceExec::from_data_source(config))
+    }
+
+    fn partitioned(&self, file: &DataFile) -> Result<PartitionedFile> {
+        let missing = |source: std::io::Error| DataFusionError::External(Box::new(MissingFile { path: file.path.clone(), source }));
+        let bytes = match file.bytes {
+            Some(bytes) => bytes,
+            None => self.storage.size(&file.path).map_err(missing)?,
+        };
+        let mut partitioned = PartitionedFile::new(String::new(), bytes);
+        partitioned.object_meta.location = self.storage.path(&file.path)?;
+        Ok(partitioned.with_partition_values(vec![ScalarValue::from(file.dt.as_str())]))
     }
 }
 
@@ -217,17 +228,6 @@ fn as_view(field: &FieldRef) -> FieldRef {
 
 fn partition_field() -> FieldRef {
     Arc::new(Field::new(tables::PARTITION, DataType::Utf8, false))
-}
-
-fn partitioned(file: &DataFile) -> Result<PartitionedFile> {
-    let missing = |source: std::io::Error| DataFusionError::External(Box::new(MissingFile { path: file.path.clone(), source }));
-    let bytes = match file.bytes {
-        Some(bytes) => bytes,
-        None => std::fs::metadata(&file.path).map_err(missing)?.len(),
-    };
-    let mut partitioned = PartitionedFile::new(String::new(), bytes);
-    partitioned.object_meta.location = Path::from_absolute_path(&file.path).map_err(|error| DataFusionError::External(Box::new(error)))?;
-    Ok(partitioned.with_partition_values(vec![ScalarValue::from(file.dt.as_str())]))
 }
 
 /// A file of the list that is not there.

@@ -2,16 +2,17 @@
 
 use arrow::array::AsArray;
 use arrow::datatypes::Decimal128Type;
-use sluice_aggregate::lake::{CompactReport, Lake};
+use sluice_aggregate::lake::CompactReport;
 use sluice_schemas::tables;
 use sluice_schemas::time::DAY;
 
-use super::support::{self, CLOCK, START, audit, publish, total};
+use super::storage::place;
+use super::support::{self, START, audit, publish, total};
 
 #[test]
 fn small_files_become_one_and_no_sum_changes() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut lake = Lake::open_writer(folder.path(), &CLOCK).unwrap();
+    let Some(place) = place() else { return };
+    let mut lake = place.writer().unwrap();
     for epoch in 0..12 {
         publish(&mut lake, epoch * 9_000, 9_000).unwrap();
     }
@@ -27,27 +28,28 @@ fn small_files_become_one_and_no_sum_changes() {
     assert_eq!((after.0, after.1.calls, after.1.cost), (before.0, before.1.calls, before.1.cost));
     audit(&lake, 108_000, "compacted");
     assert_eq!(lake.compact(tables::CALLS, START.day() + 1, START).unwrap(), CompactReport::default(), "once is enough");
-    audit(&Lake::open_reader(folder.path()).unwrap(), 108_000, "for a reader");
+    audit(&place.reader().unwrap(), 108_000, "for a reader");
     // Readers of older versions keep their files for a day.
     assert_eq!(lake.vacuum(START.plus(DAY - 1)).unwrap().expired, 0);
-    assert!(files.iter().all(|file| file.path.exists()));
+    let is_there = |name: &str| place.objects.size(&format!("calls/{name}")).unwrap().is_some();
+    assert!(files.iter().all(|file| is_there(&file.name)));
     assert!(lake.vacuum(START.plus(DAY)).unwrap().expired > 0);
-    assert!(files.iter().filter(|file| file.dt == START.day()).all(|file| !file.path.exists()));
+    assert!(files.iter().filter(|file| file.dt == START.day()).all(|file| !is_there(&file.name)));
     publish(&mut lake, 108_000, 10).unwrap();
     drop(lake);
-    audit(&Lake::open_writer(folder.path(), &CLOCK).unwrap(), 108_010, "after everything");
+    audit(&place.writer().unwrap(), 108_010, "after everything");
 }
 
 #[test]
 fn corrected_rows_take_the_place_of_a_file() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut lake = Lake::open_writer(folder.path(), &CLOCK).unwrap();
+    let Some(place) = place() else { return };
+    let mut lake = place.writer().unwrap();
     publish(&mut lake, 0, 100).unwrap();
     publish(&mut lake, 100, 100).unwrap();
     let file = lake.files(tables::CALLS).unwrap().remove(0);
     let mut writer = lake.begin_epoch();
     let mut added = 0;
-    for rows in support::read(&file.path) {
+    for rows in support::read(&lake, tables::CALLS, &file) {
         let cost = rows.column_by_name("cost_usd").unwrap().as_primitive::<Decimal128Type>();
         let dearer: Vec<i128> = cost.values().iter().map(|cost| cost + 5).collect();
         added += 5 * dearer.len() as i128;
@@ -63,7 +65,7 @@ fn corrected_rows_take_the_place_of_a_file() {
     lake.replace(sealed, std::slice::from_ref(&file), START).unwrap();
     assert_eq!((&lake.state().positions, lake.state().watermark), (&state.positions, state.watermark));
     let before = support::expected(200);
-    for lake in [lake, Lake::open_reader(folder.path()).unwrap()] {
+    for lake in [lake, place.reader().unwrap()] {
         assert_eq!(total(&lake, tables::CALLS), support::Total { cost: before.cost + added, ..before });
         assert_eq!(total(&lake, tables::SPEND_DAY).cost, before.cost + added);
     }

@@ -3,16 +3,17 @@
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type};
 use sluice_aggregate::facts::call_rows;
-use sluice_aggregate::lake::{Lake, LakeError, encode_group};
+use sluice_aggregate::lake::{LakeError, encode_group};
 use sluice_schemas::time::DAY;
 use sluice_schemas::{ErrorClass, tables};
 
-use super::support::{self, CLOCK, START, audit, calls, publish, total};
+use super::storage::place;
+use super::support::{self, START, audit, calls, publish, total};
 
 #[test]
 fn every_column_comes_back() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut lake = Lake::open_writer(folder.path(), &CLOCK).unwrap();
+    let Some(place) = place() else { return };
+    let mut lake = place.writer().unwrap();
     publish(&mut lake, 0, 200).unwrap();
     let batch = calls(0, 200);
     let sent: Vec<RecordBatch> = call_rows(&batch, &[true; 200], "test", START).into_iter().map(|(_, rows)| rows).collect();
@@ -39,19 +40,19 @@ fn every_column_comes_back() {
 
 #[test]
 fn epochs_add_up_over_restarts_and_days() {
-    let folder = tempfile::tempdir().unwrap();
+    let Some(place) = place() else { return };
     let mut count = 0;
     for _ in 0..4 {
-        let mut lake = Lake::open_writer(folder.path(), &CLOCK).unwrap();
+        let mut lake = place.writer().unwrap();
         let before = lake.state().clone();
         audit(&lake, count, "after opening");
         publish(&mut lake, count, 60_000).unwrap();
         count += 60_000;
         assert_eq!(lake.state().epoch, before.epoch + 1);
         audit(&lake, count, "after a commit");
-        audit(&Lake::open_reader(folder.path()).unwrap(), count, "for a reader");
+        audit(&place.reader().unwrap(), count, "for a reader");
     }
-    let lake = Lake::open_writer(folder.path(), &CLOCK).unwrap();
+    let lake = place.writer().unwrap();
     assert_eq!((lake.state().epoch, lake.state().fence), (4, 5));
     let mut days: Vec<i32> = lake.files(tables::CALLS).unwrap().iter().map(|file| file.dt).collect();
     days.dedup();
@@ -60,8 +61,8 @@ fn epochs_add_up_over_restarts_and_days() {
 
 #[test]
 fn many_rows_become_row_groups_of_bounded_size() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut lake = Lake::open_writer(folder.path(), &CLOCK).unwrap();
+    let Some(place) = place() else { return };
+    let mut lake = place.writer().unwrap();
     let mut writer = lake.begin_epoch();
     let batch = calls(0, 80_000);
     let keep = vec![true; 80_000];
@@ -83,49 +84,48 @@ fn many_rows_become_row_groups_of_bounded_size() {
 
 #[test]
 fn an_abandoned_epoch_leaves_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut lake = Lake::open_writer(folder.path(), &CLOCK).unwrap();
+    let Some(place) = place() else { return };
+    let mut lake = place.writer().unwrap();
     let mut writer = lake.begin_epoch();
     let rows = call_rows(&calls(0, 70_000), &[true; 70_000], "test", START);
     writer.append_encoded(encode_group(tables::CALLS, START.day(), &rows[0].1).unwrap()).unwrap();
     drop(writer);
-    let left = std::fs::read_dir(folder.path().join("calls").join("dt=2026-10-01")).unwrap().count();
-    assert_eq!(left, 0);
+    assert_eq!(place.names("calls/dt=2026-10-01"), [""; 0]);
     publish(&mut lake, 0, 10).unwrap();
     audit(&lake, 10, "after an abandoned epoch");
 }
 
 #[test]
 fn checkpoints_stand_in_for_the_log() {
-    let folder = support::folder_in_memory();
-    let mut lake = Lake::open_writer(folder.path(), &CLOCK).unwrap();
+    let Some(place) = place() else { return };
+    let mut lake = place.writer().unwrap();
     for epoch in 0..330 {
         publish(&mut lake, epoch * 3, 3).unwrap();
     }
-    let log = folder.path().join("calls/_delta_log");
-    let names: Vec<String> = std::fs::read_dir(&log).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let names = place.names("calls/_delta_log");
     assert!(!names.iter().any(|name| name.starts_with(&format!("{:020}.json", 0))), "old entries are cleaned");
     assert!(names.iter().filter(|name| name.ends_with(".json")).count() >= 200, "the recovery horizon is kept");
-    assert!(folder.path().join("_sluice/e000000000330-f000001.json.gz").exists());
-    assert!(!folder.path().join("_sluice/e000000000001-f000001.json.gz").exists());
+    let manifests = place.names("_sluice");
+    assert!(manifests.contains(&"e000000000330-f000001.json.gz".to_owned()));
+    assert!(!manifests.contains(&"e000000000001-f000001.json.gz".to_owned()));
     let files = lake.files(tables::CALLS).unwrap();
     drop(lake);
-    let lake = Lake::open_writer(folder.path(), &CLOCK).unwrap();
+    let lake = place.writer().unwrap();
     assert_eq!(lake.files(tables::CALLS).unwrap(), files);
     audit(&lake, 990, "from a checkpoint");
     // Without the newest checkpoint an older one does.
-    let pointer = std::fs::read_to_string(log.join("_last_checkpoint")).unwrap();
+    let pointer = String::from_utf8(place.get("calls/_delta_log/_last_checkpoint")).unwrap();
     let version: i64 = pointer.split([':', ',']).nth(1).unwrap().parse().unwrap();
-    std::fs::remove_file(log.join(format!("{version:020}.checkpoint.parquet"))).unwrap();
-    audit(&Lake::open_reader(folder.path()).unwrap(), 990, "from an older checkpoint");
+    place.objects.delete(&format!("calls/_delta_log/{version:020}.checkpoint.parquet")).unwrap();
+    audit(&place.reader().unwrap(), 990, "from an older checkpoint");
 }
 
 #[test]
 fn windows_of_the_user_are_tables_like_others() {
-    let folder = tempfile::tempdir().unwrap();
+    let Some(place) = place() else { return };
     let rows = support::spend_rows(7, 70);
     {
-        let mut lake = Lake::open_writer(folder.path(), &CLOCK).unwrap();
+        let mut lake = place.writer().unwrap();
         lake.create_table("by_agent_hour", &rows.schema(), START).unwrap();
         assert!(matches!(lake.create_table("_sluice", &rows.schema(), START), Err(LakeError::TableName { .. })));
         let mut writer = lake.begin_epoch();
@@ -135,7 +135,7 @@ fn windows_of_the_user_are_tables_like_others() {
         let sealed = writer.seal().unwrap();
         lake.commit(sealed, support::positions(0), START, START).unwrap();
     }
-    let mut lake = Lake::open_writer(folder.path(), &CLOCK).unwrap();
+    let mut lake = place.writer().unwrap();
     assert!(lake.tables().contains(&"by_agent_hour".to_owned()));
     assert_eq!(lake.schema("by_agent_hour").unwrap(), rows.schema());
     assert_eq!(total(&lake, "by_agent_hour").calls, 7);
@@ -159,18 +159,18 @@ fn windows_of_the_user_are_tables_like_others() {
 
 #[test]
 fn a_reader_needs_a_lake_and_cannot_write() {
-    let folder = tempfile::tempdir().unwrap();
-    assert!(matches!(Lake::open_reader(folder.path()), Err(LakeError::NotALake { .. })));
-    drop(Lake::open_writer(folder.path(), &CLOCK).unwrap());
-    let mut reader = Lake::open_reader(folder.path()).unwrap();
+    let Some(place) = place() else { return };
+    assert!(matches!(place.reader(), Err(LakeError::NotALake { .. })));
+    drop(place.writer().unwrap());
+    let mut reader = place.reader().unwrap();
     assert!(matches!(publish(&mut reader, 0, 1), Err(LakeError::ReadHandle)));
     assert!(matches!(reader.vacuum(START.plus(9 * DAY)), Err(LakeError::ReadHandle)));
 }
 
 #[test]
 fn two_writers_of_one_epoch_do_not_touch_each_other() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut lake = Lake::open_writer(folder.path(), &CLOCK).unwrap();
+    let Some(place) = place() else { return };
+    let mut lake = place.writer().unwrap();
     let mut first = lake.begin_epoch();
     let mut second = lake.begin_epoch();
     support::fill(&mut first, 0, 70_000).unwrap();
@@ -190,15 +190,15 @@ fn two_writers_of_one_epoch_do_not_touch_each_other() {
 
 #[test]
 fn groups_encoded_before_a_table_gained_columns_are_kept() {
-    let folder = tempfile::tempdir().unwrap();
+    let Some(place) = place() else { return };
     {
         // A later version of the program had one column more.
-        let mut lake = Lake::open_writer(folder.path(), &CLOCK).unwrap();
+        let mut lake = place.writer().unwrap();
         let mut fields: Vec<_> = lake.schema(tables::CALLS).unwrap().fields().iter().map(|field| field.as_ref().clone()).collect();
         fields.push(arrow::datatypes::Field::new("later", DataType::Utf8, true));
         lake.create_table(tables::CALLS, &arrow::datatypes::Schema::new(fields), START).unwrap();
     }
-    let mut lake = Lake::open_writer(folder.path(), &CLOCK).unwrap();
+    let mut lake = place.writer().unwrap();
     assert_eq!(lake.schema(tables::CALLS).unwrap().fields().len(), tables::schema(tables::CALLS).unwrap().fields().len() + 1);
     let mut writer = lake.begin_epoch();
     let rows = call_rows(&calls(0, 100), &[true; 100], "test", START).remove(0).1;
@@ -218,8 +218,8 @@ fn groups_encoded_before_a_table_gained_columns_are_kept() {
 
 #[test]
 fn one_epoch_may_span_a_year() {
-    let folder = support::folder_in_memory();
-    let mut lake = Lake::open_writer(folder.path(), &CLOCK).unwrap();
+    let Some(place) = place() else { return };
+    let mut lake = place.writer().unwrap();
     let mut writer = lake.begin_epoch();
     let rows = call_rows(&calls(0, 20), &[true; 20], "test", START).remove(0).1;
     for round in 0..2 {
@@ -235,7 +235,7 @@ fn one_epoch_may_span_a_year() {
     assert!(open < 100, "{open} files are open");
     let sealed = writer.seal().unwrap();
     lake.commit(sealed, support::positions(1), START, START).unwrap();
-    let lake = Lake::open_reader(folder.path()).unwrap();
+    let lake = place.reader().unwrap();
     assert_eq!(lake.files(tables::CALLS).unwrap().len(), 365);
     assert_eq!(total(&lake, tables::CALLS).rows, 365 * 40);
 }

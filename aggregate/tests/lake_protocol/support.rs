@@ -1,14 +1,12 @@
 //! Calls, spend rows and sums for the tests of the lake.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{Decimal128Type, Int64Type};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use sluice_aggregate::facts::call_rows;
-use sluice_aggregate::lake::{EpochWriter, Lake, LakeError};
+use sluice_aggregate::lake::{EpochWriter, Lake, LakeError, LakeFile, ObjectEntry, Objects, Put, StagedObject, WriterLock};
 use sluice_schemas::position::{Position, Positions};
 use sluice_schemas::time::{DAY, MINUTE, SECOND};
 use sluice_schemas::{
@@ -30,9 +28,85 @@ impl Clock for Still {
 
 pub(crate) const CLOCK: Still = Still(START);
 
-/// Returns a folder in memory where there is one: these tests sync files by the ten thousand.
-pub(crate) fn folder_in_memory() -> tempfile::TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+/// Where a test keeps its lake.
+pub(crate) struct Place {
+    pub(crate) objects: Arc<dyn Objects>,
+    /// Removed with the place.
+    pub(crate) _folder: Option<tempfile::TempDir>,
+}
+
+impl Place {
+    pub(crate) fn writer(&self) -> Result<Lake, LakeError> {
+        Lake::open_writer_on(Arc::clone(&self.objects), &CLOCK)
+    }
+
+    pub(crate) fn reader(&self) -> Result<Lake, LakeError> {
+        Lake::open_reader_on(Arc::clone(&self.objects))
+    }
+
+    /// Opens the lake for writing although another writer has it.
+    pub(crate) fn second_writer(&self) -> Lake {
+        Lake::open_writer_on(Arc::new(Lockless(Arc::clone(&self.objects))), &CLOCK).unwrap()
+    }
+
+    /// Returns the names in a folder.
+    pub(crate) fn names(&self, folder: &str) -> Vec<String> {
+        self.objects.list(folder).unwrap().into_iter().map(|entry| entry.name).collect()
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Vec<u8> {
+        self.objects.get(path).unwrap().unwrap_or_else(|| panic!("no {path}"))
+    }
+
+    pub(crate) fn put(&self, path: &str, bytes: &[u8]) {
+        self.objects.put(path, bytes).unwrap();
+    }
+}
+
+/// Storage without locks, as an object store is.
+#[derive(Debug)]
+struct Lockless(Arc<dyn Objects>);
+
+impl Objects for Lockless {
+    fn lock(&self, _path: &str) -> Result<WriterLock, LakeError> {
+        Ok(WriterLock::default())
+    }
+    fn put_if_absent(&self, path: &str, bytes: &[u8]) -> Result<Put, LakeError> {
+        self.0.put_if_absent(path, bytes)
+    }
+    fn put(&self, path: &str, bytes: &[u8]) -> Result<(), LakeError> {
+        self.0.put(path, bytes)
+    }
+    fn stage(&self, path: &str) -> Result<Box<dyn StagedObject>, LakeError> {
+        self.0.stage(path)
+    }
+    fn get(&self, path: &str) -> Result<Option<Vec<u8>>, LakeError> {
+        self.0.get(path)
+    }
+    fn get_range(&self, path: &str, offset: u64, length: usize) -> Result<Vec<u8>, LakeError> {
+        self.0.get_range(path, offset, length)
+    }
+    fn size(&self, path: &str) -> Result<Option<u64>, LakeError> {
+        self.0.size(path)
+    }
+    fn list(&self, folder: &str) -> Result<Vec<ObjectEntry>, LakeError> {
+        self.0.list(folder)
+    }
+    fn delete(&self, path: &str) -> Result<(), LakeError> {
+        self.0.delete(path)
+    }
+    fn delete_empty_folder(&self, folder: &str) -> Result<(), LakeError> {
+        self.0.delete_empty_folder(folder)
+    }
+    fn settle(&self, folder: &str) -> Result<(), LakeError> {
+        self.0.settle(folder)
+    }
+    fn locate(&self, path: &str) -> std::path::PathBuf {
+        self.0.locate(path)
+    }
+    fn remote(&self) -> Option<String> {
+        self.0.remote()
+    }
 }
 
 /// Returns `count` calls from the `first`-th on, one each second, of eleven agents and two models.
@@ -159,12 +233,12 @@ pub(crate) fn publish(lake: &mut Lake, first: u64, count: u64) -> Result<(), Lak
 
 /// Reads all rows of a table.
 pub(crate) fn rows(lake: &Lake, table: &str) -> Vec<RecordBatch> {
-    lake.files(table).unwrap().iter().flat_map(|file| read(&file.path)).collect()
+    lake.files(table).unwrap().iter().flat_map(|file| read(lake, table, file)).collect()
 }
 
-pub(crate) fn read(path: &Path) -> Vec<RecordBatch> {
-    let file = std::fs::File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap().map(Result::unwrap).collect()
+/// Reads all rows of a file.
+pub(crate) fn read(lake: &Lake, table: &str, file: &LakeFile) -> Vec<RecordBatch> {
+    lake.read(table, file, None).unwrap_or_else(|error| panic!("{error}")).map(Result::unwrap).collect()
 }
 
 /// What a table adds up to.
@@ -211,7 +285,7 @@ pub(crate) fn audit(lake: &Lake, count: u64, context: &str) {
     }
     assert!(ids.iter().all(|(id, seen)| *seen == 1 || id.starts_with("a request")), "{context}");
     for file in lake.files(tables::CALLS).unwrap() {
-        assert_eq!(read(&file.path).iter().map(|batch| batch.num_rows() as u64).sum::<u64>(), file.rows);
+        assert_eq!(read(lake, tables::CALLS, &file).iter().map(|batch| batch.num_rows() as u64).sum::<u64>(), file.rows);
         // Another program's file may come without a range.
         let Some((first, last)) = file.time else { continue };
         assert!(first.0 >= i64::from(file.dt) * DAY && last.0 < i64::from(file.dt + 1) * DAY);

@@ -312,11 +312,12 @@ pub(crate) fn race(writers: usize, mut open: impl FnMut() -> Box<dyn SharedStore
     let mut winners = BTreeSet::new();
     let mut seen = BTreeSet::new();
     std::thread::scope(|scope| {
-        let claim = |(number, store): (usize, &Box<dyn SharedStore>)| {
+        let claim = |(number, store): (usize, &dyn SharedStore)| {
             let own = record(0, 0, i64::try_from(number).unwrap());
             (number, store.claim(&own).unwrap_or_else(|error| panic!("writer {number}: {error}")))
         };
-        let threads: Vec<_> = stores.iter().enumerate().map(|each| scope.spawn(move || claim(each))).collect();
+        let threads: Vec<_> =
+            stores.iter().enumerate().map(|(number, store)| scope.spawn(move || claim((number, store.as_ref())))).collect();
         for thread in threads {
             match thread.join().expect("no panic") {
                 (number, Claim::New) => winners.insert(i64::try_from(number).unwrap()),

@@ -18,6 +18,16 @@
 //! process that was replaced writes nothing, however late it wakes up. A handle that took no fence (a person's command line)
 //! is bound by the revisions of the rows alone.
 //!
+//! A ledger needs `dynamodb:GetItem`, `Query`, `PutItem`, `DeleteItem` and `ConditionCheckItem` on the table; who reads alone, the
+//! first two. Making it is [`DynamoStore::ensure_table`], or in other words:
+//!
+//! ```text
+//! aws dynamodb create-table --table-name sluice --billing-mode PAY_PER_REQUEST --deletion-protection-enabled \
+//!   --attribute-definitions AttributeName=pk,AttributeType=S AttributeName=sk,AttributeType=S \
+//!   --key-schema AttributeName=pk,KeyType=HASH AttributeName=sk,KeyType=RANGE
+//! aws dynamodb update-time-to-live --table-name sluice --time-to-live-specification Enabled=true,AttributeName=ttl
+//! ```
+//!
 //! Each step writes its own random id into its rows. An answer that was lost makes the transaction fail when it is sent
 //! again; the id found in the table then says that it was done.
 

@@ -2,6 +2,7 @@
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use serde::Serialize;
 use sluice_schemas::Micros;
@@ -15,6 +16,9 @@ use crate::store::{AuditEntry, Claim, Command, Confirmation, FireRecord, Receipt
 
 /// Days an answered command is kept so that handing it in again stays harmless.
 const ANSWERED_DAYS: i64 = 90;
+/// Looks for the other row of a transaction.
+const LOOKS: u32 = 10;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 impl SharedStore for DynamoStore {
     fn take_fence(&self, owner: &str, now: Micros) -> Result<u64, StoreError> {
@@ -88,7 +92,7 @@ impl SharedStore for DynamoStore {
     fn unfinished(&self) -> Result<Vec<FireRecord>, StoreError> {
         let mut records = Vec::new();
         for (open, _) in self.table.query("fire-open", None, usize::MAX)? {
-            let record = self.fire(&open.sk)?.ok_or_else(|| self.table.corrupt(&open, "names a fire that is not there"))?;
+            let record = self.claimed(&open)?;
             // It may have been settled since the list was read.
             if record.done_at.is_none() {
                 records.push(record);
@@ -190,6 +194,18 @@ impl SharedStore for DynamoStore {
 }
 
 impl DynamoStore {
+    /// Reads the fire that a row of `fire-open` names. While the transaction that writes both is under way, one can be seen
+    /// before the other.
+    fn claimed(&self, open: &Key) -> Result<FireRecord, StoreError> {
+        for _ in 0..LOOKS {
+            if let Some(record) = self.fire(&open.sk)? {
+                return Ok(record);
+            }
+            std::thread::sleep(BETWEEN_LOOKS);
+        }
+        Err(self.table.corrupt(open, "names a fire that is not there"))
+    }
+
     /// Writes a row whatever it held, and a line of the audit trail. That it holds only from the revision that was read keeps a
     /// write whose answer was lost from landing on top of a later one.
     fn overwrite<T: Serialize>(&self, operation: &'static str, key: &Key, body: &T, audit: &AuditEntry) -> Result<(), StoreError> {
