@@ -16,7 +16,8 @@ const MEASURES: &str = "sum(calls) AS calls, sum(errors) AS errors, sum(unpriced
 const REJECTED: &str = "SELECT reason, detail, bytes, sha256, count(*) AS records FROM rejected GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4";
 const BREACHES: &str = "SELECT budget, target, period, threshold, limit_usd, fire_id, count(*) AS rows FROM breaches GROUP BY 1, 2, 3, 4, 5, 6 \
     ORDER BY 1, 2, 3, 4, 6";
-const CORRECTIONS: &str = "SELECT event_time, request_id, kind, to_agent, cost_before_usd, cost_after_usd, price_version FROM corrections ORDER BY 1, 2, 3";
+const CORRECTIONS: &str =
+    "SELECT event_time, request_id, kind, to_agent, cost_before_usd, cost_after_usd, price_version FROM corrections ORDER BY 1, 2, 3";
 
 /// Returns the report of a pipeline that reads nothing any more.
 pub(super) fn report(pipeline: &Pipeline) -> String {

@@ -114,8 +114,7 @@ pub(super) fn with_restarts(case: &Path) -> String {
     let mut restarts = 0;
     for (name, bytes) in files(case) {
         let whole = !name.ends_with(".jsonl");
-        let stretches: Vec<Vec<u8>> =
-            if whole { vec![bytes] } else { lines(&bytes).chunks(STRETCH).map(<[&[u8]]>::concat).collect() };
+        let stretches: Vec<Vec<u8>> = if whole { vec![bytes] } else { lines(&bytes).chunks(STRETCH).map(<[&[u8]]>::concat).collect() };
         for stretch in stretches {
             let mut file = fs::OpenOptions::new().create(true).append(true).open(place.input().join(&name)).unwrap();
             file.write_all(&stretch).unwrap();
@@ -142,7 +141,11 @@ fn read_on(place: &Place, patience: usize, pause: i64) -> usize {
         let Some(piece) = wait(place, &mut source, patience, pause) else { return number };
         process.take(piece).unwrap();
         process.apply_all().unwrap();
-        if number % 2 == 0 { process.commit_local().unwrap() } else { process.commit_lake().unwrap() }
+        if number % 2 == 0 {
+            process.commit_local().unwrap()
+        } else {
+            process.commit_lake().unwrap()
+        }
         process.commit_local().unwrap();
         if mode == Mode::Bulk {
             process.commit_lake().unwrap();

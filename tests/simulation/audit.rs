@@ -9,10 +9,10 @@ use sluice_schemas::position::Positions;
 use sluice_schemas::time::{DAY, MINUTE};
 use sluice_schemas::{Micros, PicoUsd};
 
+use super::super::Pipeline;
 use super::expect::{self, Spent};
 use super::tables::{CallRow, Found, Reader};
 use super::world::{MODELS, Place, Truth, World};
-use super::super::Pipeline;
 
 /// What must hold from one look to the next.
 #[derive(Debug, Default)]
@@ -52,7 +52,12 @@ impl Auditor {
         assert!(state.epoch >= self.epoch, "epoch {} after {}", state.epoch, self.epoch);
         self.epoch = state.epoch;
         if state.epoch > 0 {
-            assert!(self.watermark.is_none_or(|before| state.watermark >= before), "watermark {} after {:?} (C4)", state.watermark, self.watermark);
+            assert!(
+                self.watermark.is_none_or(|before| state.watermark >= before),
+                "watermark {} after {:?} (C4)",
+                state.watermark,
+                self.watermark
+            );
             self.watermark = Some(state.watermark);
         }
         let truth = world.truth(&self.places);

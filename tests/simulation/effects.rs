@@ -41,7 +41,10 @@ impl Action for Recorder {
         assert!(self.shared.fire(&breach.fire_id).unwrap().is_some(), "an effect of {} without a claim (C7)", breach.fire_id);
         let mut seen = self.seen.lock().unwrap();
         let crossing = (breach.budget.clone(), breach.target.clone(), breach.period.clone(), breach.threshold.clone());
-        assert!(breach.budget == "hour" || seen.committed.contains(&crossing), "an effect of {crossing:?}, which no commit has made true (C7)");
+        assert!(
+            breach.budget == "hour" || seen.committed.contains(&crossing),
+            "an effect of {crossing:?}, which no commit has made true (C7)"
+        );
         seen.asked += 1;
         let unreachable = || ActionError::Unreachable { host: "test".to_owned(), detail: "as planned".to_owned() };
         if seen.asked.is_multiple_of(7) {

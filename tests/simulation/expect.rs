@@ -176,7 +176,15 @@ pub(crate) fn spend(truth: &Truth) -> BTreeMap<SpendKey, Measures> {
             ("spend_day", 0, call.session.as_str()),
             ("spend_session", 0, call.session.as_str()),
         ] {
-            let key = (table, call.at.0.div_euclid(DAY) as i32, time, call.agent.clone(), model.to_owned(), call.region.to_owned(), session.to_owned());
+            let key = (
+                table,
+                call.at.0.div_euclid(DAY) as i32,
+                time,
+                call.agent.clone(),
+                model.to_owned(),
+                call.region.to_owned(),
+                session.to_owned(),
+            );
             let cost = call.cost();
             let of_call =
                 [1, i128::from(call.failed), i128::from(cost.is_none()), call.input.into(), call.output.into(), cost.unwrap_or_default()];

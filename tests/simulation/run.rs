@@ -9,6 +9,7 @@ use sluice_enforce::{Action, FileStore, HoldAction, HoldPolicy, SharedStore};
 use sluice_schemas::time::{HOUR, MINUTE, SECOND};
 use sluice_schemas::{Clock, Micros};
 
+use super::super::{Mode, Settings};
 use super::audit::{self, Auditor};
 use super::effects::{Recorder, Seen};
 use super::expect;
@@ -16,7 +17,6 @@ use super::faults::{Armed, Faults, FaultyObjects, FaultyShared, Kind};
 use super::random::Random;
 use super::step::{Process, VirtualClock};
 use super::world::{Place, START, World};
-use super::super::{Mode, Settings};
 use crate::config::{Config, Origin};
 
 /// Steps of a schedule, not counting what it takes to read the rest at the end.
@@ -92,7 +92,8 @@ impl Simulation {
         let mut random = Random::new(seed);
         let world = World::generate(&mut random);
         let window = if seed % 10 == 5 { WINDOW } else { "" };
-        let config = format!("[lake]\npath = 'lake'\n[files]\nworkers = 1\n[enrich]\nprices_file = 'prices.toml'\n{}{window}", expect::BUDGETS);
+        let config =
+            format!("[lake]\npath = 'lake'\n[files]\nworkers = 1\n[enrich]\nprices_file = 'prices.toml'\n{}{window}", expect::BUDGETS);
         std::fs::write(folder.path().join("sluice.toml"), config).unwrap();
         std::fs::write(folder.path().join("prices.toml"), PRICES).unwrap();
         let places = vec![Place::default(); world.shards.len()];
@@ -133,8 +134,7 @@ impl Simulation {
         let config = Config::load(&Origin { file: Some(self.path("sluice.toml")), lake: None })?;
         let objects = FaultyObjects { inner: Arc::new(LocalObjects::new(&config.lake)), faults: self.faults.clone() };
         let lake = Lake::open_writer_on(Arc::new(objects), &self.clock)?;
-        let shared: Arc<dyn SharedStore> =
-            Arc::new(FaultyShared { inner: FileStore::open(&config.shared)?, faults: self.faults.clone() });
+        let shared: Arc<dyn SharedStore> = Arc::new(FaultyShared { inner: FileStore::open(&config.shared)?, faults: self.faults.clone() });
         let actions: Vec<Box<dyn Action>> = vec![
             Box::new(HoldAction::new(Arc::clone(&shared), HoldPolicy { most_per_hour: 1_000, most_percent: 100, ..HoldPolicy::default() })),
             Box::new(Recorder { seen: Arc::clone(&self.seen), shared: Arc::clone(&shared) }),
@@ -389,7 +389,11 @@ impl Simulation {
         for fire in &fires {
             let times = seen.effects.get(fire.fire_id()).copied().unwrap_or(0);
             let lost = seen.lost.get(fire.fire_id()).copied().unwrap_or(0);
-            assert!((1..=1 + lost + faults).contains(&times), "{} took effect {times} times, {lost} answers were lost (C6)", fire.fire_id());
+            assert!(
+                (1..=1 + lost + faults).contains(&times),
+                "{} took effect {times} times, {lost} answers were lost (C6)",
+                fire.fire_id()
+            );
         }
         assert_eq!(seen.effects.len(), fires.len(), "an effect without a claim (C7)");
         (self.outcome.fires, self.outcome.calls) = (fires.len() as u64, truth.calls.len() as u64);

@@ -131,9 +131,12 @@ impl Shard {
         Some(match self.form {
             Form::Stream if place.records == 0 => Position { ended, ..Position::default() },
             Form::Stream => Position { sequence: self.sequence(place.records - 1), ended, ..Position::default() },
-            Form::Lines | Form::Gzip => {
-                Position { offset: self.offsets[place.records], identity: format!("content of {}", self.name), ended, ..Position::default() }
-            }
+            Form::Lines | Form::Gzip => Position {
+                offset: self.offsets[place.records],
+                identity: format!("content of {}", self.name),
+                ended,
+                ..Position::default()
+            },
         })
     }
 
