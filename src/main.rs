@@ -13,6 +13,12 @@ mod simulate;
 mod sources;
 mod view;
 
+// Reads the configuration beside everything else that comes from outside, so it is a test of the binary.
+#[cfg(test)]
+#[expect(clippy::print_stdout, reason = "bytes that break a reader are told to whoever runs it")]
+#[path = "../tests/fuzz/mod.rs"]
+mod fuzz;
+
 fn main() -> std::process::ExitCode {
     cli::main()
 }

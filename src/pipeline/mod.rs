@@ -29,6 +29,7 @@ mod worker;
 #[path = "../../tests/golden/mod.rs"]
 mod golden;
 #[cfg(test)]
+#[expect(clippy::print_stdout, reason = "a failing seed is told to whoever runs it")]
 #[path = "../../tests/simulation/mod.rs"]
 mod simulation;
 

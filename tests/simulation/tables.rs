@@ -116,8 +116,8 @@ impl Found {
         let at = times(batch, "event_time");
         let cost = batch.column_by_name("cost_usd").unwrap().as_primitive::<Decimal128Type>().clone();
         let priced = batch.column_by_name("priced").unwrap().as_boolean().clone();
-        for row in 0..batch.num_rows() {
-            let call = (Micros(at[row]), value(&agent, row), value(&session, row), value(&model, row), cost.value(row), priced.value(row));
+        for (row, at) in at.into_iter().enumerate() {
+            let call = (Micros(at), value(&agent, row), value(&session, row), value(&model, row), cost.value(row), priced.value(row));
             let twice = self.calls.insert(value(&id, row), call);
             assert!(twice.is_none(), "two rows of the call {} {twice:?} (C1)", value(&id, row));
         }
@@ -135,9 +135,9 @@ fn add_spend(spend: &mut BTreeMap<SpendKey, Measures>, table: &'static str, dt: 
     let longs = ["calls", "errors", "unpriced_calls", "input_tokens", "output_tokens"]
         .map(|name| batch.column_by_name(name).unwrap().as_primitive::<Int64Type>().clone());
     let cost = batch.column_by_name("cost_usd").unwrap().as_primitive::<Decimal128Type>();
-    for row in 0..batch.num_rows() {
+    for (row, time) in time.into_iter().enumerate() {
         let session = session.as_ref().map(|column| value(column, row)).unwrap_or_default();
-        let key = (table, dt, time[row], value(&agent, row), value(&model, row), value(&region, row), session);
+        let key = (table, dt, time, value(&agent, row), value(&model, row), value(&region, row), session);
         let sums = spend.entry(key).or_default();
         longs.iter().zip(sums.iter_mut()).for_each(|(column, sum)| *sum += i128::from(column.value(row)));
         sums[5] += cost.value(row);
