@@ -46,4 +46,6 @@ pub use ledger::{BudgetStatus, FiredStatus, Ledger, NeedsSeed, Overview};
 pub use limits::{AgentLimits, LimitTable, NoLimits};
 pub use outbox::Outbox;
 pub use permit::CommitPermit;
+#[cfg(feature = "aws")]
+pub use store::{DynamoSettings, DynamoStore};
 pub use store::{FileStore, SharedStore, StoreError};

@@ -94,6 +94,11 @@ pub(crate) enum ConfigVerb {
         #[arg(long)]
         reference: bool,
     },
+    /// Make the DynamoDB table of the shared store, which a daemon never does by itself
+    CreateTable {
+        #[command(flatten)]
+        place: Place,
+    },
     /// Make a running daemon read its configuration again
     Reload {
         #[command(flatten)]

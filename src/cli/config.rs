@@ -24,6 +24,11 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
         }
         ConfigVerb::Show { reference: true, .. } => output::print(REFERENCE),
         ConfigVerb::Show { place, .. } => output::print(&Config::load(&place.origin())?.show()),
+        ConfigVerb::CreateTable { place } => {
+            let config = Config::load(&place.origin())?;
+            let made = config.shared.create()?;
+            output::line(&format!("{}: {}", config.shared, if made { "made" } else { "was there already" }));
+        }
         ConfigVerb::Reload { place } => {
             let config = Config::load(&place.origin())?;
             let mut client = control::connect(&config.socket)?.context("no daemon is running on this lake")?;

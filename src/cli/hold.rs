@@ -60,21 +60,21 @@ fn order(place: &Place, request: &Request) -> anyhow::Result<Value> {
     if let Some(mut client) = control::connect(&config.socket)? {
         return client.ask(request);
     }
-    let store = control::shared_store(&config)?;
+    let store = config.shared.open()?;
     let now = SystemClock.now();
     let value = match request {
         Request::Holds => serde_json::to_value(store.holds()?),
-        Request::Release { id, actor, reason } => serde_json::to_value(hold::release(&store, id, actor, reason, now)?),
+        Request::Release { id, actor, reason } => serde_json::to_value(hold::release(&*store, id, actor, reason, now)?),
         Request::Pause { agent, actor, reason } => {
-            serde_json::to_value(hold::pause(&store, &agent_target(agent), actor, reason, None, now)?)
+            serde_json::to_value(hold::pause(&*store, &agent_target(agent), actor, reason, None, now)?)
         }
         Request::Resume { agent, actor, reason } => {
-            let lifted = hold::resume(&store, &agent_target(agent), actor, reason, now)?;
+            let lifted = hold::resume(&*store, &agent_target(agent), actor, reason, now)?;
             anyhow::ensure!(!lifted.is_empty(), "{agent} is not paused");
             serde_json::to_value(lifted)
         }
         Request::Approve { id, actor, .. } => {
-            hold::approve(&store, &config.budgets, id, actor, now)?;
+            hold::approve(&*store, &config.budgets, id, actor, now)?;
             Ok(Value::Null)
         }
         _ => anyhow::bail!("this needs a running daemon"),

@@ -6,6 +6,7 @@
 mod duration;
 mod overrides;
 mod raw;
+mod shared;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::sources::relay::RelayConfig;
 
 pub(crate) use duration::parse_duration;
 pub(crate) use raw::REFERENCE;
+pub(crate) use shared::SharedPlace;
 
 /// A configuration that passed every check.
 #[derive(Clone, Debug)]
@@ -31,8 +33,8 @@ pub(crate) struct Config {
     pub(crate) commit_interval: Duration,
     /// Local state file.
     pub(crate) state: PathBuf,
-    /// File of fire ids, holds and approvals: must survive the loss of `state`.
-    pub(crate) shared: PathBuf,
+    /// Place of fire ids, holds and approvals: must survive the loss of `state`.
+    pub(crate) shared: SharedPlace,
     /// Folders and files to follow.
     pub(crate) paths: Vec<PathBuf>,
     /// Streams, topics and buckets to follow.
@@ -129,7 +131,7 @@ impl Config {
         let mut text = format!("lake             {}\n", self.lake.display());
         text += &format!("commit interval  {:?}\n", self.commit_interval);
         text += &format!("local state      {}\n", self.state.display());
-        text += &format!("shared store     {}\n", self.shared.display());
+        text += &format!("shared store     {}\n", self.shared);
         text += &format!("follows          {}\n", if paths.is_empty() { "nothing".to_owned() } else { paths.join(", ") });
         for source in &self.sources {
             text += &format!("source           {}\n", source.name());

@@ -9,7 +9,7 @@ use sluice_enforce::Budgets;
 use sluice_enrich::agents::AgentsFile;
 use sluice_enrich::config::{EnrichConfig, RawEnrich};
 
-use super::{Config, Origin, parse_duration};
+use super::{Config, Origin, SharedPlace, parse_duration};
 use crate::operate::RawOperate;
 use crate::sources::{self, Configured};
 
@@ -29,6 +29,7 @@ struct Raw {
     window: Vec<RawWindow>,
     source: Vec<toml::Table>,
     relay: Option<toml::Table>,
+    shared: Option<toml::Table>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -90,14 +91,18 @@ pub(crate) fn validate(table: toml::Table, base: &Path, origin: &Origin, faults:
             return None;
         }
     };
-    let lake = origin.lake.clone().or_else(|| raw.lake.path.as_ref().map(|path| base.join(path)));
+    let lake =
+        origin.lake.clone().or_else(|| raw.lake.path.as_ref().map(|path| if is_remote(path) { path.clone() } else { base.join(path) }));
     // A worker has none.
     if lake.is_none() && raw.relay.is_none() {
         faults.push("no lake: set path in [lake], or give --lake DIR".to_owned());
     }
+    let lake = lake.unwrap_or_default();
+    let remote = is_remote(&lake);
     // Absolute, so that what a daemon wrote is found from wherever a command runs.
-    let lake = std::path::absolute(lake.unwrap_or_default()).unwrap_or_default();
-    let inside = |name: &str| lake.join("_sluice").join(name);
+    let lake = if remote { lake } else { std::path::absolute(lake).unwrap_or_default() };
+    let beside = if remote { state_folder(&lake, faults) } else { lake.join("_sluice") };
+    let inside = |name: &str| beside.join(name);
     let place = |path: Option<PathBuf>, name: &str| path.map_or_else(|| inside(name), |path| base.join(path));
     let commit_interval = interval(&raw.lake.commit_interval, "lake.commit_interval", faults);
     if commit_interval > Duration::from_secs(30) {
@@ -116,7 +121,9 @@ pub(crate) fn validate(table: toml::Table, base: &Path, origin: &Origin, faults:
     Some(Config {
         commit_interval,
         state: place(raw.lake.state, "local.redb"),
-        shared: place(raw.lake.shared, "shared.redb"),
+        shared: SharedPlace::choose(raw.shared, place(raw.lake.shared, "shared.redb"))
+            .map_err(|fault| faults.push(format!("[shared] {fault}")))
+            .ok()?,
         sources: sources(raw.source, faults),
         relay: raw.relay.and_then(|table| {
             sources::relay::parse(table).map_err(|found| faults.extend(found.into_iter().map(|fault| format!("[relay] {fault}")))).ok()
@@ -137,6 +144,23 @@ pub(crate) fn validate(table: toml::Table, base: &Path, origin: &Origin, faults:
         origin: origin.clone(),
         lake,
     })
+}
+
+fn is_remote(lake: &Path) -> bool {
+    lake.to_str().is_some_and(|lake| lake.starts_with("s3://"))
+}
+
+/// Returns the local folder of what a daemon keeps beside a remote lake: that of systemd, or one of the user's.
+fn state_folder(lake: &Path, faults: &mut Vec<String>) -> PathBuf {
+    let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let root = var("STATE_DIRECTORY").or_else(|| var("XDG_STATE_HOME").map(|home| home.join("sluice")));
+    let root = root.or_else(|| var("HOME").map(|home| home.join(".local/state/sluice")));
+    let Some(root) = root else {
+        faults.push("no folder for local state: set STATE_DIRECTORY, XDG_STATE_HOME or HOME".to_owned());
+        return PathBuf::new();
+    };
+    let name: String = lake.to_string_lossy().trim_start_matches("s3://").trim_end_matches('/').replace('/', "_");
+    root.join(name)
 }
 
 fn interval(text: &str, key: &str, faults: &mut Vec<String>) -> Duration {

@@ -8,15 +8,12 @@ mod server;
 
 use std::path::Path;
 
-use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use sluice_aggregate::query::Listing;
-use sluice_enforce::FileStore;
 
 pub(crate) use client::{Client, connect};
 pub(crate) use server::Server;
 
-use crate::config::Config;
 use crate::lakeview::LiveRows;
 
 /// What can be asked of a daemon.
@@ -105,20 +102,6 @@ pub(crate) enum Answer {
 enum Reply {
     Ok(serde_json::Value),
     Error(String),
-}
-
-/// Opens the file of fire ids, holds and approvals.
-pub(crate) fn shared_store(config: &Config) -> anyhow::Result<FileStore> {
-    if let Some(folder) = config.shared.parent() {
-        std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
-    }
-    let emptied = std::fs::metadata(&config.shared).is_ok_and(|found| found.len() == 0);
-    anyhow::ensure!(
-        !emptied,
-        "shared store {} is empty: its fire ids and holds are gone; restore it from a copy, or delete it to start anew",
-        config.shared.display()
-    );
-    FileStore::open(&config.shared).with_context(|| format!("open shared store {}", config.shared.display()))
 }
 
 /// Longest path a unix socket may have.

@@ -23,7 +23,7 @@ impl Pipeline {
     pub(crate) fn open(settings: Settings) -> anyhow::Result<Self> {
         let config = &settings.config;
         let lake = Lake::open_writer(&config.lake, &*settings.clock).with_context(|| format!("open lake {}", config.lake.display()))?;
-        let shared = Arc::new(crate::control::shared_store(config)?);
+        let shared = config.shared.open()?;
         Self::open_on(lake, shared, settings)
     }
 
