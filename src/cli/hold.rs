@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use serde_json::Value;
-use sluice_enforce::{SharedStore, hold};
+use sluice_enforce::hold;
 use sluice_schemas::{Clock, SystemClock};
 
 use super::args::{ApproveArgs, BudgetListArgs, Format, HoldArgs, HoldVerb, PauseArgs, Place};
