@@ -168,11 +168,11 @@ fn named(error: &impl Error) -> Option<String> {
     is_name.then(|| name.to_owned())
 }
 
-/// The texts of an error and of all that lies below it, without repetition.
+/// The texts of an error and of all that lies below it, without repetition, on one line.
 fn causes(error: &(dyn Error + 'static)) -> String {
     let (mut text, mut next) = (String::new(), Some(error));
     while let Some(cause) = next {
-        let words = cause.to_string();
+        let words = cause.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
         if !text.contains(&words) {
             if !text.is_empty() {
                 text.push_str(": ");

@@ -21,7 +21,7 @@ pub struct KinesisSettings {
     /// Profile of the shared AWS configuration files.
     #[serde(default)]
     pub profile: Option<String>,
-    /// Where a stream is begun that has no committed position.
+    /// Where a stream is begun that has no committed position; of no effect on one that has been begun.
     #[serde(default)]
     pub start: Start,
     /// How records are fetched.
@@ -31,7 +31,8 @@ pub struct KinesisSettings {
     /// the shards from the first.
     #[serde(default)]
     pub consumer: Option<String>,
-    /// CloudWatch Logs envelopes that are taken; empty takes all.
+    /// CloudWatch Logs envelopes that are taken; empty takes all. It is the decoder that refuses the others
+    /// ([`crate::decode::Decoder::allowing`]), for whatever source they come from.
     #[serde(default)]
     pub allow: AllowList,
     /// What happens when the stream dropped records before they were read.
