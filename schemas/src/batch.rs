@@ -11,6 +11,17 @@ use crate::strings::{StringTable, Sym};
 use crate::trail::TrailEvent;
 use crate::usage::Extras;
 
+/// Where bodies of a call lie that its record does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offloaded {
+    /// Index into the batch's invocations.
+    pub invocation: u32,
+    /// `input.inputBodyS3Path`; empty when the request body is not in S3.
+    pub request: Sym,
+    /// `output.outputBodyS3Path`; empty when the response body is not in S3.
+    pub response: Sym,
+}
+
 /// Records decoded from one stretch of one shard, self-contained: symbols and indexes refer to this batch alone.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
@@ -22,6 +33,8 @@ pub struct Batch {
     pub invocations: Vec<Invocation>,
     /// Units beside tokens, by [`Invocation::extras`].
     pub extras: Vec<Extras>,
+    /// Bodies that lie in S3, of few calls or none.
+    pub offloaded: Vec<Offloaded>,
     /// CloudTrail events in source order.
     pub trail: Vec<TrailEvent>,
     /// What could not be read.

@@ -21,7 +21,7 @@ pub mod time;
 pub mod trail;
 pub mod usage;
 
-pub use batch::{Batch, Call, ControlMark, EnrichedBatch, PriceStatus, Pricing, Relayed};
+pub use batch::{Batch, Call, ControlMark, EnrichedBatch, Offloaded, PriceStatus, Pricing, Relayed};
 pub use clock::{Clock, SystemClock};
 pub use error::ErrorClass;
 pub use invocation::{Invocation, Profile, RequestId};
