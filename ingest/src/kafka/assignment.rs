@@ -215,8 +215,11 @@ impl KafkaSource {
             }
         }
         self.consumer.incremental_assign(&list)?;
-        if stopped.count() > 0 {
-            self.consumer.pause(&stopped)?;
+        // Their records would be fetched in vain; they are not taken.
+        if stopped.count() > 0
+            && let Err(error) = self.consumer.pause(&stopped)
+        {
+            tracing::debug!(%error, "stopped partitions are fetched");
         }
         for Settled { key, partition, .. } in settled {
             tracing::info!(shard = partition.shard, offset = partition.next(), "partition assigned");

@@ -15,7 +15,6 @@ mod context;
 mod fault;
 mod iam;
 mod partition;
-#[cfg(feature = "relay")]
 mod publish;
 mod security;
 mod settings;
@@ -25,7 +24,6 @@ mod units;
 
 pub use context::CredentialsProvider;
 pub use iam::{Credentials, CredentialsError, Token, token};
-#[cfg(feature = "relay")]
 pub use publish::{KafkaRelay, RelayTopic};
 pub use security::{Mechanism, Security};
 pub use settings::{KafkaSettings, SettingsError, Start};

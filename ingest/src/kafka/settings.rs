@@ -183,7 +183,6 @@ impl KafkaSettings {
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    #[cfg(feature = "relay")]
     pub(super) fn for_producer(
         brokers: Vec<String>,
         topic: String,

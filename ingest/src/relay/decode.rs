@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use sluice_schemas::position::{Sequence, Span};
 use sluice_schemas::time::MINUTE;
-use sluice_schemas::{Batch, ControlMark, Invocation, Micros, Position, Profile, Rejected, Relayed, RequestId, Sym, Usage};
+use sluice_schemas::{Batch, ControlMark, Invocation, Micros, Offloaded, Position, Profile, Rejected, Relayed, RequestId, Sym, Usage};
 
 use super::encode::{BASES, TIERS, extras_of, map_syms, profile_of};
 use super::frame::{Section, Sections, unwrap};
@@ -79,6 +79,7 @@ pub fn decode(bytes: &[u8]) -> Result<RelayBatch, RelayError> {
     invocations(&sections, &mut batch)?;
     batch.trail = items::read_events(sections.get(Section::Trail), sections.get(Section::TrailItems))?;
     rejected(&sections, &mut batch)?;
+    offloaded(&sections, &mut batch)?;
     let times = batch.invocations.iter().map(|call| call.event_time).chain(batch.trail.iter().map(|event| event.event_time));
     times.into_iter().try_for_each(|time| timely(time, origin.arrival))?;
     Ok(RelayBatch { origin, last, batch })
@@ -208,6 +209,19 @@ fn rejected(sections: &Sections<'_>, batch: &mut Batch) -> Result<(), RelayError
     Ok(())
 }
 
+fn offloaded(sections: &Sections<'_>, batch: &mut Batch) -> Result<(), RelayError> {
+    let table = Table::read(sections.get(Section::Offloaded), &[Kind::U32; 3])?;
+    for row in 0..table.rows() {
+        let invocation = table.u32(0)[row];
+        if invocation as usize >= batch.invocations.len() {
+            return Err(damaged("relay message with a body of no call"));
+        }
+        let (request, response) = (known(batch, table.u32(1)[row])?, known(batch, table.u32(2)[row])?);
+        batch.offloaded.push(Offloaded { invocation, request, response });
+    }
+    Ok(())
+}
+
 impl RelayBatch {
     /// Puts the records into a batch, with its symbols and indexes.
     pub fn merge(self, out: &mut Batch) {
@@ -229,6 +243,12 @@ impl RelayBatch {
         out.seen += (batch.invocations.len() + batch.trail.len() + batch.rejected.len()) as u64 + batch.control;
         let first_extras = out.extras.len() as u32;
         out.extras.extend(batch.extras);
+        let first_call = out.invocations.len() as u32;
+        out.offloaded.extend(batch.offloaded.into_iter().map(|body| Offloaded {
+            invocation: first_call + body.invocation,
+            request: sym(body.request),
+            response: sym(body.response),
+        }));
         out.invocations.extend(batch.invocations.into_iter().map(|call| Invocation {
             request_id: match call.request_id {
                 RequestId::Other(other) => RequestId::Other(sym(other)),

@@ -77,6 +77,7 @@ fn one(batch: &Batch, origin: &Origin, part: &Part, limit: usize) -> Result<Vec<
     let mut subset =
         Subset { from: batch, strings: StringTable::default(), profiles: Vec::new(), places: HashMap::new(), extras: Vec::new() };
     let calls = subset.calls(invocations)?;
+    let offloaded = subset.offloaded(&part.invocations)?;
     let (events, event_items) = items::write_events(trail)?;
     let (control, bytes) = if part.last { (batch.control, batch.bytes) } else { (0, 0) };
     let marks = if part.last { origin.marks.as_slice() } else { &[] };
@@ -97,6 +98,7 @@ fn one(batch: &Batch, origin: &Origin, part: &Part, limit: usize) -> Result<Vec<
         (Section::Trail, events),
         (Section::TrailItems, event_items),
         (Section::Rejected, rejected_table(rejected, limit.saturating_sub(OVERHEAD))?),
+        (Section::Offloaded, offloaded),
     ];
     Ok(wrap(&sections))
 }
@@ -216,7 +218,7 @@ struct Subset<'a> {
     extras: Vec<&'a Extras>,
 }
 
-impl Subset<'_> {
+impl<'a> Subset<'a> {
     fn sym(&mut self, sym: Sym) -> Sym {
         self.strings.intern(self.from.strings.get(sym))
     }
@@ -269,6 +271,18 @@ impl Subset<'_> {
             Column::U8(calls.iter().map(|call| number(&BASES, &call.basis)).collect()),
             Column::MaybeU32(calls.iter().map(|call| call.latency_ms).collect()),
             Column::MaybeU32(extras),
+        ])
+    }
+
+    /// Writes where bodies lie of the calls of a part.
+    fn offloaded(&mut self, calls: &Range<usize>) -> Result<Vec<u8>, RelayError> {
+        let of_part = self.from.offloaded.iter().filter(|body| calls.contains(&(body.invocation as usize)));
+        let bodies: Vec<_> =
+            of_part.map(|body| (body.invocation - calls.start as u32, self.sym(body.request).0, self.sym(body.response).0)).collect();
+        write(vec![
+            Column::U32(bodies.iter().map(|body| body.0).collect()),
+            Column::U32(bodies.iter().map(|body| body.1).collect()),
+            Column::U32(bodies.iter().map(|body| body.2).collect()),
         ])
     }
 

@@ -21,10 +21,11 @@ pub(super) enum Section {
     Trail,
     TrailItems,
     Rejected,
+    Offloaded,
 }
 
 /// Number of kinds of sections.
-const KINDS: usize = 9;
+const KINDS: usize = 10;
 
 /// Tells whether a record is a message of a worker.
 #[must_use]

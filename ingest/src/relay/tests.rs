@@ -7,8 +7,8 @@ use sluice_schemas::position::{Positions, Sequence, Span};
 use sluice_schemas::trail::{AssumedSession, TrailEvent};
 use sluice_schemas::usage::GuardrailUnits;
 use sluice_schemas::{
-    Batch, ControlMark, CostBasis, Extras, Invocation, Micros, Position, Profile, RejectReason, Rejected, RequestId, ServiceTier, Sym,
-    Usage,
+    Batch, ControlMark, CostBasis, Extras, Invocation, Micros, Offloaded, Position, Profile, RejectReason, Rejected, RequestId,
+    ServiceTier, Sym, Usage,
 };
 
 use super::worker::batches;
@@ -29,7 +29,9 @@ fn origin() -> Origin {
 fn view(batch: &Batch) -> Vec<String> {
     let text = |sym| batch.strings.get(sym);
     let mut lines: Vec<String> = Vec::new();
-    for call in &batch.invocations {
+    for (call, at) in batch.invocations.iter().zip(0..) {
+        let bodies = batch.offloaded.iter().filter(|body| body.invocation == at).map(|body| (text(body.request), text(body.response)));
+        let bodies: Vec<_> = bodies.collect();
         let profile = batch.profiles[call.profile as usize];
         let texts = [
             profile.account_id,
@@ -47,7 +49,7 @@ fn view(batch: &Batch) -> Vec<String> {
         };
         let extras = call.extras.map(|at| &batch.extras[at as usize]);
         let rest = (call.event_time, call.usage, call.basis, call.latency_ms, profile.service_tier);
-        lines.push(format!("{id} {:?} {rest:?} {extras:?}", texts.map(text)));
+        lines.push(format!("{id} {:?} {rest:?} {extras:?} {bodies:?}", texts.map(text)));
     }
     lines.extend(batch.trail.iter().map(|event| format!("{event:?}")));
     lines.extend(batch.rejected.iter().map(|rejected| format!("{rejected:?}")));
@@ -139,6 +141,10 @@ fn batch(calls: Vec<Call>, texts: [String; 4], trail: Vec<TrailEvent>, rejected:
             });
             batch.extras.len() as u32 - 1
         });
+        if input % 3 == 0 {
+            let (request, response) = (batch.strings.intern(&format!("s3://b/{input}")), Sym::EMPTY);
+            batch.offloaded.push(Offloaded { invocation: batch.invocations.len() as u32, request, response });
+        }
         batch.invocations.push(Invocation {
             event_time: Micros(time),
             request_id: other.map_or(RequestId::Uuid(id), |other| RequestId::Other(batch.strings.intern(&other))),

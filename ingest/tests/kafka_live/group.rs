@@ -83,7 +83,10 @@ fn members_join_and_leave_and_nothing_is_lost_or_read_twice() {
         while count(Some("b")) == 0 && before.elapsed() < LONG {
             feed(5);
         }
+        assert!(count(Some("b")) > 0, "b gets partitions");
+        let alone = count(Some("a"));
         feed(20);
+        wait("both read", &|| count(Some("a")) > alone);
         ends[1].store(true, Ordering::Relaxed);
         feed(20);
         wait("a reads the rest", &|| count(None) >= 4 * usize::try_from(sent.get()).expect("few"));
