@@ -145,10 +145,11 @@ impl Fault {
         };
         let meta = error.as_service_error().map(ProvideErrorMetadata::meta);
         let code = meta.and_then(|meta| meta.code()).map(|code| code.rsplit('#').next().unwrap_or(code).to_owned());
+        let code = code.or_else(|| error.as_service_error().and_then(named));
         let problem = match (&code, meta.and_then(|meta| meta.message())) {
             (Some(code), Some(message)) => format!("{code}: {message}"),
-            (Some(code), None) => code.clone(),
-            (None, _) => causes,
+            (Some(code), None) if !causes.contains(code.as_str()) => code.clone(),
+            _ => causes,
         };
         Self { stage, code, problem }
     }
@@ -157,6 +158,14 @@ impl Fault {
     pub(crate) fn code(&self) -> &str {
         self.code.as_deref().unwrap_or_default()
     }
+}
+
+/// Returns the name with which the text of a modeled error begins: one that comes within an event stream has no code.
+fn named(error: &impl Error) -> Option<String> {
+    let text = error.to_string();
+    let name = text.split(':').next().unwrap_or(&text);
+    let is_name = name.starts_with(|first: char| first.is_ascii_uppercase()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    is_name.then(|| name.to_owned())
 }
 
 /// The texts of an error and of all that lies below it, without repetition.
@@ -326,6 +335,14 @@ mod tests {
             assert!(fix.contains(words), "{code}: {fix}");
             assert_eq!(class == ErrorClass::Transient, transient, "{code}");
         }
+    }
+
+    #[test]
+    fn an_error_within_a_stream_is_told_by_its_name() {
+        let error = aws_sdk_kinesis::types::error::ResourceInUseException::builder().message("another one").build();
+        let fault = Fault::of(&SdkError::<_, ()>::service_error(error, ()));
+        assert_eq!((fault.stage, fault.code()), (Stage::Service, "ResourceInUseException"));
+        assert!(fault.problem.contains("another one"), "{}", fault.problem);
     }
 
     #[test]

@@ -111,7 +111,8 @@ fn whole<T>(bytes: &[u8], read: impl FnOnce(&mut Scanner<'_>) -> Result<T, Fault
 
 #[cfg(test)]
 mod tests {
-    use sluice_schemas::{Batch, Micros, Offloaded};
+    use sluice_schemas::batch::Offloaded;
+    use sluice_schemas::{Batch, Micros};
 
     use super::*;
     use crate::decode::Decoder;
