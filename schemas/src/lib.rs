@@ -21,7 +21,7 @@ pub mod time;
 pub mod trail;
 pub mod usage;
 
-pub use batch::{Batch, Call, EnrichedBatch, PriceStatus, Pricing};
+pub use batch::{Batch, Call, EnrichedBatch, Offloaded, PriceStatus, Pricing};
 pub use clock::{Clock, SystemClock};
 pub use error::ErrorClass;
 pub use invocation::{Invocation, Profile, RequestId};

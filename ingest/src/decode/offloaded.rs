@@ -111,8 +111,7 @@ fn whole<T>(bytes: &[u8], read: impl FnOnce(&mut Scanner<'_>) -> Result<T, Fault
 
 #[cfg(test)]
 mod tests {
-    use sluice_schemas::batch::Offloaded;
-    use sluice_schemas::{Batch, Micros};
+    use sluice_schemas::{Batch, Micros, Offloaded};
 
     use super::*;
     use crate::decode::Decoder;

@@ -1,8 +1,7 @@
 //! Makes an invocation of an envelope: checks what is required, adds up the units, finds the profile.
 
-use sluice_schemas::batch::Offloaded;
 use sluice_schemas::time::MINUTE;
-use sluice_schemas::{Batch, CostBasis, Extras, Invocation, Micros, RejectReason, RequestId, ServiceTier, Sym};
+use sluice_schemas::{Batch, CostBasis, Extras, Invocation, Micros, Offloaded, RejectReason, RequestId, ServiceTier, Sym};
 
 use super::envelope::Envelope;
 use super::fault::{Fault, Field};
