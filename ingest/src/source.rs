@@ -71,6 +71,7 @@ pub struct StreamRecord {
 
 /// Answer of [`Source::poll`].
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a piece is moved once or twice and stands for megabytes")]
 pub enum Poll {
     /// More to decode.
     Piece(Piece),

@@ -148,3 +148,32 @@ fn a_failing_connection_is_no_end() {
     };
     assert_eq!(error.to_string(), "gone");
 }
+
+#[test]
+fn a_large_object_takes_no_more_memory_than_a_few_pieces() {
+    /// The same line again and again.
+    struct Lines {
+        line: Vec<u8>,
+        left: usize,
+        at: usize,
+    }
+    impl io::Read for Lines {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let given = buffer.len().min(self.line.len() - self.at).min(self.left);
+            buffer[..given].copy_from_slice(&self.line[self.at..self.at + given]);
+            (self.left, self.at) = (self.left - given, (self.at + given) % self.line.len());
+            Ok(given)
+        }
+    }
+    const SIZE: usize = 96 << 20;
+    let open = |_| Ok(Box::new(io::BufReader::new(Lines { line: calls(1), left: SIZE, at: 0 })) as Bytes);
+    let mut read = 0;
+    let used = allocation_counter::measure(|| {
+        let mut reading = Reading::large(lane(None), SIZE as u64, open).expect("a reading");
+        while let Some(piece) = reading.next().expect("memory") {
+            read += piece.source_bytes;
+        }
+    });
+    assert_eq!(read, SIZE as u64);
+    assert!(used.bytes_max < 24 << 20, "{} bytes", used.bytes_max);
+}
