@@ -19,7 +19,7 @@ use super::effects::{self, Delivered};
 use super::measure::Measured;
 use super::source::{self, SourceControl};
 use super::worker::{self, Channels, Decoded, Done, FoldJob, Folded, Rows};
-use super::{ALLOWED_LATENESS, BULK_ROWS, DELTAS, LOCAL_INTERVAL, Mode, Pipeline};
+use super::{ALLOWED_LATENESS, BULK_ROWS, DELTAS, LOCAL_INTERVAL, Mode, Pipeline, records};
 use crate::control::Request;
 use crate::operate::Phase;
 
@@ -229,9 +229,16 @@ impl Pipeline {
 
     /// Marks new calls, in order (invariant C3).
     pub(super) fn dedup(&mut self, mut decoded: Decoded) -> anyhow::Result<FoldJob> {
-        match chain(self.reading.get(&decoded.span.shard).or_else(|| self.positions.get(&decoded.span.shard)), &decoded.span) {
-            ChainDecision::Accept | ChainDecision::Overlap => {}
-            decision => {
+        let last = self.reading.get(&decoded.span.shard).or_else(|| self.positions.get(&decoded.span.shard));
+        match (chain(last, &decoded.span), last) {
+            (ChainDecision::Overlap, Some(last)) => {
+                let batch = &mut decoded.batch.batch;
+                let before = batch.rejected.len();
+                batch.rejected.retain(|rejected| !records::is_behind(rejected, last));
+                batch.seen -= (before - batch.rejected.len()) as u64;
+            }
+            (ChainDecision::Accept, _) => {}
+            (decision, _) => {
                 let detail = format!("{}: {decision:?} at offset {}", decoded.span.shard, decoded.span.to.offset);
                 return Err(InvariantError { invariant: Invariant::C3, detail }.into());
             }

@@ -1,5 +1,5 @@
-//! The whole pipeline under a seeded schedule, on one thread and with a clock that the schedule moves: pieces come in any order, twice
-//! and late, storage fails at any write, the process dies at any point; after each commit an auditor holds what is there against
+//! The whole pipeline under a seeded schedule, on one thread and with a clock that the schedule moves: pieces come in any order, twice,
+//! late and overlapping, storage fails at any write, the process dies at any point; after each commit an auditor holds what is there against
 //! the truth (invariants C1 to C8 and C10).
 //!
 //! `SLUICE_SEED=n` runs one seed, `SLUICE_SEEDS=n` so many; `SLUICE_TRACE=1` prints every step.
@@ -62,6 +62,17 @@ fn every_invariant_holds_on_every_schedule() {
     let [starts, epochs, faults, fires, calls] = totals.map(|total| total.load(Ordering::SeqCst));
     println!("{seeds} seeds: {starts} starts, {epochs} epochs, {faults} faults, {fires} fires, {calls} calls");
     assert!(faults > 0 && fires > 0 && starts > seeds, "the schedules did not try anything");
+}
+
+/// C9: at any moment a key has one price.
+#[test]
+fn built_in_prices_never_overlap() {
+    let catalogue = sluice_enrich::prices::Catalogue::builtin().unwrap();
+    let mut cards: Vec<_> = catalogue.cards().map(|card| (card.key.to_string(), card.effective_from, card.effective_to)).collect();
+    cards.sort();
+    for pair in cards.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
+        assert!(pair[0].2.is_some_and(|to| to <= pair[1].1), "{pair:?} (C9)");
+    }
 }
 
 #[test]

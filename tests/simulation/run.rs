@@ -16,7 +16,7 @@ use super::expect;
 use super::faults::{Armed, Faults, FaultyObjects, FaultyShared, Kind};
 use super::random::Random;
 use super::step::{Process, VirtualClock};
-use super::world::{Place, START, World};
+use super::world::{Form, Place, START, World};
 use crate::config::{Config, Origin};
 
 /// Steps of a schedule, not counting what it takes to read the rest at the end.
@@ -245,6 +245,7 @@ impl Simulation {
         let number = self.random.below(self.world.shards.len());
         let most = 1 + self.random.below(8);
         let delay = self.random.between(0, 90 * SECOND);
+        let again = self.random.chance(8);
         let place = self.read[number];
         let shard = &self.world.shards[number];
         let waits = shard.parent.is_some_and(|parent| !self.durable[parent].ended);
@@ -254,10 +255,17 @@ impl Simulation {
         if let Some(latest) = self.world.latest_of(number, place, most) {
             self.clock.reach(latest.plus(delay));
         }
-        let (piece, to) = shard.piece(place, most, self.clock.now());
+        // A source that lost its place begins a little before it.
+        let back = if again && shard.form != Form::Gzip && place.records < shard.len() {
+            (1 + most / 2).min(place.records.saturating_sub(1))
+        } else {
+            0
+        };
+        let from = Place { records: place.records - back, ended: false };
+        let (piece, to) = shard.piece(from, most + back, self.clock.now());
         if self.with("take", |process| process.take(piece)) {
             self.read[number] = to;
-            self.note(|line| write!(line, "took {number} to {to:?}").unwrap());
+            self.note(|line| write!(line, "took {number} from {from:?} to {to:?}").unwrap());
         }
     }
 

@@ -148,6 +148,10 @@ impl Shard {
         found.unwrap_or_else(|| panic!("{position:?} is no place of {}", self.name))
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.records.len()
+    }
+
     pub(crate) fn is_through(&self, place: Place) -> bool {
         place.ended
     }

@@ -76,6 +76,7 @@ impl Lane {
 
 /// What a file in reading gives.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a piece is moved once or twice and stands for megabytes")]
 pub(super) enum Next {
     /// A piece.
     Piece(Piece),
