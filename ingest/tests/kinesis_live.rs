@@ -179,8 +179,8 @@ fn envelopes_that_are_not_on_the_list_are_refused() {
     let (service, stream) = (Service::new(&endpoint), "listed");
     service.create(stream, 1);
     service.put(stream, 0..6, &mut Written::new());
-    let other = format!(r#"{{"streams":["{stream}"],"allow":[{{"owner":"444455556666"}}]}}"#);
-    let mut reader = Reader::open(&service, &settings(&other), Ledger::default()).expect("a source");
+    let mut reader = Reader::open(&service, &oldest(stream), Ledger::default()).expect("a source");
+    reader.allow(serde_json::from_str(r#"[{"owner":"444455556666"}]"#).expect("a list"));
     reader.until(3, LIMIT);
     assert_eq!(
         reader.ledger.rejected,

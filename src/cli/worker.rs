@@ -33,7 +33,14 @@ pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
     let stop = stop_on_signal()?;
     let name = name();
     tracing::info!(event = "running", role = "worker", name, topic = relay.topic.topic, "running");
-    let worker = Worker { name, limit: relay.topic.max_message, committed: &committed, clock: &*clock, stop: &stop };
+    let worker = Worker {
+        name,
+        limit: relay.topic.max_message,
+        committed: &committed,
+        clock: &*clock,
+        stop: &stop,
+        allowed: Arc::clone(&config.allow),
+    };
     let tally = worker::run(&mut *source, &mut |shard, messages| publisher.publish(shard, messages), &worker).context("worker")?;
     tracing::info!(
         event = "stopped",

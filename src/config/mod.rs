@@ -15,6 +15,7 @@ use std::time::Duration;
 use sluice_enforce::Budgets;
 use sluice_enrich::agents::AgentsFile;
 use sluice_enrich::config::EnrichConfig;
+use sluice_ingest::decode::AllowList;
 
 use crate::operate::OperateConfig;
 use crate::sources::Configured;
@@ -39,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) paths: Vec<PathBuf>,
     /// Streams, topics and buckets to follow.
     pub(crate) sources: Vec<Arc<dyn Configured>>,
+    /// CloudWatch Logs envelopes that are taken, from whatever source; all when empty.
+    pub(crate) allow: Arc<AllowList>,
     /// Where workers publish.
     pub(crate) relay: Option<RelayConfig>,
     /// How often followed folders are looked at.

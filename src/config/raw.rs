@@ -8,6 +8,7 @@ use serde::Deserialize;
 use sluice_enforce::Budgets;
 use sluice_enrich::agents::AgentsFile;
 use sluice_enrich::config::{EnrichConfig, RawEnrich};
+use sluice_ingest::decode::AllowList;
 
 use super::{Config, Origin, SharedPlace, parse_duration};
 use crate::operate::RawOperate;
@@ -30,6 +31,7 @@ struct Raw {
     source: Vec<toml::Table>,
     relay: Option<toml::Table>,
     shared: Option<toml::Table>,
+    allow: AllowList,
 }
 
 #[derive(Debug, Deserialize)]
@@ -124,6 +126,7 @@ pub(crate) fn validate(table: toml::Table, base: &Path, origin: &Origin, faults:
         shared: SharedPlace::choose(raw.shared, place(raw.lake.shared, "shared.redb"))
             .map_err(|fault| faults.push(format!("[shared] {fault}")))
             .ok()?,
+        allow: Arc::new(raw.allow),
         sources: sources(raw.source, faults),
         relay: raw.relay.and_then(|table| {
             sources::relay::parse(table).map_err(|found| faults.extend(found.into_iter().map(|fault| format!("[relay] {fault}")))).ok()

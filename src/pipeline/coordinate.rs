@@ -106,8 +106,12 @@ impl Pipeline {
         let (ended_sender, ended) = bounded(1);
         let (effect_sender, effect_jobs) = bounded(1_024);
         let (delivered_sender, delivered) = bounded(1_024);
-        let threads =
-            worker::start(workers, &self.enricher, &Channels { pieces, folds, done: done_sender, board: Arc::clone(&self.meter.board) })?;
+        let allowed = Arc::clone(&self.settings.config.allow);
+        let threads = worker::start(
+            workers,
+            &self.enricher,
+            &Channels { pieces, folds, done: done_sender, board: Arc::clone(&self.meter.board), allowed },
+        )?;
         let clock = Arc::clone(&self.settings.clock);
         let reader = source::start(source, clock, handle.source.clone(), credits, piece_sender, ended_sender)?;
         let actor = effects::start(self.outbox()?, Arc::clone(&self.settings.clock), effect_jobs, delivered_sender)?;

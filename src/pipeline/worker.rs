@@ -12,7 +12,7 @@ use sluice_aggregate::facts;
 use sluice_aggregate::lake::{EncodedGroup, LakeError, encode_group};
 use sluice_aggregate::windows::delta_rows;
 use sluice_enrich::enricher::{EnrichCache, Enricher};
-use sluice_ingest::decode::Decoder;
+use sluice_ingest::decode::{AllowList, Decoder};
 use sluice_ingest::piece::decode_piece;
 use sluice_ingest::source::Piece;
 use sluice_schemas::batch::EnrichedBatch;
@@ -99,6 +99,8 @@ pub(crate) struct Channels {
     pub(crate) done: Sender<Done>,
     /// Where a worker says what it has in hand.
     pub(crate) board: Arc<Board>,
+    /// CloudWatch Logs envelopes that are taken.
+    pub(crate) allowed: Arc<AllowList>,
 }
 
 /// Starts `count` workers.
@@ -119,7 +121,7 @@ pub(crate) fn start(
 }
 
 fn run(number: usize, enricher: &std::sync::RwLock<Arc<Enricher>>, channels: &Channels) {
-    let mut decoder = Decoder::new();
+    let mut decoder = Decoder::allowing(Arc::clone(&channels.allowed));
     let mut cache = EnrichCache::default();
     let mut current = Arc::clone(&enricher.read().unwrap_or_else(std::sync::PoisonError::into_inner));
     loop {

@@ -4,7 +4,6 @@ use serde::Deserialize;
 use sluice_schemas::Micros;
 
 use crate::aws::AwsSettings;
-use crate::decode::AllowList;
 
 /// Which streams are read, from where, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -31,10 +30,6 @@ pub struct KinesisSettings {
     /// the shards from the first.
     #[serde(default)]
     pub consumer: Option<String>,
-    /// CloudWatch Logs envelopes that are taken; empty takes all. It is the decoder that refuses the others
-    /// ([`crate::decode::Decoder::allowing`]), for whatever source they come from.
-    #[serde(default)]
-    pub allow: AllowList,
     /// What happens when the stream dropped records before they were read.
     #[serde(default)]
     pub on_gap: OnGap,

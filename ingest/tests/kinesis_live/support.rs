@@ -15,7 +15,7 @@ use md5::{Digest, Md5};
 use prost::Message;
 use sluice_ingest::aws::{AwsSettings, load};
 use sluice_ingest::committed::{Committed, Durable};
-use sluice_ingest::decode::Decoder;
+use sluice_ingest::decode::{AllowList, Decoder};
 use sluice_ingest::kinesis::{KinesisSettings, KinesisSource};
 use sluice_ingest::piece::decode_piece;
 use sluice_ingest::source::{Poll, Source, SourceError};
@@ -238,8 +238,12 @@ impl Reader {
         let runtime = service.runtime.handle().clone();
         let source =
             KinesisSource::open(settings, &durable.positions, Arc::clone(&committed), runtime, &service.config, SystemClock.now())?;
-        let decoder = Decoder::allowing(Arc::new(settings.allow.clone()));
-        Ok(Self { source, ledger: durable.clone(), durable, committed, decoder })
+        Ok(Self { source, ledger: durable.clone(), durable, committed, decoder: Decoder::new() })
+    }
+
+    /// Refuses envelopes that are not on the list from now on.
+    pub(crate) fn allow(&mut self, list: AllowList) {
+        self.decoder = Decoder::allowing(Arc::new(list));
     }
 
     /// Polls once.
