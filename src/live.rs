@@ -231,8 +231,13 @@ impl Live {
             agents.push(agent.row.clone());
         }
         let mut sessions: Vec<&SessionRow> = self.sessions.values().collect();
-        sessions.sort_by(|a, b| b.cost.cmp(&a.cost).then_with(|| a.session_id.cmp(&b.session_id)));
-        let sessions = sessions.into_iter().take(SESSIONS_SHOWN).cloned().collect();
+        let dearest = |a: &&SessionRow, b: &&SessionRow| b.cost.cmp(&a.cost).then_with(|| a.session_id.cmp(&b.session_id));
+        if sessions.len() > SESSIONS_SHOWN {
+            sessions.select_nth_unstable_by(SESSIONS_SHOWN, dearest);
+            sessions.truncate(SESSIONS_SHOWN);
+        }
+        sessions.sort_by(dearest);
+        let sessions = sessions.into_iter().cloned().collect();
         let recent: u64 = self.rate.iter().filter(|(at, _)| now.0 - at.0 <= 5 * SECOND).map(|(_, records)| records).sum();
         let totals = Totals {
             records: counts.records,
