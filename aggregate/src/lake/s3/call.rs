@@ -158,7 +158,7 @@ impl S3 {
     /// Sends a call and waits for its answer; again where that may help. All calls here may be repeated.
     ///
     /// The SDK's own retries are off: they pass over connections that break before the answer.
-    pub(super) fn send<T, F>(&self, _: Call<'_>, make: impl Fn() -> F) -> Result<T, Failure>
+    pub(super) fn send<T, F>(&self, make: impl Fn() -> F) -> Result<T, Failure>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, Failure>> + Send + 'static,
@@ -180,7 +180,7 @@ impl S3 {
     /// Writes an object whatever was there.
     pub(super) fn put(&self, key: &str, bytes: Bytes) -> Result<(), LakeError> {
         let call = Call { what: "write", permission: "s3:PutObject", key };
-        let sent = self.send(call, || {
+        let sent = self.send(|| {
             let put = self.client.put_object().bucket(&self.bucket).key(key).body(ByteStream::from(bytes.clone()));
             async move { put.send().await.map(drop).map_err(Failure::from) }
         });
@@ -191,7 +191,7 @@ impl S3 {
     pub(super) fn size(&self, key: &str) -> Result<Option<u64>, LakeError> {
         let call = Call { what: "look at", permission: "s3:GetObject and s3:ListBucket", key };
         let head = self.client.head_object().bucket(&self.bucket).key(key);
-        let answer = self.send(call, || {
+        let answer = self.send(|| {
             let head = head.clone();
             async move { head.send().await.map_err(Failure::from) }
         });
@@ -272,5 +272,47 @@ fn causes(error: &(dyn Error + 'static)) -> String {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.problem)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(code: &str, status: u16, tries: u32) -> Failure {
+        Failure { code: code.to_owned(), status, problem: String::new(), is_hopeless: false, tries }
+    }
+
+    #[test]
+    fn what_may_pass_is_tried_again() {
+        for (code, status, expected) in [
+            ("", 0, true),
+            ("SlowDown", 503, true),
+            ("InternalError", 500, true),
+            ("InternalError", 200, true),
+            ("ConditionalRequestConflict", 409, true),
+            ("RequestTimeout", 400, true),
+            ("PreconditionFailed", 412, false),
+            ("AccessDenied", 403, false),
+            ("NoSuchBucket", 404, false),
+            ("InvalidRange", 416, false),
+            ("", 200, false),
+        ] {
+            assert_eq!(failure(code, status, 1).is_transient(), expected, "{code} {status}");
+        }
+        assert!(!Failure { is_hopeless: true, ..failure("", 0, 1) }.is_transient());
+    }
+
+    #[test]
+    fn answers_to_head_have_no_code() {
+        assert!(failure("", 404, 1).is("NoSuchKey") && failure("NoSuchKey", 404, 1).is("NoSuchKey"));
+        assert!(!failure("NoSuchBucket", 404, 1).is("NoSuchKey") && !failure("NoSuchUpload", 404, 1).is("NoSuchKey"));
+        assert!(failure("", 412, 1).is("PreconditionFailed"));
+    }
+
+    #[test]
+    fn an_upload_that_is_gone_may_be_done() {
+        assert!(failure("NoSuchUpload", 404, 2).may_be_done() && !failure("NoSuchUpload", 404, 1).may_be_done());
+        assert!(failure("", 200, 1).may_be_done() && !failure("InvalidPart", 400, 3).may_be_done());
     }
 }

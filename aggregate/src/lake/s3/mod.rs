@@ -74,7 +74,7 @@ impl S3Objects {
         let get = self.s3.client.get_object().bucket(&self.s3.bucket).key(&key);
         let get = get.set_range(range.map(|(first, last)| format!("bytes={first}-{last}")));
         let call = Call { what: "read", permission: "s3:GetObject and s3:ListBucket", key: &key };
-        let answer = self.s3.send(call, || {
+        let answer = self.s3.send(|| {
             let get = get.clone();
             async move { body(get.send().await?).await }
         });
@@ -96,7 +96,7 @@ impl Objects for S3Objects {
         let key = self.key(path);
         let call = Call { what: "create", permission: "s3:PutObject", key: &key };
         let content = Bytes::copy_from_slice(bytes);
-        let sent = self.s3.send(call, || {
+        let sent = self.s3.send(|| {
             let put = self.s3.client.put_object().bucket(&self.s3.bucket).key(&key).if_none_match("*");
             let put = put.body(ByteStream::from(content.clone()));
             async move { put.send().await.map(drop).map_err(Failure::from) }
@@ -149,7 +149,7 @@ impl Objects for S3Objects {
         loop {
             let list = self.s3.client.list_objects_v2().bucket(&self.s3.bucket).prefix(&below).delimiter("/");
             let list = list.set_continuation_token(next.take());
-            let answer = self.s3.send(call, || {
+            let answer = self.s3.send(|| {
                 let list = list.clone();
                 async move { list.send().await.map_err(Failure::from) }
             });
@@ -177,7 +177,7 @@ impl Objects for S3Objects {
         let key = self.key(path);
         let call = Call { what: "delete", permission: "s3:DeleteObject", key: &key };
         let delete = self.s3.client.delete_object().bucket(&self.s3.bucket).key(&key);
-        let answer = self.s3.send(call, || {
+        let answer = self.s3.send(|| {
             let delete = delete.clone();
             async move { delete.send().await.map(drop).map_err(Failure::from) }
         });

@@ -65,7 +65,7 @@ impl Staged {
         let call = Call { what: "write", permission: "s3:PutObject and s3:AbortMultipartUpload", key: &self.key };
         let failed = |failure: Failure| self.s3.explain(call, failure);
         let create = self.s3.client.create_multipart_upload().bucket(&self.s3.bucket).key(&self.key);
-        let begun = self.s3.send(call, || {
+        let begun = self.s3.send(|| {
             let create = create.clone();
             async move { create.send().await.map_err(Failure::from) }
         });
@@ -73,7 +73,7 @@ impl Staged {
         let sent = self.send_each_part(file, &upload, call).and_then(|parts| self.complete(&upload, parts, call));
         if sent.is_err() {
             let abort = self.s3.client.abort_multipart_upload().bucket(&self.s3.bucket).key(&self.key).upload_id(&upload);
-            let aborted = self.s3.send(call, || {
+            let aborted = self.s3.send(|| {
                 let abort = abort.clone();
                 async move { abort.send().await.map(drop).map_err(Failure::from) }
             });
@@ -91,7 +91,7 @@ impl Staged {
             if bytes.is_empty() {
                 break;
             }
-            let sent = self.s3.send(call, || {
+            let sent = self.s3.send(|| {
                 let part = self.s3.client.upload_part().bucket(&self.s3.bucket).key(&self.key).upload_id(upload);
                 let part = part.part_number(number).body(ByteStream::from(bytes.clone()));
                 async move { part.send().await.map_err(Failure::from) }
@@ -107,7 +107,7 @@ impl Staged {
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
         let complete = self.s3.client.complete_multipart_upload().bucket(&self.s3.bucket).key(&self.key).upload_id(upload);
         let complete = complete.multipart_upload(parts);
-        let done = self.s3.send(call, || {
+        let done = self.s3.send(|| {
             let complete = complete.clone();
             async move { complete.send().await.map(drop).map_err(Failure::from) }
         });
