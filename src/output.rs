@@ -14,14 +14,15 @@ pub(crate) fn line(text: &str) {
 
 /// Writes an error and what caused it to standard error.
 pub(crate) fn error(error: &anyhow::Error) {
+    let one_line = |text: &dyn std::fmt::Display| text.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
     let mut text = format!("error: {error}\n");
-    let mut last = error.to_string();
+    // Some errors tell their causes themselves.
+    let mut said = one_line(error);
     for cause in error.chain().skip(1) {
-        let cause = cause.to_string();
-        if !last.contains(&cause) {
+        if !said.contains(&one_line(cause)) {
             text.push_str(&format!("  because: {cause}\n"));
+            said.push_str(&one_line(cause));
         }
-        last = cause;
     }
     write_all(&mut io::stderr().lock(), &text);
 }
