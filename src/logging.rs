@@ -24,7 +24,11 @@ pub(crate) fn start(verbose: u8, format: LogFormat, quiet: bool) {
         _ => "info,sluice=trace,sluice_ingest=trace,sluice_enrich=trace,sluice_aggregate=trace,sluice_enforce=trace",
     };
     let filter = EnvFilter::try_from_env("SLUICE_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).with_ansi(std::io::stderr().is_terminal());
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal());
     match format {
         LogFormat::Text => builder.compact().init(),
         LogFormat::Json => {

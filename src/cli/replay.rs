@@ -69,6 +69,7 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
         let source = FolderSource::open(&paths, &pipeline.positions, FolderMode::Once)?;
         open.push(Named { name: "files".to_owned(), source: Box::new(source) });
     }
+    pipeline.bodies = pipeline.settings.config.offload.open(runtime.handle())?;
     let Pipeline { settings, positions, committed, .. } = &pipeline;
     let source = sources::open(
         open,

@@ -50,6 +50,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         let source = FolderSource::open(&paths, &pipeline.positions, FolderMode::Follow { poll_interval })?;
         open.push(Named { name: "files".to_owned(), source: Box::new(source) });
     }
+    pipeline.bodies = pipeline.settings.config.offload.open(runtime.handle())?;
     let Pipeline { settings, positions, committed, .. } = &pipeline;
     let sources = settings.config.sources.len();
     let opening = Opening { positions, committed, clock: &settings.clock, runtime: runtime.handle(), keeping: Keeping::Ledger };

@@ -18,8 +18,8 @@ use sluice_enrich::config::EnrichConfig;
 use sluice_ingest::decode::AllowList;
 
 use crate::operate::OperateConfig;
-use crate::sources::Configured;
 use crate::sources::relay::RelayConfig;
+use crate::sources::{Configured, OffloadConfig};
 
 pub(crate) use duration::parse_duration;
 pub(crate) use raw::REFERENCE;
@@ -42,7 +42,10 @@ pub(crate) struct Config {
     pub(crate) sources: Vec<Arc<dyn Configured>>,
     /// CloudWatch Logs envelopes that are taken, from whatever source; all when empty.
     pub(crate) allow: Arc<AllowList>,
+    /// Where bodies of calls may be fetched that the log only points to.
+    pub(crate) offload: OffloadConfig,
     /// Where workers publish.
+    #[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "a build without Kafka has no workers"))]
     pub(crate) relay: Option<RelayConfig>,
     /// How often followed folders are looked at.
     pub(crate) poll_interval: Duration,

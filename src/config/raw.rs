@@ -12,7 +12,7 @@ use sluice_ingest::decode::AllowList;
 
 use super::{Config, Origin, SharedPlace, parse_duration};
 use crate::operate::RawOperate;
-use crate::sources::{self, Configured};
+use crate::sources::{self, Configured, OffloadConfig};
 
 /// Every key with its default, as shipped in `deploy/config.reference.toml` (a test compares the defaults).
 pub(crate) const REFERENCE: &str = include_str!("../../deploy/config.reference.toml");
@@ -32,6 +32,7 @@ struct Raw {
     relay: Option<toml::Table>,
     shared: Option<toml::Table>,
     allow: AllowList,
+    offload: Option<toml::Table>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -126,6 +127,10 @@ pub(crate) fn validate(table: toml::Table, base: &Path, origin: &Origin, faults:
         shared: SharedPlace::choose(raw.shared, place(raw.lake.shared, "shared.redb"))
             .map_err(|fault| faults.push(format!("[shared] {fault}")))
             .ok()?,
+        offload: raw.offload.map_or_else(OffloadConfig::default, |table| {
+            let told = |found: Vec<String>| faults.extend(found.into_iter().map(|fault| format!("[offload] {fault}")));
+            OffloadConfig::parse(table).map_err(told).unwrap_or_default()
+        }),
         allow: Arc::new(raw.allow),
         sources: sources(raw.source, faults),
         relay: raw.relay.and_then(|table| {

@@ -89,6 +89,7 @@ impl Pipeline {
             ("files", old.paths != config.paths || old.workers != config.workers),
             ("control.socket", old.socket != config.socket),
             ("source", format!("{:?}", old.sources) != format!("{:?}", config.sources)),
+            ("offload", old.offload != config.offload),
             ("allow", old.allow != config.allow),
             ("window", old.windows != config.windows),
             ("operate", old.operate != config.operate),

@@ -110,7 +110,7 @@ impl Pipeline {
         let threads = worker::start(
             workers,
             &self.enricher,
-            &Channels { pieces, folds, done: done_sender, board: Arc::clone(&self.meter.board), allowed },
+            &Channels { pieces, folds, done: done_sender, board: Arc::clone(&self.meter.board), allowed, bodies: self.bodies.clone() },
         )?;
         let clock = Arc::clone(&self.settings.clock);
         let reader = source::start(source, clock, handle.source.clone(), credits, piece_sender, ended_sender)?;

@@ -55,6 +55,7 @@ pub(crate) use seed::{catalogue, limits};
 use crate::config::Config;
 use crate::live::{Counts, Live};
 use crate::operate::Meter;
+use crate::sources::bodies::Bodies;
 
 /// Name under which spend deltas wait in local segments; they become rows of the spend tables at the next lake commit.
 pub(crate) const DELTAS: &str = "_deltas";
@@ -102,6 +103,8 @@ pub(crate) struct Pipeline {
     moved: HashSet<ShardId>,
     /// Shards read since the last lake commit.
     unsettled: HashSet<ShardId>,
+    /// Fetches bodies that the log only points to.
+    pub(crate) bodies: Option<Arc<dyn Bodies>>,
     /// Tells sources what is durable.
     pub(crate) committed: Arc<Committed>,
     pub(crate) dedup: Dedup,

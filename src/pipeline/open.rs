@@ -46,6 +46,7 @@ impl Pipeline {
             reading: Default::default(),
             moved: Default::default(),
             unsettled: Default::default(),
+            bodies: None,
             committed: Arc::default(),
             dedup: Dedup::new(DEDUP_BYTES),
             applied: 0,

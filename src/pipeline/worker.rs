@@ -21,6 +21,7 @@ use sluice_schemas::{AgentStatus, Batch, Micros, PicoUsd, SpendDelta, SpendView,
 
 use crate::live::Counts;
 use crate::operate::Board;
+use crate::sources::bodies::Bodies;
 
 /// Rows worth a row group of their own; fewer are gathered first.
 const GROUP_ROWS: usize = 8_192;
@@ -101,6 +102,8 @@ pub(crate) struct Channels {
     pub(crate) board: Arc<Board>,
     /// CloudWatch Logs envelopes that are taken.
     pub(crate) allowed: Arc<AllowList>,
+    /// Fetches bodies that the log only points to.
+    pub(crate) bodies: Option<Arc<dyn Bodies>>,
 }
 
 /// Starts `count` workers.
@@ -142,7 +145,7 @@ fn run(number: usize, enricher: &std::sync::RwLock<Arc<Enricher>>, channels: &Ch
                         }
                         drop(newest);
                         channels.board.hold(number, Some(&job.piece.shard));
-                        decode(job, &mut decoder, &current, &mut cache)
+                        decode(job, &mut decoder, channels.bodies.as_deref(), &current, &mut cache)
                     }
                     // No more pieces: only folds are left.
                     Err(_) => match channels.folds.recv() {
@@ -159,10 +162,19 @@ fn run(number: usize, enricher: &std::sync::RwLock<Arc<Enricher>>, channels: &Ch
     }
 }
 
-pub(super) fn decode(job: DecodeJob, decoder: &mut Decoder, enricher: &Enricher, cache: &mut EnrichCache) -> Done {
+pub(super) fn decode(
+    job: DecodeJob,
+    decoder: &mut Decoder,
+    bodies: Option<&dyn Bodies>,
+    enricher: &Enricher,
+    cache: &mut EnrichCache,
+) -> Done {
     let arrival = job.piece.arrival;
     let mut batch = Batch::default();
     let span = decode_piece(job.piece, decoder, &mut batch);
+    if let Some(bodies) = bodies.filter(|_| !batch.offloaded.is_empty()) {
+        bodies.correct(&mut batch);
+    }
     let batch = enricher.enrich(batch, cache);
     Done::Decoded(Box::new(Decoded { sequence: job.sequence, span, arrival, batch }))
 }

@@ -2,12 +2,15 @@
 //!
 //! Owns: which kinds there are in this build, and the runtime their clients live on. Does not own: what a kind reads and how.
 
+pub(crate) mod bodies;
 #[cfg(feature = "kafka")]
 mod kafka;
 #[cfg(feature = "aws")]
 mod kinesis;
 #[cfg(feature = "aws")]
 mod logs;
+#[cfg(feature = "aws")]
+mod offload;
 pub(crate) mod relay;
 mod remote;
 #[cfg(feature = "aws")]
@@ -44,6 +47,7 @@ pub(crate) trait Configured: fmt::Debug + Send + Sync {
 }
 
 /// What every source is opened with.
+#[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "a build without clients opens nothing"))]
 pub(crate) struct Opening<'a> {
     /// Where the last run ended.
     pub(crate) positions: &'a Positions,
@@ -63,6 +67,7 @@ pub(crate) enum Keeping {
     /// The ledger: they are handed in.
     Ledger,
     /// The source itself: several stateless workers share it.
+    #[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "a build without Kafka has no workers"))]
     Group,
 }
 
@@ -109,6 +114,51 @@ pub(crate) fn parse(mut table: toml::Table) -> Result<Arc<dyn Configured>, Vec<S
             Some((_, feature)) => format!("this build cannot read '{kind}': build it with --features {feature}"),
             None => format!("kind '{kind}' is none of {}", kinds()),
         }]),
+    }
+}
+
+/// What is known of offloaded bodies: nothing, or where they may be fetched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct OffloadConfig {
+    #[cfg(feature = "aws")]
+    settings: Option<offload::OffloadSettings>,
+}
+
+impl OffloadConfig {
+    /// Checks `[offload]`.
+    ///
+    /// # Errors
+    /// Sentences for people.
+    #[cfg(feature = "aws")]
+    pub(crate) fn parse(table: toml::Table) -> Result<Self, Vec<String>> {
+        Ok(Self { settings: Some(offload::parse(table)?) })
+    }
+
+    /// Says which build fetches bodies.
+    ///
+    /// # Errors
+    /// Always: this build does not.
+    #[cfg(not(feature = "aws"))]
+    pub(crate) fn parse(_table: toml::Table) -> Result<Self, Vec<String>> {
+        Err(vec!["this build cannot fetch bodies: build it with --features aws".to_owned()])
+    }
+
+    /// Opens the fetcher, if there is one to open.
+    ///
+    /// # Errors
+    /// AWS cannot be reached as configured.
+    #[cfg(feature = "aws")]
+    pub(crate) fn open(&self, runtime: &Handle) -> Result<Option<Arc<dyn bodies::Bodies>>, SourceError> {
+        self.settings.as_ref().map(|settings| offload::open(settings, runtime)).transpose()
+    }
+
+    /// Opens nothing.
+    ///
+    /// # Errors
+    /// None.
+    #[cfg(not(feature = "aws"))]
+    pub(crate) fn open(&self, _runtime: &Handle) -> Result<Option<Arc<dyn bodies::Bodies>>, SourceError> {
+        Ok(None)
     }
 }
 

@@ -52,7 +52,7 @@ impl Place {
 
     fn settings(&self, mode: Mode, workers: usize) -> Settings {
         let config = Config { workers, ..self.config() };
-        Settings { config, mode, act: true, clock: Arc::new(self.clock.clone()) }
+        Settings { config, mode, act: true, clock: Arc::new(self.clock.clone()), board: Arc::default() }
     }
 
     /// Reads everything that is there, as a replay or a daemon does.
@@ -134,7 +134,7 @@ fn read_on(place: &Place, patience: usize, pause: i64) -> usize {
         let mode = if number % 5 == 4 { Mode::Bulk } else { Mode::Live };
         let settings = place.settings(mode, 1);
         let lake = Lake::open_writer(&settings.config.lake, &place.clock).unwrap();
-        let shared = Arc::new(crate::control::shared_store(&settings.config).unwrap());
+        let shared = settings.config.shared.open().unwrap();
         let mut process = Process::start(lake, shared, settings, Vec::new()).unwrap();
         let follow = FolderMode::Follow { poll_interval: Duration::from_millis(1) };
         let mut source = FolderSource::open(&[place.input()], &process.pipeline.positions, follow).unwrap();

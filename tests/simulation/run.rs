@@ -134,12 +134,13 @@ impl Simulation {
         let config = Config::load(&Origin { file: Some(self.path("sluice.toml")), lake: None })?;
         let objects = FaultyObjects { inner: Arc::new(LocalObjects::new(&config.lake)), faults: self.faults.clone() };
         let lake = Lake::open_writer_on(Arc::new(objects), &self.clock)?;
-        let shared: Arc<dyn SharedStore> = Arc::new(FaultyShared { inner: FileStore::open(&config.shared)?, faults: self.faults.clone() });
+        let file = config.lake.join("_sluice/shared.redb");
+        let shared: Arc<dyn SharedStore> = Arc::new(FaultyShared { inner: FileStore::open(&file)?, faults: self.faults.clone() });
         let actions: Vec<Box<dyn Action>> = vec![
             Box::new(HoldAction::new(Arc::clone(&shared), HoldPolicy { most_per_hour: 1_000, most_percent: 100, ..HoldPolicy::default() })),
             Box::new(Recorder { seen: Arc::clone(&self.seen), shared: Arc::clone(&shared) }),
         ];
-        let settings = Settings { config, mode, act: true, clock: Arc::new(self.clock.clone()) };
+        let settings = Settings { config, mode, act: true, clock: Arc::new(self.clock.clone()), board: Arc::default() };
         let mut process = Process::start(lake, shared, settings, actions)?;
         if let Some(keys) = self.dedup_keys {
             process.forget_hours_beyond(keys);

@@ -78,7 +78,7 @@ impl Process {
     /// Decodes a piece and marks its new calls.
     pub(crate) fn take(&mut self, piece: Piece) -> anyhow::Result<()> {
         let job = DecodeJob { sequence: self.sequence, piece };
-        let Done::Decoded(decoded) = worker::decode(job, &mut self.decoder, &self.enricher, &mut self.cache) else {
+        let Done::Decoded(decoded) = worker::decode(job, &mut self.decoder, None, &self.enricher, &mut self.cache) else {
             anyhow::bail!("a decode job gave something else");
         };
         self.sequence += 1;
