@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
@@ -57,7 +57,8 @@ fn calls(first: u64, count: u64, rated: bool) -> EnrichedBatch {
     let mut owners = Vec::new();
     for agent in 0..4 {
         let strings = &mut batch.strings;
-        let texts = [format!("agent-{agent}"), format!("session-{agent}"), format!("arn:aws:sts::111122223333:assumed-role/Agents/{agent}")];
+        let texts =
+            [format!("agent-{agent}"), format!("session-{agent}"), format!("arn:aws:sts::111122223333:assumed-role/Agents/{agent}")];
         let [agent_id, session_id, principal_arn] = texts.map(|text| strings.intern(&text));
         let (account_id, region) = (strings.intern("111122223333"), strings.intern("us-east-1"));
         let model_id = strings.intern("acme.secret-v1:0");
