@@ -1,7 +1,7 @@
 //! What the fuzz targets do with bytes. The project's own tests include the same files and run them on mutations of the samples.
 
 // The configuration belongs to the binary, which no other crate can depend on.
-#[expect(dead_code, reason = "only reading it is looked at")]
+#[expect(dead_code, unused_imports, reason = "only reading it is looked at")]
 #[path = "../../src/config/mod.rs"]
 mod config;
 #[cfg(feature = "lake")]
