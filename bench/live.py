@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -185,14 +186,16 @@ def sessions(args, folder):
     live, counters = daemon.metric("sluice_sessions"), daemon.metric('sluice_budget_counters{place="memory"}')
     rss, peak = daemon.metric("process_resident_memory_bytes") / 2**20, daemon.peak_mib()
     commits = [daemon.metric(f"sluice_local_commit_duration_seconds_{what}") for what in ("count", "sum")]
-    asked = time.monotonic()
-    daemon.records()
-    snapshot = (time.monotonic() - asked) * 1000
+    snapshots = []
+    for _ in range(9):
+        asked = time.monotonic()
+        daemon.records()
+        snapshots.append((time.monotonic() - asked) * 1000)
     daemon.stop()
     print(f"sessions: {args.calls} calls of {live:.0f} live sessions, {counters:.0f} budget counters, in {seconds:.1f} s")
     print(f"  sustained {args.calls / seconds:.0f} calls/s; CPU {cpu / seconds * 100:.0f} % of one core")
     print(f"  {commits[0]:.0f} local commits took {commits[1]:.1f} s of it")
-    print(f"  memory {before:.0f} MiB before, {rss:.0f} MiB after, {peak:.0f} MiB at its peak; a snapshot takes {snapshot:.0f} ms")
+    print(f"  memory {before:.0f} MiB before, {rss:.0f} MiB after, {peak:.0f} MiB at its peak; a snapshot takes {statistics.median(snapshots):.0f} ms")
 
 
 def main():

@@ -117,6 +117,8 @@ def main():
         call = ("sluice_records", (("outcome", "call"),))
         wait("the calls", lambda: of_page(page(port))[0].get(call) == CALLS)
         wait("a lake commit", lambda: 'sluice_lake_epoch 1' in page(port))
+        # Counters near their limits are ranked every few seconds.
+        wait("the ranking", lambda: 'sluice_budget_used_ratio{' in page(port))
         time.sleep(3)
         text = page(port)
         daemon.send_signal(signal.SIGTERM)
