@@ -10,7 +10,6 @@ use anyhow::{Context, bail};
 use crossbeam_channel::{Receiver, Sender, bounded, never, select, tick};
 use sluice_ingest::source::Source;
 use sluice_schemas::invariant::{Invariant, InvariantError};
-use sluice_schemas::position::{ChainDecision, chain};
 use sluice_schemas::{SpendView, tables};
 
 use super::answer;
@@ -19,7 +18,7 @@ use super::effects::{self, Delivered};
 use super::measure::Measured;
 use super::source::{self, SourceControl};
 use super::worker::{self, Channels, Decoded, Done, FoldJob, Folded, Rows};
-use super::{ALLOWED_LATENESS, BULK_ROWS, DELTAS, LOCAL_INTERVAL, Mode, Pipeline, records};
+use super::{ALLOWED_LATENESS, BULK_ROWS, DELTAS, LOCAL_INTERVAL, Mode, Pipeline};
 use crate::control::Request;
 use crate::operate::Phase;
 
@@ -229,42 +228,6 @@ impl Pipeline {
             }
         }
         Ok(progressed)
-    }
-
-    /// Marks new calls, in order (invariant C3).
-    pub(super) fn dedup(&mut self, mut decoded: Decoded) -> anyhow::Result<FoldJob> {
-        let last = self.reading.get(&decoded.span.shard).or_else(|| self.positions.get(&decoded.span.shard));
-        match (chain(last, &decoded.span), last) {
-            (ChainDecision::Overlap, Some(last)) => {
-                let batch = &mut decoded.batch.batch;
-                let before = batch.rejected.len();
-                batch.rejected.retain(|rejected| !records::is_behind(rejected, last));
-                batch.seen -= (before - batch.rejected.len()) as u64;
-            }
-            (ChainDecision::Accept, _) => {}
-            (decision, _) => {
-                let detail = format!("{}: {decision:?} at offset {}", decoded.span.shard, decoded.span.to.offset);
-                return Err(InvariantError { invariant: Invariant::C3, detail }.into());
-            }
-        }
-        self.reading.insert(decoded.span.shard.clone(), decoded.span.to.clone());
-        let upstream = self.admit(&mut decoded.batch.batch);
-        let keep = {
-            let (lake, pending) = (&self.lake, &self.pending_keys);
-            self.dedup.first_seen(&decoded.batch, &mut |hour| {
-                let mut keys = sluice_aggregate::known::keys_of_hour(lake, hour)?;
-                keys.extend(pending.get(&hour).into_iter().flatten());
-                Ok::<_, sluice_aggregate::known::KnownError>(keys)
-            })?
-        };
-        let late = self.watermark().map_or(0, |watermark| {
-            let calls = decoded.batch.batch.invocations.iter().zip(&keep);
-            calls.filter(|(call, keep)| **keep && call.event_time < watermark).count() as u64
-        });
-        let newest = decoded.batch.batch.invocations.iter().map(|call| call.event_time).max();
-        self.newest_event = self.newest_event.max(newest);
-        let bulk = self.settings.mode == Mode::Bulk;
-        Ok(FoldJob { decoded, upstream, keep, late, encode: bulk, want_calls: !self.windows.is_empty() })
     }
 
     /// Makes a batch part of every state.

@@ -9,6 +9,7 @@
 //! never block and memory is bounded. Invariants C1, C3, C4 and C7 are checked here.
 
 mod answer;
+mod arrival;
 mod commit;
 mod coordinate;
 mod counters;
@@ -20,7 +21,6 @@ mod orders;
 mod records;
 mod seed;
 mod source;
-mod upstream;
 mod windows;
 mod worker;
 

@@ -7,7 +7,7 @@ use arrow::error::ArrowError;
 use sluice_enforce::Crossing;
 use sluice_enforce::store::AuditEntry;
 use sluice_schemas::breach::Breach;
-use sluice_schemas::{Micros, PicoUsd, Position, Rejected, tables};
+use sluice_schemas::{Micros, PicoUsd, tables};
 
 use super::Pipeline;
 use super::worker::Rows;
@@ -60,11 +60,6 @@ impl Pipeline {
             self.audit_seen = last;
         }
     }
-}
-
-/// Tells whether a refused record lies before a position: it has its row, and no request id by which dedup could know it again.
-pub(super) fn is_behind(rejected: &Rejected, last: &Position) -> bool {
-    if rejected.sequence.is_none() { rejected.offset < last.offset } else { rejected.sequence <= last.sequence }
 }
 
 fn times(values: impl Iterator<Item = Option<Micros>>) -> ArrayRef {

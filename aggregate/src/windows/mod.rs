@@ -8,6 +8,7 @@ mod aggregation;
 mod check;
 mod deltas;
 mod error;
+mod measures;
 mod output;
 mod rollup;
 mod snapshot;

@@ -11,9 +11,7 @@ use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, Decimal128Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array,
 };
 use datafusion::arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
-use datafusion::arrow::datatypes::{
-    DataType, Decimal128Type, Field, Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType, UInt32Type,
-};
+use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef, TimestampMicrosecondType, UInt32Type};
 use datafusion::arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use hashbrown::HashMap;
@@ -23,6 +21,7 @@ use sluice_schemas::{ErrorClass, Micros, SpendView, StringTable, Sym, tables};
 
 use super::aggregation::{Aggregation, RunError, logical_plan, session};
 use super::deltas::{AMOUNTS, COUNTS, KEY, KEYS, TIMES, delta_rows, split};
+use super::measures::{Totals, add_up, column, measures, total, wrong};
 
 /// Tables, their SQL and the column whose date is the partition. The first of a chain reads `deltas`, the next one what the
 /// one before it gave, which is less.
@@ -115,9 +114,6 @@ struct Epoch {
     row_of: HashMap<(i64, u32), u32>,
     totals: Totals,
 }
-
-/// Sums over all deltas of an epoch: they bound every sum over some of them.
-type Totals = [i128; COUNTS.len() + AMOUNTS.len()];
 
 /// One spend table.
 #[derive(Debug)]
@@ -354,47 +350,6 @@ fn texts(keys: &StringTable, numbers: &UInt32Array) -> Result<[ArrayRef; KEYS.le
     }))
 }
 
-/// Columns of the measures of a batch.
-type MeasureColumns<'a> = ([&'a [i64]; COUNTS.len()], [&'a [i128]; AMOUNTS.len()]);
-
-fn measures(batch: &RecordBatch) -> Result<MeasureColumns<'_>, RollupError> {
-    let (mut counts, mut amounts) = MeasureColumns::default();
-    for (name, values) in COUNTS.into_iter().zip(&mut counts) {
-        let column = column(batch, name)?.as_primitive_opt::<Int64Type>().filter(|column| column.null_count() == 0);
-        *values = column.ok_or_else(|| wrong(name))?.values();
-    }
-    for (name, values) in AMOUNTS.into_iter().zip(&mut amounts) {
-        let column = column(batch, name)?.as_primitive_opt::<Decimal128Type>().filter(|column| column.null_count() == 0);
-        *values = column.ok_or_else(|| wrong(name))?.values();
-    }
-    Ok((counts, amounts))
-}
-
-fn add_up(batch: &RecordBatch, totals: Totals) -> Result<Totals, RollupError> {
-    let (counts, amounts) = measures(batch)?;
-    total(&counts, &amounts, totals)
-}
-
-/// Adds columns to totals, refusing negative counts and totals beyond the type of a table's column.
-fn total(counts: &[&[i64]], amounts: &[&[i128]], mut totals: Totals) -> Result<Totals, RollupError> {
-    let out_of_range = |name: &str| RollupError::Overflow { column: name.to_owned() };
-    let (whole, money) = totals.split_at_mut(COUNTS.len());
-    for ((total, values), name) in whole.iter_mut().zip(counts).zip(COUNTS) {
-        let negative = values.iter().any(|&value| value < 0);
-        *total += values.iter().map(|&value| i128::from(value)).sum::<i128>();
-        if negative || *total > i128::from(i64::MAX) {
-            return Err(out_of_range(name));
-        }
-    }
-    for ((total, values), name) in money.iter_mut().zip(amounts).zip(AMOUNTS) {
-        for &value in *values {
-            let sum = sluice_schemas::PicoUsd(*total).checked_add(sluice_schemas::PicoUsd(value));
-            *total = sum.filter(|_| value >= 0).ok_or_else(|| out_of_range(name))?.0;
-        }
-    }
-    Ok(totals)
-}
-
 /// Deltas with their keys as numbers.
 fn input_schema() -> SchemaRef {
     let times = TIMES.into_iter().chain(["hour", "day"]);
@@ -403,12 +358,4 @@ fn input_schema() -> SchemaRef {
     fields.extend(COUNTS.map(|name| Field::new(name, DataType::Int64, true)));
     fields.extend(AMOUNTS.map(|name| Field::new(name, tables::MONEY, true)));
     Arc::new(Schema::new(fields))
-}
-
-fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, RollupError> {
-    batch.column_by_name(name).ok_or_else(|| wrong(name))
-}
-
-fn wrong(name: &str) -> RollupError {
-    RollupError::Column { column: name.to_owned() }
 }

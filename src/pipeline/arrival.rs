@@ -1,0 +1,87 @@
+//! What has arrived, in order: whether it follows on (C3), and what of it is new.
+//!
+//! Calls are told from second deliveries by their ids. Refused records and control messages have none, so their place tells:
+//! in the shard, or upstream where stateless workers delivered them.
+
+use sluice_ingest::admit::{admit, upstream_key};
+use sluice_schemas::invariant::{Invariant, InvariantError};
+use sluice_schemas::position::{ChainDecision, Positions, chain};
+use sluice_schemas::{Batch, EnrichedBatch, Position, RejectReason, Rejected};
+
+use super::worker::{Decoded, FoldJob};
+use super::{Mode, Pipeline};
+
+impl Pipeline {
+    /// Marks new calls.
+    pub(super) fn dedup(&mut self, mut decoded: Decoded) -> anyhow::Result<FoldJob> {
+        let last = self.reading.get(&decoded.span.shard).or_else(|| self.positions.get(&decoded.span.shard));
+        match (chain(last, &decoded.span), last) {
+            (ChainDecision::Accept, _) => {}
+            (ChainDecision::Overlap, Some(last)) => drop_repeated(&mut decoded.batch.batch, last),
+            (ChainDecision::Replay, Some(last)) => {
+                tracing::debug!(shard = decoded.span.shard, "a stretch that was read before came again");
+                decoded.span.to = last.clone();
+                decoded.batch = EnrichedBatch::default();
+            }
+            (decision, _) => {
+                let detail = format!("{}: {decision:?} at {:?}", decoded.span.shard, decoded.span.to.place());
+                return Err(InvariantError { invariant: Invariant::C3, detail }.into());
+            }
+        }
+        self.reading.insert(decoded.span.shard.clone(), decoded.span.to.clone());
+        let upstream = self.admit(&mut decoded.batch.batch);
+        let keep = {
+            let (lake, pending) = (&self.lake, &self.pending_keys);
+            self.dedup.first_seen(&decoded.batch, &mut |hour| {
+                let mut keys = sluice_aggregate::known::keys_of_hour(lake, hour)?;
+                keys.extend(pending.get(&hour).into_iter().flatten());
+                Ok::<_, sluice_aggregate::known::KnownError>(keys)
+            })?
+        };
+        let late = self.watermark().map_or(0, |watermark| {
+            let calls = decoded.batch.batch.invocations.iter().zip(&keep);
+            calls.filter(|(call, keep)| **keep && call.event_time < watermark).count() as u64
+        });
+        let newest = decoded.batch.batch.invocations.iter().map(|call| call.event_time).max();
+        self.newest_event = self.newest_event.max(newest);
+        let bulk = self.settings.mode == Mode::Bulk;
+        Ok(FoldJob { decoded, upstream, keep, late, encode: bulk, want_calls: !self.windows.is_empty() })
+    }
+
+    /// Drops what a worker delivered before, and returns how far the batch leads in the shards upstream. A stretch that no worker
+    /// delivered becomes a refused record, to be found and backfilled.
+    fn admit(&mut self, batch: &mut Batch) -> Positions {
+        if batch.relayed.is_empty() {
+            return Positions::new();
+        }
+        let known = |key: &String| self.reading.get(key).or_else(|| self.positions.get(key)).cloned();
+        let keys = batch.relayed.iter().map(|relayed| upstream_key(&relayed.span.shard));
+        let mut upstream: Positions = keys.filter_map(|key| known(&key).map(|at| (key, at))).collect();
+        let admitted = admit(batch, &mut upstream);
+        batch.seen = batch.seen.saturating_sub(admitted.repeated_rejected + admitted.repeated_control);
+        for gap in admitted.gaps {
+            let detail =
+                format!("{}: no worker delivered what lies between {:?} and {:?}", gap.shard, gap.after.place(), gap.before.place());
+            tracing::error!(shard = gap.shard, detail, "a stretch upstream is missing: replay it from where it is kept");
+            batch.seen += 1;
+            let (offset, sequence) = (gap.after.offset, gap.after.sequence);
+            batch.rejected.push(Rejected { offset, sequence, reason: RejectReason::DataGap { detail }, raw: Vec::new() });
+        }
+        self.reading.extend(upstream.iter().map(|(key, at)| (key.clone(), at.clone())));
+        upstream
+    }
+}
+
+/// Drops refused records that have their row already. Those of workers' messages are told by their place upstream.
+fn drop_repeated(batch: &mut Batch, last: &Position) {
+    if batch.relayed.is_empty() {
+        let before = batch.rejected.len();
+        batch.rejected.retain(|rejected| !is_behind(rejected, last));
+        batch.seen -= (before - batch.rejected.len()) as u64;
+    }
+}
+
+/// Tells whether a refused record lies before a position.
+fn is_behind(rejected: &Rejected, last: &Position) -> bool {
+    if rejected.sequence.is_none() { rejected.offset < last.offset } else { rejected.sequence <= last.sequence }
+}
