@@ -22,7 +22,7 @@ import sys
 import chaos_base  # noqa: F401  (finds the harness)
 import chaos_kafka
 
-SCENARIOS = {"kafka": chaos_kafka.Kafka}
+SCENARIOS = {scenario.name: scenario for scenario in (chaos_kafka.Kafka, chaos_kafka.Relay)}
 
 
 def main() -> int:

@@ -234,9 +234,9 @@ class Scenario:
             os.remove(self.state)
             self.deleted += 1
 
-    def count(self, name: str) -> int:
-        """Returns how many rows a table of the lake has, from the footers of its files."""
-        table = oracle.Table(self.lake, name)
+    def count(self, name: str, lake: str | None = None) -> int:
+        """Returns how many rows a table of a lake has, from the footers of its files."""
+        table = oracle.Table(lake or self.lake, name)
         total = 0
         for path in table.versions()[-1].files if table.exists() else ():
             whole = os.path.join(table.path, path)
@@ -245,10 +245,10 @@ class Scenario:
             total += self.footers[whole]
         return total
 
-    def is_complete(self) -> bool:
-        """Tells whether the lake has all there is."""
+    def is_complete(self, lake: str | None = None) -> bool:
+        """Tells whether a lake has all there is."""
         try:
-            return self.count("calls") >= len(self.truth) and self.count("rejected") >= self.bad
+            return self.count("calls", lake) >= len(self.truth) and self.count("rejected", lake) >= self.bad
         except (FileNotFoundError, IndexError):
             return False
 
