@@ -15,14 +15,26 @@ come shuffled, some again, some damaged. `--kills` is for each scenario. Exit co
 """
 
 import argparse
+import os
 import random
 import shutil
 import sys
 
 import chaos_base  # noqa: F401  (finds the harness)
+import chaos_aws
 import chaos_kafka
+import chaos_kinesis
 
-SCENARIOS = {scenario.name: scenario for scenario in (chaos_kafka.Kafka, chaos_kafka.Relay)}
+ALL = (chaos_kafka.Kafka, chaos_kafka.Relay, chaos_aws.S3, chaos_aws.Takeover, chaos_kinesis.Kinesis)
+SCENARIOS = {scenario.name: scenario for scenario in ALL}
+
+
+def run(name: str, args: argparse.Namespace) -> int:
+    """Runs one scenario, where it can run."""
+    if name == chaos_kinesis.Kinesis.name and chaos_kinesis.ENDPOINT not in os.environ:
+        options = ["--bin", args.bin, "--kills", str(args.kills), "--seed", str(args.seed), "--only", name]
+        return chaos_kinesis.beside_emulator(options + (["--workdir", args.workdir] if args.workdir else []))
+    return SCENARIOS[name](args).run()
 
 
 def main() -> int:
@@ -41,7 +53,7 @@ def main() -> int:
         parser.error(f"unknown scenario {unknown[0]}: one of {', '.join(SCENARIOS)}")
     if shutil.disk_usage("/tmp").free < 2 << 30:
         raise SystemExit("less than 2 GiB free in /tmp")
-    return max([SCENARIOS[name](args).run() for name in names])
+    return max([run(name, args) for name in names])
 
 
 if __name__ == "__main__":

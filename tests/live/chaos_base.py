@@ -162,9 +162,13 @@ class Scenario:
 
     def start(self) -> subprocess.Popen:
         """Starts the daemon with some commit interval."""
-        interval = self.dice.choice(("50ms", "200ms", "1s"))
-        self.daemon = self.sluice.start("run", "--config", self.config, **self.environment, SLUICE__LAKE__COMMIT_INTERVAL=interval)
+        environment = {**self.environment, "SLUICE__LAKE__COMMIT_INTERVAL": self.interval()}
+        self.daemon = self.sluice.start("run", "--config", self.config, **environment)
         return self.daemon
+
+    def interval(self) -> str:
+        """Returns the time between commits of the next process."""
+        return self.dice.choice(("50ms", "200ms", "1s"))
 
     def ready(self, process: subprocess.Popen) -> None:
         """Waits until a daemon answers."""
