@@ -24,6 +24,8 @@ pinned() {
     opentelemetry-proto) echo opentelemetry-proto==1.45.2 ;;
     pyspark) echo pyspark==4.2.0 ;;
     delta-spark) echo delta-spark==4.4.1 ;;
+    boto3) echo boto3==1.44.5 ;;
+    confluent-kafka) echo confluent-kafka==2.16.1 ;;
     moto) echo 'moto[server]==5.2.1' ;;
     *) echo "$1" ;;
     esac
