@@ -6,9 +6,11 @@ BIN := $(TARGET)/$(PROFILE)/sluice
 VENV := $(TARGET)/venv
 # The clients of live sources, which a demo does without.
 FEATURES := aws,kafka
+# Kills of each scenario of the live kill loop.
+KILLS ?= 10
 LIVE := $(CARGO) test --locked --profile $(PROFILE) --workspace --features $(FEATURES)
 
-.PHONY: all build demo test test-rust test-peers test-kill test-live test-live-services bench bench-live fmt lint deny clean tools
+.PHONY: all build demo test test-rust test-peers test-kill test-live test-live-services test-live-chaos bench bench-live fmt lint deny clean tools
 
 all: build
 
@@ -35,11 +37,20 @@ test-kill: build
 test-live-services: tools
 	$(LIVE) --no-run
 	$(LIVE) --lib --bins
-	SLUICE_LIVE=1 $(LIVE) --test kafka_live --test s3_live --test dynamo_live
+	SLUICE_LIVE=1 $(LIVE) --test kafka_live --test s3_live
+	SLUICE_LIVE=1 AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=eu-central-1 $(LIVE) --test dynamo_live --test lake_s3
 	SLUICE_LIVE=1 tests/live/servers/kinesis_local.sh $(LIVE) --offline --test kinesis_live
 
-# Heavy peers: real servers, Spark as a reader, a long kill loop.
-test-live: test-live-services build
+# A program with every client, killed while real services feed it.
+test-live-chaos: tools
+	$(CARGO) build --locked --profile $(PROFILE) --bin sluice --features $(FEATURES)
+	mkdir -p $(TARGET)/live
+	cp $(BIN) $(TARGET)/live/sluice
+	tests/peers/venv.sh $(VENV) deltalake pyarrow boto3 confluent-kafka
+	$(VENV)/bin/python tests/live/chaos.py --bin $(TARGET)/live/sluice --kills $(KILLS)
+
+# Heavy peers: real servers, Spark as a reader, long kill loops.
+test-live: test-live-services test-live-chaos build
 	tests/live/run.sh $(BIN) $(VENV)
 
 bench: build

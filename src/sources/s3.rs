@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use sluice_ingest::aws;
-use sluice_ingest::s3::{S3Settings, S3Source};
+use sluice_ingest::s3::{S3Mode, S3Settings, S3Source};
 use sluice_ingest::source::{Source, SourceError};
 
-use super::{Configured, Opening, told};
+use super::{Configured, Keeping, Opening, not_shared, told};
 
 pub(super) fn parse(table: toml::Table) -> Result<Arc<dyn Configured>, Vec<String>> {
     let settings: S3Settings = table.try_into().map_err(|error| told(&error))?;
@@ -19,6 +19,9 @@ impl Configured for S3Settings {
     }
 
     fn open(&self, opening: &Opening<'_>) -> Result<Box<dyn Source>, SourceError> {
+        if opening.keeping == Keeping::Group && self.mode != S3Mode::Notifications {
+            return Err(not_shared(self.name(), "workers share a queue: set mode = \"notifications\""));
+        }
         let sdk = opening.runtime.block_on(aws::load(&self.aws))?;
         Ok(Box::new(S3Source::open(self.clone(), opening.positions, opening.committed, opening.runtime.clone(), &sdk)?))
     }
