@@ -16,7 +16,7 @@ use super::args::{Format, ReplayArgs};
 use crate::config::Config;
 use crate::output;
 use crate::pipeline::{Exit, Mode, Pipeline, Settings};
-use crate::sources::{self, Keeping, Opening, Stretch};
+use crate::sources::{self, Keeping, Opening, Parted, Stretch};
 use crate::view::AgentRow;
 
 /// What a replay ends with.
@@ -63,7 +63,7 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let mut pipeline = Pipeline::open(settings)?;
     let runtime = sources::runtime()?;
     let stretch = Stretch { since: args.since.clone(), until: args.until.clone() };
-    let (paths, remote) = sources::part(&args.paths, &stretch, pipeline.settings.clock.now())?;
+    let Parted { local: paths, remote } = sources::part(&args.paths, &stretch, pipeline.settings.clock.now())?;
     let mut open = Vec::new();
     if !paths.is_empty() {
         let source = FolderSource::open(&paths, &pipeline.positions, FolderMode::Once)?;

@@ -27,7 +27,7 @@ use sluice_schemas::Clock;
 use sluice_schemas::position::Positions;
 use tokio::runtime::{Handle, Runtime};
 
-pub(crate) use remote::{Stretch, part};
+pub(crate) use remote::{Parted, Stretch, part};
 
 /// Kinds of sources and the feature of the build each needs.
 const KINDS: [(&str, &str); 4] = [("kinesis", "aws"), ("s3", "aws"), ("logs", "aws"), ("kafka", "kafka")];

@@ -21,11 +21,20 @@ pub(crate) struct Stretch {
     pub(crate) until: Option<String>,
 }
 
+/// Places of a command line, parted.
+#[derive(Debug)]
+pub(crate) struct Parted {
+    /// Files and folders.
+    pub(crate) local: Vec<PathBuf>,
+    /// Sources.
+    pub(crate) remote: Vec<Arc<dyn Configured>>,
+}
+
 /// Parts local paths from remote places, which become sources.
 ///
 /// # Errors
 /// A place that cannot be read by this build, or a time that is none.
-pub(crate) fn part(paths: &[PathBuf], stretch: &Stretch, now: Micros) -> anyhow::Result<(Vec<PathBuf>, Vec<Arc<dyn Configured>>)> {
+pub(crate) fn part(paths: &[PathBuf], stretch: &Stretch, now: Micros) -> anyhow::Result<Parted> {
     let remote = |path: &&PathBuf| path.to_str().is_some_and(|path| SCHEMES.iter().any(|scheme| path.starts_with(scheme)));
     let (places, local): (Vec<&PathBuf>, Vec<&PathBuf>) = paths.iter().partition(remote);
     if places.is_empty() && (stretch.since.is_some() || stretch.until.is_some()) {
@@ -44,7 +53,7 @@ pub(crate) fn part(paths: &[PathBuf], stretch: &Stretch, now: Micros) -> anyhow:
         table.extend(times.into_iter().filter_map(|(key, time)| Some((key.to_owned(), toml::Value::from(time.clone()?)))));
         sources.push(parse(table).map_err(|faults| anyhow::anyhow!(faults.join("; ")))?);
     }
-    Ok((local.into_iter().cloned().collect(), sources))
+    Ok(Parted { local: local.into_iter().cloned().collect(), remote: sources })
 }
 
 fn texts<'a>(places: &'a [&PathBuf], scheme: &'a str) -> impl Iterator<Item = &'a str> {
@@ -72,7 +81,7 @@ mod tests {
     fn a_stretch_is_of_remote_places() {
         let stretch = Stretch { since: Some("30d".to_owned()), until: None };
         assert!(part(&[PathBuf::from("logs")], &stretch, Micros(0)).unwrap_err().to_string().contains("--since"));
-        let (local, remote) = part(&[PathBuf::from("logs")], &Stretch::default(), Micros(0)).expect("a folder");
+        let Parted { local, remote } = part(&[PathBuf::from("logs")], &Stretch::default(), Micros(0)).expect("a folder");
         assert_eq!((local.len(), remote.len()), (1, 0));
     }
 
@@ -80,7 +89,7 @@ mod tests {
     #[test]
     fn buckets_and_groups_become_sources() {
         let paths = ["s3://b/AWSLogs", "logs", "logs:///aws/bedrock", "s3://c"].map(PathBuf::from);
-        let (local, remote) = part(&paths, &Stretch::default(), Micros(0)).expect("places");
+        let Parted { local, remote } = part(&paths, &Stretch::default(), Micros(0)).expect("places");
         assert_eq!(local, [PathBuf::from("logs")]);
         let names: Vec<String> = remote.iter().map(|source| source.name()).collect();
         assert_eq!(names, ["s3 s3://b/AWSLogs, s3://c/", "logs /aws/bedrock"]);

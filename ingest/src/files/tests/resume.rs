@@ -199,8 +199,10 @@ proptest! {
         let mut found = ids.iter();
         prop_assert!(straight.ids.iter().all(|id| found.any(|other| other == id)), "{ids:?} lacks some of {:?}", straight.ids);
         // A torn end is refused each time it is seen; what one pass refuses is refused here too.
+        // Of a line whose beginning was taken before the rest came, only the rest is refused.
+        let line = |offset: u64| content.bytes().take(usize::try_from(offset).expect("an offset")).filter(|byte| *byte == b'\n').count();
         for (_, offset, _) in straight.rejected {
-            prop_assert!(rejected.contains(&offset));
+            prop_assert!(rejected.iter().any(|other| line(*other) == line(offset)));
         }
     }
 }
