@@ -239,7 +239,9 @@ impl Pipeline {
             (ChainDecision::Overlap, Some(last)) => {
                 let batch = &mut decoded.batch.batch;
                 let before = batch.rejected.len();
-                batch.rejected.retain(|rejected| !records::is_behind(rejected, last));
+                // Workers' records have their places upstream: `admit` tells those.
+                let is_relayed = !batch.relayed.is_empty();
+                batch.rejected.retain(|rejected| is_relayed || !records::is_behind(rejected, last));
                 batch.seen -= (before - batch.rejected.len()) as u64;
             }
             (ChainDecision::Accept, _) => {}
