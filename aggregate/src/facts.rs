@@ -227,17 +227,26 @@ fn extras(batch: &Batch, calls: &[Kept<'_>]) -> ArrayRef {
     Arc::new(texts.finish())
 }
 
-/// Returns rows of `rejected` for what could not be read; `None` if there is nothing.
+/// Returns rows of `rejected` for what could not be read in `source`, or upstream of it; `None` if there is nothing.
 #[must_use]
 pub fn rejected_rows(batch: &Batch, source: &str, ingest_time: Micros) -> Option<RecordBatch> {
     let rejected = &batch.rejected;
     if rejected.is_empty() {
         return None;
     }
+    // What a worker refused is where the worker found it.
+    let mut sources = vec![source; rejected.len()];
+    for relayed in &batch.relayed {
+        for at in relayed.rejected.clone() {
+            if let Some(place) = sources.get_mut(at) {
+                *place = relayed.span.shard.as_str();
+            }
+        }
+    }
     let hash = |raw: &[u8]| -> String { Sha256::digest(raw).iter().map(|byte| format!("{byte:02x}")).collect() };
     let columns: Vec<ArrayRef> = vec![
         times(rejected.iter().map(|_| ingest_time)),
-        Arc::new(rejected.iter().map(|_| Some(source)).collect::<StringArray>()),
+        Arc::new(sources.iter().map(|source| Some(*source)).collect::<StringArray>()),
         Arc::new(rejected.iter().map(|record| i64::try_from(record.offset).ok()).collect::<Int64Array>()),
         Arc::new(rejected.iter().map(|record| (!record.sequence.is_none()).then_some(record.sequence.as_str())).collect::<StringArray>()),
         Arc::new(rejected.iter().map(|record| Some(record.reason.code())).collect::<StringArray>()),

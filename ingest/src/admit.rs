@@ -60,11 +60,9 @@ pub fn admit(batch: &mut Batch, upstream: &mut Positions) -> Admitted {
     let mut drops = drop_rejected.iter();
     batch.rejected.retain(|_| !drops.next().copied().unwrap_or(false));
     // The ranges refer to what is not there any more, once something was dropped.
-    let mut kept = 0;
+    let kept_before = |at: usize| drop_rejected.iter().take(at).filter(|drop| !**drop).count();
     for relayed in &mut batch.relayed {
-        let count = relayed.rejected.clone().filter(|at| drop_rejected.get(*at) == Some(&false)).count();
-        relayed.rejected = kept..kept + count;
-        kept += count;
+        relayed.rejected = kept_before(relayed.rejected.start)..kept_before(relayed.rejected.end);
     }
     batch.control = batch.control.saturating_sub(admitted.repeated_control);
     admitted

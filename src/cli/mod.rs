@@ -57,8 +57,10 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
-    let fenced = error.chain().filter_map(|cause| cause.downcast_ref::<sluice_aggregate::lake::LakeError>());
-    let fenced = fenced.map(sluice_aggregate::lake::LakeError::class).any(|class| class == sluice_schemas::ErrorClass::Fenced);
+    let by_lake = error.chain().filter_map(|cause| cause.downcast_ref::<sluice_aggregate::lake::LakeError>());
+    let by_store = error.chain().filter_map(|cause| cause.downcast_ref::<sluice_enforce::StoreError>());
+    let mut classes = by_lake.map(sluice_aggregate::lake::LakeError::class).chain(by_store.map(sluice_enforce::StoreError::class));
+    let fenced = classes.any(|class| class == sluice_schemas::ErrorClass::Fenced);
     if fenced { EXIT_FENCED } else { EXIT_FAILED }
 }
 

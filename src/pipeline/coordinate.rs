@@ -131,9 +131,10 @@ impl Pipeline {
             measured: Measured::default(),
         };
         // What an earlier process claimed was committed: it may go on at once.
-        flow.effects.send(effects::Job { permit: self.permit(), crossings: Vec::new() }).context("the effects thread died")?;
-        self.send_effects(&mut flow)?;
-        let result = self.turn(&mut flow, handle, commands, &done, &ended, &delivered, observe);
+        let first = effects::Job { permit: self.permit(), crossings: Vec::new() };
+        let begun = flow.effects.send(first).context("the effects thread died").and_then(|()| self.send_effects(&mut flow));
+        let result = begun.and_then(|()| self.turn(&mut flow, handle, commands, &done, &ended, &delivered, observe));
+        let result = result.map_err(|error| effects::cause(error, &delivered));
         handle.source.stop.store(true, Ordering::Relaxed);
         let stopped = flow.stopped;
         drop((flow, done, delivered));

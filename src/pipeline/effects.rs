@@ -65,6 +65,12 @@ pub(super) fn start(
     })
 }
 
+/// Returns what ended the effects thread where it was that: all that fails after it merely follows.
+pub(super) fn cause(error: anyhow::Error, delivered: &Receiver<Delivered>) -> anyhow::Error {
+    let said = delivered.try_iter().find_map(Result::err);
+    said.map_or(error, |said| anyhow::Error::new(said).context("the actions of breaches cannot go on"))
+}
+
 /// Returns the actions of a configuration.
 fn actions(config: &Config, store: &Arc<dyn SharedStore>) -> anyhow::Result<Vec<Box<dyn Action>>> {
     let policy = HoldPolicy { protected: config.protected.clone(), ..HoldPolicy::default() };

@@ -14,12 +14,13 @@ import boto3
 import oracle
 from botocore.config import Config
 from chaos_base import HERE, PATIENCE, Scenario
-from harness import Fault, Traffic, kill, wait_until, whole_lines
+from harness import Fault, Sluice, Traffic, kill, wait_until, whole_lines
 from kill import shape
 
 REGION = "eu-central-1"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": REGION}
 LAKES, LOGS = "lakes", "logs"
+FENCED = 75
 
 
 class Moto:
@@ -136,7 +137,10 @@ class S3(Scenario):
     """Objects with notifications; the lake in S3, the shared store in DynamoDB."""
 
     name = "s3"
-    calls = 1200
+    calls = 1000
+    # Each fire takes several calls of an emulator that answers one at a time.
+    without = ("agents by day", "sessions")
+    look = 1
 
     def prepare(self) -> None:
         self.moto, self.prefix, self.wiped = Moto(), "chaos/lake", 0
@@ -144,13 +148,14 @@ class S3(Scenario):
         self.move_to("first")
 
     def move_to(self, machine: str) -> None:
-        """Has the next process run on some machine: nothing is shared but lake, table and queue."""
+        """Has the next process run on some machine: nothing is shared but lake, table and queue, and what is told to the world."""
         self.state_folder, self.socket = self.work.at(machine), self.work.at(f"{machine}.s")
         os.makedirs(self.state_folder, exist_ok=True)
         self.state = os.path.join(self.state_folder, f"{LAKES}_chaos_lake", "local.redb")
+        # The path of the file is part of the action's name, so it has to be the same everywhere.
         self.environment = {
             **self.moto.environment(self.state_folder), "SLUICE__CONTROL__SOCKET": self.socket,
-            "SLUICE__ENFORCE__BREACHES_FILE": self.work.at(f"{machine}.breaches"),
+            "SLUICE__ENFORCE__BREACHES_FILE": self.work.at("breaches.jsonl"),
         }  # fmt: skip
 
     def interval(self) -> str:
@@ -216,14 +221,11 @@ class S3(Scenario):
         self.copy()
 
     def copy(self) -> None:
-        """Copies the lake, for the oracle to look at, and beside it what was acted on, on any machine."""
+        """Copies the lake, for the oracle to look at, and beside it what was acted on."""
         shutil.rmtree(self.lake, ignore_errors=True)
         self.moto.mirror(self.prefix, self.lake)
-        with open(os.path.join(self.lake, "_sluice", "breaches.jsonl"), "wb") as file:
-            for name in sorted(os.listdir(self.work.path)):
-                if name.endswith(".breaches"):
-                    with open(self.work.at(name), "rb") as part:
-                        file.write(part.read())
+        if os.path.exists(self.work.at("breaches.jsonl")):
+            shutil.copy(self.work.at("breaches.jsonl"), os.path.join(self.lake, "_sluice", "breaches.jsonl"))
         with open(self.work.at("shared.json"), "w", encoding="utf-8") as file:
             json.dump(self.moto.items(), file, indent=1, default=str)
 
@@ -236,7 +238,7 @@ class S3(Scenario):
         for at in range(0, len(self.records.told), 10):
             self.moto.tell(self.records.told[at : at + 10])
         self.ready(process)
-        wait_until("an empty queue", self.is_complete, PATIENCE, 0.2)
+        wait_until("an empty queue", self.is_complete, PATIENCE, self.look)
         self.stop(process)
         self.copy()
         return [f"a run with nothing new changed {name}" for name, state in shape(self.lake).items() if before[name] != state]
@@ -258,7 +260,10 @@ class Takeover(S3):
 
     name = "takeover"
     calls = 800
-    rounds = 0
+
+    def __init__(self, args):
+        self.rounds, self.late, self.sleeper, self.logs = 0, 0, None, []
+        super().__init__(args)
 
     def trouble(self) -> None:
         """Has machines take turns."""
@@ -276,43 +281,48 @@ class Takeover(S3):
         self.produce(self.records.take(quota // 2))
         time.sleep(self.dice.uniform(0.05, 1.5))
         old.send_signal(signal.SIGSTOP)
-        self.sleepers = [old]
-        said = self.said()
+        self.sleeper, log, acted = old, self.sluice.log, self.acted(self.sluice.log)
         self.move_to(machine)
         new = self.start()
         self.ready(new)
         before = self.entries("calls/_delta_log")
         self.produce(self.records.take(quota - quota // 2))
         if self.dice.random() < 0.5:
-            wait_until("a commit of the new ledger", lambda: self.entries("calls/_delta_log") > before or new.poll() is not None, PATIENCE, 0.2)
+            has_committed = lambda: self.entries("calls/_delta_log") > before or new.poll() is not None
+            wait_until("a commit of the new ledger", has_committed, PATIENCE, self.look)
         old.send_signal(signal.SIGCONT)
         try:
             old.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             raise Fault(f"the old ledger went on for {PATIENCE} s") from None
-        self.sleepers = []
-        if old.returncode != 75:
-            raise Fault(f"the old ledger ended with {old.returncode}, not 75: {self.tail()}")
-        more = {name: count - said[name] for name, count in self.said().items() if name in said and count != said[name]}
-        self.late += sum(more.values())
         self.rounds += 1
+        if old.returncode != FENCED:
+            with open(log, encoding="utf-8", errors="replace") as said:
+                raise Fault(f"the old ledger ended with {old.returncode}, not {FENCED}: {said.read()[-300:].strip()}")
+        late = self.acted(log) - acted
+        self.late += late
+        if late > 1:
+            # One may have been under way: its claim was checked before the stop.
+            raise Fault(f"the old ledger acted {late} times after it woke")
         if new.poll() is not None:
             raise Fault(f"the new ledger ended with {new.returncode}: {self.tail()}")
         return new
 
-    late, sleepers = 0, []
+    def move_to(self, machine: str) -> None:
+        super().move_to(machine)
+        self.sluice = Sluice(self.args.bin, self.work.at(f"{machine}.log"))
+        self.logs.append(self.sluice)
 
-    def said(self) -> dict:
-        """Returns how many breaches each machine that is not the newest has acted on."""
-        names = [name for name in os.listdir(self.work.path) if name.endswith(".breaches")]
-        return {name: sum(1 for _ in open(self.work.at(name), "rb")) for name in names}
+    def acted(self, log: str) -> int:
+        """Returns how many breaches a process has told its log of."""
+        with open(log, encoding="utf-8", errors="replace") as lines:
+            return sum("budget threshold crossed" in line for line in lines)
 
     def check(self, report: oracle.Report) -> None:
-        # What was begun before the stop may be ended after it; the oracle has checked that nobody did the same again.
-        report.check("acted after the takeover", [f"{self.late} times"] if self.late > self.rounds else [])
+        report.check("log", [fault for sluice in self.logs for fault in sluice.check_log()])
 
     def processes(self) -> list[subprocess.Popen]:
-        return super().processes() + [process for process in self.sleepers if process.poll() is None]
+        return super().processes() + [process for process in [self.sleeper] if process and process.poll() is None]
 
     def story(self) -> str:
-        return super().story() + f"takeovers {self.rounds}, ended late {self.late}, "
+        return super().story() + f"takeovers {self.rounds}, actions under way ended late {self.late}, "

@@ -106,7 +106,7 @@ impl S3Source {
             fetches: JoinSet::new(),
             reading: None,
             ready: VecDeque::new(),
-            refused: HashSet::new(),
+            refused: opening::refused_before(start),
             _lister: JoinSet::new(),
             progress: Progress::default(),
             failed: None,

@@ -1,14 +1,15 @@
 //! Opens what was fetched: recognises versions that were read, refuses what cannot be had, keeps the positions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use sluice_schemas::position::Positions;
 use sluice_schemas::{Position, RejectReason, ShardId};
 
 use super::S3Source;
 use super::fetch::{Address, Failed, Fetched, Refusal, changed};
-use super::identity::{Claim, Identity, shard_of};
+use super::identity::{Claim, Identity, PREFIX, shard_of};
 use super::queue::{Slot, State};
 use super::ranged::{Ranged, Remote, Stopped};
 use super::reading::{Lane, Reading};
@@ -200,6 +201,13 @@ impl S3Source {
         self.refused.insert((shard, identity));
         position
     }
+}
+
+/// Returns what an earlier process refused and the lake has a row of: nothing else leaves a shard at its start. Its message
+/// comes again where that process did not live to delete it.
+pub(super) fn refused_before(positions: &Positions) -> HashSet<(ShardId, String)> {
+    let at_start = positions.iter().filter(|(shard, at)| shard.starts_with(PREFIX) && at.offset == 0 && !at.ended);
+    at_start.map(|(shard, at)| (shard.clone(), at.identity.clone())).take(MAX_REFUSED).collect()
 }
 
 /// Versions read before the one that a shard's position names, by shard.
