@@ -88,10 +88,10 @@ mod tests {
     #[cfg(feature = "aws")]
     #[test]
     fn buckets_and_groups_become_sources() {
-        let paths = ["s3://b/AWSLogs", "logs", "logs:///aws/bedrock", "s3://c"].map(PathBuf::from);
+        let paths = ["s3://bucket-a/AWSLogs", "logs", "logs:///aws/bedrock", "s3://bucket-b"].map(PathBuf::from);
         let Parted { local, remote } = part(&paths, &Stretch::default(), Micros(0)).expect("places");
         assert_eq!(local, [PathBuf::from("logs")]);
         let names: Vec<String> = remote.iter().map(|source| source.name()).collect();
-        assert_eq!(names, ["s3 s3://b/AWSLogs, s3://c/", "logs /aws/bedrock"]);
+        assert_eq!(names, ["s3 s3://bucket-a/AWSLogs, s3://bucket-b/", "logs /aws/bedrock"]);
     }
 }
