@@ -17,6 +17,7 @@ use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use bytes::Bytes;
+use sluice_schemas::error::causes;
 use tokio::runtime::Runtime;
 
 use super::S3Settings;
@@ -251,22 +252,6 @@ fn call<T: Send + 'static>(runtime: &Runtime, call: impl Future<Output = T> + Se
         drop(answer.send(call.await));
     });
     answered.recv().ok()
-}
-
-/// The texts of an error and of all that lies below it, without repetition.
-fn causes(error: &(dyn Error + 'static)) -> String {
-    let (mut text, mut next) = (String::new(), Some(error));
-    while let Some(cause) = next {
-        let words = cause.to_string();
-        if !text.contains(&words) {
-            if !text.is_empty() {
-                text.push_str(": ");
-            }
-            text.push_str(&words);
-        }
-        next = cause.source();
-    }
-    text
 }
 
 impl fmt::Display for Failure {

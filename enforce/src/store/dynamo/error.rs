@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use sluice_schemas::error::causes;
 
 use crate::store::StoreError;
 
@@ -79,22 +80,6 @@ fn refusal(call: Call<'_>, code: &str, problem: String, was_sent: bool) -> Store
         _ => return StoreError::Unavailable { operation, detail: format!("table {table} in {region}: {problem}") },
     };
     StoreError::Refused { operation, place: format!("table {table} in {region}"), problem, fix }
-}
-
-/// The texts of an error and of all that lies below it, without repetition.
-fn causes(error: &(dyn Error + 'static)) -> String {
-    let (mut text, mut next) = (String::new(), Some(error));
-    while let Some(cause) = next {
-        let words = cause.to_string();
-        if !text.contains(&words) {
-            if !text.is_empty() {
-                text.push_str(": ");
-            }
-            text.push_str(&words);
-        }
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]
