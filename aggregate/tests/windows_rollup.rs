@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use datafusion::arrow::array::{Array, AsArray, RecordBatch};
-use datafusion::arrow::datatypes::{Decimal128Type, Int64Type};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Decimal128Type, Int64Type};
 use proptest::prelude::*;
 use sluice_aggregate::query::format_csv;
 use sluice_aggregate::windows::{Rollups, delta_rows};
@@ -32,11 +33,19 @@ fn delta(batch: &mut EnrichedBatch, profile: u32, at: i64, model: &str, calls: u
     SpendDelta { minute: Micros(at).floor(MINUTE), last_event: Micros(at), profile, model, scope: model, sums }
 }
 
+/// Rows with their texts written out, as the table has them.
+fn plain(table: &str, rows: &RecordBatch) -> RecordBatch {
+    let schema = tables::schema(table).unwrap();
+    let columns = schema.fields().iter().zip(rows.columns()).map(|(field, column)| cast(column, field.data_type()).unwrap());
+    assert!(rows.schema().fields().iter().map(|field| field.name()).eq(schema.fields().iter().map(|field| field.name())), "{table}");
+    RecordBatch::try_new(schema.clone(), columns.collect()).unwrap()
+}
+
 fn csv(staged: &[(String, i32, RecordBatch)]) -> String {
     let mut text = String::new();
     for (table, dt, rows) in staged {
-        assert_eq!(rows.schema(), tables::schema(table).unwrap(), "{table}");
-        text.push_str(&format!("# {table} {dt}\n{}", format_csv(std::slice::from_ref(rows)).replace("\r\n", "\n")));
+        let rows = plain(table, rows);
+        text.push_str(&format!("# {table} {dt}\n{}", format_csv(std::slice::from_ref(&rows)).replace("\r\n", "\n")));
     }
     text
 }
@@ -87,7 +96,8 @@ fn sums(rows: &[&RecordBatch], keys: &[&str]) -> BTreeMap<Vec<String>, (i64, i12
         let cost = rows.column_by_name("cost_usd").unwrap().as_primitive::<Decimal128Type>();
         for row in 0..rows.num_rows() {
             let text = |key: &&str| {
-                let column = rows.column_by_name(key).unwrap().as_string::<i32>();
+                let column = cast(rows.column_by_name(key).unwrap(), &DataType::Utf8).unwrap();
+                let column = column.as_string::<i32>();
                 if column.is_null(row) { String::new() } else { column.value(row).to_owned() }
             };
             let entry: &mut (i64, i128) = found.entry(keys.iter().map(text).collect()).or_default();

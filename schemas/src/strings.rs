@@ -44,6 +44,7 @@ impl StringTable {
     /// Returns the symbol of `value`, adding it if it is new.
     ///
     /// A table holds at most 4 GiB of text, far above a batch's byte cap.
+    #[inline]
     pub fn intern(&mut self, value: &str) -> Sym {
         let hash = self.hash(value.as_bytes());
         self.find(hash, value.as_bytes()).unwrap_or_else(|| self.add(hash, value))
@@ -61,12 +62,14 @@ impl StringTable {
         }
     }
 
+    #[inline]
     fn hash(&self, value: &[u8]) -> u64 {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(value);
         hasher.finish()
     }
 
+    #[inline]
     fn find(&self, hash: u64, value: &[u8]) -> Option<Sym> {
         self.index.find(hash, |&at| Self::slice(self.text.as_bytes(), &self.ends, at) == value).copied().map(Sym)
     }
@@ -85,6 +88,7 @@ impl StringTable {
     }
 
     /// Returns the text of a symbol of this table; the empty string for a foreign one.
+    #[inline]
     #[must_use]
     pub fn get(&self, sym: Sym) -> &str {
         self.text.get(Self::range(&self.ends, sym.0)).unwrap_or_default()
@@ -102,10 +106,12 @@ impl StringTable {
         self.ends.len() <= 1
     }
 
+    #[inline]
     fn slice<'a>(text: &'a [u8], ends: &[u32], at: u32) -> &'a [u8] {
         text.get(Self::range(ends, at)).unwrap_or_default()
     }
 
+    #[inline]
     fn range(ends: &[u32], at: u32) -> Range<usize> {
         let at = at as usize;
         let start = if at == 0 { 0 } else { ends.get(at - 1).copied().unwrap_or(0) as usize };

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, RwLock};
+use std::thread::{self, ScopedJoinHandle};
 
 use anyhow::Context;
 use arrow::array::RecordBatch;
@@ -32,8 +33,13 @@ impl Pipeline {
         let now = settings.clock.now();
         let config = &settings.config;
         let head = LakeHead { epoch: lake.state().epoch, uuid: lake.state().uuid.clone() };
-        let (local, state) = open_local(&config.state)?;
-        let enricher = Arc::new(RwLock::new(Arc::new(super::seed::enricher(config)?)));
+        // Reading prices and planning the spend tables takes longer than the rest of a start.
+        let (enricher, rollups, (local, state)) = thread::scope(|scope| {
+            let (enricher, rollups) = (scope.spawn(|| super::seed::enricher(config)), scope.spawn(Rollups::new));
+            let local = open_local(&config.state);
+            anyhow::Ok((joined(enricher)?, joined(rollups)?, local?))
+        })?;
+        let enricher = Arc::new(RwLock::new(Arc::new(enricher)));
         let decision = recover(state.as_ref().map(|state| &state.base), &head);
         let windows = Windows::open(&config.windows, &mut lake, now)?;
         let limits = super::seed::limits(config);
@@ -52,7 +58,7 @@ impl Pipeline {
             applied: 0,
             pending_keys: Default::default(),
             ledger: Ledger::new(Arc::new(config.budgets.clone()), limits),
-            rollups: Rollups::new()?,
+            rollups,
             windows,
             segment: Vec::new(),
             pending: Vec::new(),
@@ -156,6 +162,10 @@ impl Pipeline {
         self.local.clear()?;
         self.seed_all()
     }
+}
+
+fn joined<T, E: Into<anyhow::Error>>(thread: ScopedJoinHandle<'_, Result<T, E>>) -> anyhow::Result<T> {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).map_err(Into::into)
 }
 
 /// Opens local state; a corrupt file is kept beside under another name, since the lake can make it again.

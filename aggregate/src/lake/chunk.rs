@@ -9,6 +9,7 @@ use parquet::column::page::{CompressedPage, Page, PageWriter};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::ColumnChunkMetaData;
+use parquet::file::statistics::Statistics;
 use parquet::file::writer::{SerializedPageWriter, SerializedRowGroupWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
 
@@ -66,6 +67,8 @@ pub(crate) struct Pages {
     pub(crate) dictionary: Option<(Vec<u8>, u32)>,
     pub(crate) data: Vec<DataPage>,
     pub(crate) rows: u64,
+    /// What a query may know of the values without reading them.
+    pub(crate) statistics: Option<Statistics>,
 }
 
 /// Bytes of pages that are not worth compressing: setting up costs more than is gained, for the reader too.
@@ -122,7 +125,11 @@ impl Assembler {
         let bytes = Bytes::from(sink.into_inner()?);
         let mut encodings = vec![Encoding::RLE, Encoding::PLAIN];
         encodings.extend(dictionary.then_some(Encoding::RLE_DICTIONARY));
-        let metadata = ColumnChunkMetaData::builder(column.clone())
+        let mut metadata = ColumnChunkMetaData::builder(column.clone());
+        if let Some(statistics) = pages.statistics {
+            metadata = metadata.set_statistics(statistics);
+        }
+        let metadata = metadata
             .set_compression(compression)
             .set_encodings(encodings)
             .set_num_values(values)

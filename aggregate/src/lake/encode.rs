@@ -15,8 +15,7 @@ use sluice_schemas::tables;
 
 use super::chunk::{Assembler, Chunk, Pages};
 use super::stats::Stats;
-use super::text;
-use super::{LakeError, columns};
+use super::{LakeError, columns, numbers, text};
 
 /// Columns whose values hardly ever repeat: a dictionary would cost time and save nothing.
 const DISTINCT: [&str; 4] = ["request_id", "fire_id", "sha256", "raw"];
@@ -92,13 +91,13 @@ pub(crate) fn encode_rows(table: &str, dt: i32, schema: &SchemaRef, parts: &[Vec
     Ok(EncodedGroup { table: table.to_owned(), dt, schema: Arc::clone(schema), chunks, stats })
 }
 
-/// Encodes text columns here, where their form allows it; `None` leaves the column to the Parquet crate.
+/// Encodes columns here, where their form allows it; `None` leaves the column to the Parquet crate.
 fn made_pages(field: &Field, parts: &[ArrayRef]) -> Option<Vec<Pages>> {
     match field.data_type() {
         DataType::Map(..) => text::map_pages(parts).map(Vec::from),
         DataType::Utf8 if DISTINCT.contains(&field.name().as_str()) => Some(vec![text::plain_pages(parts)?]),
         DataType::Utf8 => Some(vec![text::dictionary_pages(parts)?]),
-        _ => None,
+        kind => Some(vec![numbers::number_pages(kind, parts)?]),
     }
 }
 

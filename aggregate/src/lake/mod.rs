@@ -30,6 +30,7 @@ mod local;
 mod log;
 mod manifest;
 mod merge;
+mod numbers;
 mod objects;
 mod open;
 mod place;

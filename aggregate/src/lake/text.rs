@@ -42,7 +42,12 @@ pub(crate) fn dictionary_pages(parts: &[ArrayRef]) -> Option<Pages> {
     }
     let mut page = levels.finish();
     dictionary.write_indexes(&indexes, &mut page);
-    Some(Pages { data: vec![DataPage { bytes: page, values: rows as u32 }], dictionary: Some(dictionary.finish()), rows: rows as u64 })
+    Some(Pages {
+        data: vec![DataPage { bytes: page, values: rows as u32 }],
+        dictionary: Some(dictionary.finish()),
+        rows: rows as u64,
+        statistics: None,
+    })
 }
 
 /// Encodes a column of texts that hardly repeat; `None` if a part is of another type.
@@ -67,7 +72,7 @@ pub(crate) fn plain_pages(parts: &[ArrayRef]) -> Option<Pages> {
             data.push(DataPage { bytes: page, values: slice.len() as u32 });
         }
     }
-    Some(Pages { dictionary: None, data, rows: rows as u64 })
+    Some(Pages { dictionary: None, data, rows: rows as u64, statistics: None })
 }
 
 /// Encodes the keys and the values of a column of maps from text to text; `None` if a part is of another type.
@@ -91,7 +96,7 @@ pub(crate) fn map_pages(parts: &[ArrayRef]) -> Option<[Pages; 2]> {
         put_levels(definition, 2, &mut page);
         dictionary.write_indexes(indexes, &mut page);
         let data = vec![DataPage { bytes: page, values: maps.repetition.len() as u32 }];
-        Pages { dictionary: Some(dictionary.finish()), data, rows: rows as u64 }
+        Pages { dictionary: Some(dictionary.finish()), data, rows: rows as u64, statistics: None }
     };
     Some([pages(&maps.of_names, &maps.names, maps.known_names), pages(&maps.of_texts, &maps.texts, maps.known_texts)])
 }
@@ -254,14 +259,14 @@ fn text_at<'a>(page: &'a [u8], ends: &[usize], at: u32) -> &'a [u8] {
 
 /// Definition levels of an optional column: whether each value is there.
 #[derive(Default)]
-struct Levels {
+pub(crate) struct Levels {
     present: Vec<u32>,
     count: usize,
     nulls: usize,
 }
 
 impl Levels {
-    fn push(&mut self, present: bool) {
+    pub(crate) fn push(&mut self, present: bool) {
         if !present && self.nulls == 0 {
             self.present = vec![1; self.count];
         }
@@ -273,7 +278,7 @@ impl Levels {
     }
 
     /// Adds values that are all there.
-    fn present(&mut self, count: usize) {
+    pub(crate) fn present(&mut self, count: usize) {
         self.count += count;
         if self.nulls > 0 {
             self.present.resize(self.count, 1);
@@ -281,7 +286,7 @@ impl Levels {
     }
 
     /// Begins a page with them.
-    fn finish(&self) -> Vec<u8> {
+    pub(crate) fn finish(&self) -> Vec<u8> {
         let mut page = Vec::new();
         if self.nulls == 0 {
             let mut levels = Vec::new();

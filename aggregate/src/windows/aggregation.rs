@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use datafusion::arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, RecordBatch};
 use datafusion::arrow::compute::{CastOptions, cast_with_options};
 use datafusion::arrow::datatypes::{DataType, Decimal128Type, Field, Float64Type, Int32Type, Int64Type, Schema, SchemaRef, UInt64Type};
 use datafusion::catalog::streaming::StreamingTable;
@@ -196,25 +196,13 @@ impl Aggregation {
 
     /// Aggregates raw rows to partial rows.
     pub(super) fn partial(&self, batch: &RecordBatch) -> std::result::Result<Vec<RecordBatch>, RunError> {
-        let rows = self.select(batch)?;
-        let rows = if self.before.children().is_empty() {
-            vec![rows]
-        } else {
-            self.run(graft(&self.before, &source(vec![rows], &self.leaf)?, &|node| node.children().is_empty())?)?
-        };
-        let schema = self.before.schema();
-        for rows in &rows {
-            self.watch_arguments(rows)?;
-        }
-        let partial = AggregateExec::try_new(
-            AggregateMode::Partial,
-            Arc::clone(&self.groups),
-            self.functions.clone(),
-            self.filters.clone(),
-            source(rows, &schema)?,
-            schema,
-        )?;
-        Ok(self.run(Arc::new(partial))?)
+        Ok(self.run(self.over_rows(AggregateMode::Partial, batch)?)?)
+    }
+
+    /// Aggregates raw rows that are all there are of their groups to final rows, in one step.
+    pub(super) fn once(&self, batch: &RecordBatch) -> std::result::Result<Vec<RecordBatch>, RunError> {
+        let whole: Arc<dyn ExecutionPlan> = self.over_rows(AggregateMode::Single, batch)?;
+        Ok(self.run(graft(&self.after, &whole, &|node| node.is::<AggregateExec>())?)?)
     }
 
     /// Merges partial rows: afterwards each group has one.
@@ -228,6 +216,21 @@ impl Aggregation {
         self.watch_state(&state)?;
         let last: Arc<dyn ExecutionPlan> = self.over_state(AggregateMode::Final, state)?;
         Ok(self.run(graft(&self.after, &last, &|node| node.is::<AggregateExec>())?)?)
+    }
+
+    fn over_rows(&self, mode: AggregateMode, batch: &RecordBatch) -> std::result::Result<Arc<AggregateExec>, RunError> {
+        let rows = self.select(batch)?;
+        let rows = if self.before.children().is_empty() {
+            vec![rows]
+        } else {
+            self.run(graft(&self.before, &source(vec![rows], &self.leaf)?, &|node| node.children().is_empty())?)?
+        };
+        let schema = self.before.schema();
+        for rows in &rows {
+            self.watch_arguments(rows)?;
+        }
+        let (groups, functions, filters) = (Arc::clone(&self.groups), self.functions.clone(), self.filters.clone());
+        Ok(Arc::new(AggregateExec::try_new(mode, groups, functions, filters, source(rows, &schema)?, schema)?))
     }
 
     fn over_state(&self, mode: AggregateMode, state: Vec<RecordBatch>) -> Result<Arc<AggregateExec>> {
@@ -293,18 +296,22 @@ impl Aggregation {
 /// Returns the largest magnitude in a column and the one its type can hold exactly; `None` for types that cannot wrap.
 fn largest(values: &ArrayRef) -> Option<(u128, u128)> {
     let found = match values.data_type() {
-        DataType::Int32 => (max_of(values.as_primitive::<Int32Type>().iter(), |value| value.unsigned_abs().into()), i64::MAX as u128),
-        DataType::Int64 => (max_of(values.as_primitive::<Int64Type>().iter(), |value| value.unsigned_abs().into()), i64::MAX as u128),
-        DataType::UInt64 => (max_of(values.as_primitive::<UInt64Type>().iter(), u128::from), u64::MAX.into()),
-        DataType::Decimal128(..) => (max_of(values.as_primitive::<Decimal128Type>().iter(), i128::unsigned_abs), MAX_DECIMAL38),
-        DataType::Float64 => (max_of(values.as_primitive::<Float64Type>().iter(), |value| value.abs().ceil() as u128), EXACT_FLOAT),
+        DataType::Int32 => (max_of::<Int32Type>(values, |value| value.unsigned_abs().into()), i64::MAX as u128),
+        DataType::Int64 => (max_of::<Int64Type>(values, |value| value.unsigned_abs().into()), i64::MAX as u128),
+        DataType::UInt64 => (max_of::<UInt64Type>(values, u128::from), u64::MAX.into()),
+        DataType::Decimal128(..) => (max_of::<Decimal128Type>(values, i128::unsigned_abs), MAX_DECIMAL38),
+        DataType::Float64 => (max_of::<Float64Type>(values, |value| value.abs().ceil() as u128), EXACT_FLOAT),
         _ => return None,
     };
     Some(found)
 }
 
-fn max_of<T>(values: impl Iterator<Item = Option<T>>, magnitude: impl Fn(T) -> u128) -> u128 {
-    values.flatten().map(magnitude).max().unwrap_or(0)
+fn max_of<T: ArrowPrimitiveType>(values: &ArrayRef, magnitude: impl Fn(T::Native) -> u128) -> u128 {
+    let values = values.as_primitive::<T>();
+    if values.null_count() == 0 {
+        return values.values().iter().map(|value| magnitude(*value)).max().unwrap_or(0);
+    }
+    values.iter().flatten().map(magnitude).max().unwrap_or(0)
 }
 
 fn guards(functions: &[Arc<AggregateFunctionExpr>], groups: usize) -> Result<Vec<Guard>> {

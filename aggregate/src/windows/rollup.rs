@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::thread;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, Decimal128Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array,
+    Array, ArrayRef, AsArray, Decimal128Array, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray, UInt32Array,
 };
-use datafusion::arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
+use datafusion::arrow::compute::{concat_batches, take_record_batch};
 use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef, TimestampMicrosecondType, UInt32Type};
 use datafusion::arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
@@ -178,8 +179,8 @@ impl Rollups {
         self.epoch.rows.len() * each_row + self.epoch.owned_by.len() * 256
     }
 
-    /// Returns the rows of every spend table by table and event date, exactly as `schemas::tables::schema` has them, and
-    /// starts the next epoch.
+    /// Returns the rows of every spend table by table and event date, with the columns of `schemas::tables::schema` (texts as
+    /// dictionaries), and starts the next epoch.
     ///
     /// # Errors
     /// The engine fails, or a measure does not add up to what was folded; the epoch is then kept.
@@ -277,7 +278,7 @@ impl Epoch {
         let mut staged = Vec::new();
         let mut input = deltas.clone();
         for Rollup { table, time, aggregation } in chain {
-            let rows = aggregation.finish(aggregation.partial(&input)?)?;
+            let rows = aggregation.once(&input)?;
             input = concat_batches(&aggregation.output_schema(), &rows)?;
             let found = add_up(&input, Totals::default())?;
             if found != self.totals {
@@ -321,14 +322,16 @@ impl Epoch {
             Some(_) => ("owner", &self.owners),
             None => ("session", &self.sessions),
         };
-        let order = [time, number].into_iter().map(|name| Ok(SortColumn { values: Arc::clone(column(rows, name)?), options: None }));
-        let rows = take_record_batch(rows, &lexsort_to_indices(&order.collect::<Result<Vec<_>, RollupError>>()?, None)?)?;
+        let order = order(column(rows, time)?, column(rows, number)?);
+        let rows = take_record_batch(rows, &order)?;
         let texts = texts(keys, column(&rows, number)?.as_primitive::<UInt32Type>())?;
         let columns = schema.fields().iter().map(|field| match KEYS.iter().position(|key| key == field.name()) {
             Some(at) => Ok(Arc::clone(&texts[at])),
             None => column(&rows, field.name()).cloned(),
         });
-        let whole = RecordBatch::try_new(Arc::clone(&schema), columns.collect::<Result<_, RollupError>>()?)?;
+        let columns = columns.collect::<Result<Vec<_>, RollupError>>()?;
+        let fields = schema.fields().iter().zip(&columns).map(|(field, column)| Field::new(field.name(), column.data_type().clone(), true));
+        let whole = RecordBatch::try_new(Arc::new(Schema::new(fields.collect::<Vec<_>>())), columns)?;
         let times = column(&rows, time)?.as_primitive::<TimestampMicrosecondType>().values();
         let days: Vec<i32> = times.iter().map(|&at| Micros(at).day()).collect();
         let mut from = 0;
@@ -341,13 +344,32 @@ impl Epoch {
     }
 }
 
-/// Returns a column for each of [`KEYS`] from numbers of joined keys; the empty text is null.
+/// Returns the order of rows by time and number.
+fn order(times: &ArrayRef, numbers: &ArrayRef) -> UInt32Array {
+    let (times, numbers) = (times.as_primitive::<TimestampMicrosecondType>().values(), numbers.as_primitive::<UInt32Type>().values());
+    let mut rows: Vec<(i64, u32, u32)> = times.iter().zip(numbers).zip(0..).map(|((time, number), row)| (*time, *number, row)).collect();
+    rows.sort_unstable();
+    UInt32Array::from_iter_values(rows.into_iter().map(|(_, _, row)| row))
+}
+
+/// Returns a column for each of [`KEYS`] from numbers of joined keys, as dictionaries over the keys; the empty text is null.
 fn texts(keys: &StringTable, numbers: &UInt32Array) -> Result<[ArrayRef; KEYS.len()], RollupError> {
-    let texts_of = |&number: &u32| split(keys.get(Sym(number))).map(|(texts, _)| texts).ok_or_else(|| wrong(KEY));
-    let rows = numbers.values().iter().map(texts_of).collect::<Result<Vec<_>, _>>()?;
-    Ok(std::array::from_fn(|at| -> ArrayRef {
-        Arc::new(rows.iter().map(|texts| Some(texts[at]).filter(|text| !text.is_empty())).collect::<StringArray>())
-    }))
+    // Nothing has the number of the empty key, which every table begins with.
+    let texts_of = |number: u32| {
+        if number == Sym::EMPTY.0 {
+            Ok([""; KEYS.len()])
+        } else {
+            split(keys.get(Sym(number))).map(|(texts, _)| texts).ok_or_else(|| wrong(KEY))
+        }
+    };
+    let rows = (0..keys.len() as u32).map(texts_of).collect::<Result<Vec<_>, _>>()?;
+    let numbers: Int32Array = numbers.unary(u32::cast_signed);
+    let column = |at: usize| -> Result<ArrayRef, ArrowError> {
+        let texts: StringArray = rows.iter().map(|texts| Some(texts[at]).filter(|text| !text.is_empty())).collect();
+        Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(numbers.clone(), Arc::new(texts))?))
+    };
+    let columns = (0..KEYS.len()).map(column).collect::<Result<Vec<_>, _>>()?;
+    columns.try_into().map_err(|_: Vec<_>| wrong(KEY))
 }
 
 /// Deltas with their keys as numbers.

@@ -1,0 +1,93 @@
+//! Whatever number columns hold, the Parquet crate reads back what went in.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Decimal128Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::compute::concat;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::writer::SerializedFileWriter;
+use proptest::prelude::*;
+use sluice_schemas::tables;
+
+use crate::lake::chunk::Chunk;
+use crate::lake::encode::{encode_rows, parquet_schema, properties};
+
+/// Writes parts as two row groups and returns what is read, with the statistics of the first.
+fn there_and_back(parts: &[ArrayRef]) -> (ArrayRef, Option<(i64, i64, u64)>) {
+    let schema: SchemaRef = Arc::new(Schema::new(vec![Field::new("n", parts[0].data_type().clone(), true)]));
+    let rows: Vec<Vec<ArrayRef>> = parts.iter().map(|part| vec![Arc::clone(part)]).collect();
+    let mut file = SerializedFileWriter::new(Vec::new(), parquet_schema("t", &schema).unwrap(), properties(&schema)).unwrap();
+    for _ in 0..2 {
+        let mut row_group = file.next_row_group().unwrap();
+        for chunk in encode_rows("t", 0, &schema, &rows).unwrap().chunks {
+            assert!(matches!(chunk, Chunk::Made(_)));
+            chunk.append_to(&mut row_group).unwrap();
+        }
+        row_group.close().unwrap();
+    }
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(file.into_inner().unwrap())).unwrap();
+    let statistics = reader.metadata().row_group(0).column(0).statistics().map(|statistics| match statistics {
+        parquet::file::statistics::Statistics::Int64(found) => {
+            (*found.min_opt().unwrap(), *found.max_opt().unwrap(), found.null_count_opt().unwrap())
+        }
+        other => panic!("{other:?}"),
+    });
+    let batches: Vec<RecordBatch> = reader.with_batch_size(1 << 20).build().unwrap().map(Result::unwrap).collect();
+    let columns: Vec<&dyn arrow::array::Array> = batches.iter().map(|batch| batch.column(0).as_ref()).collect();
+    (concat(&columns).unwrap(), statistics)
+}
+
+fn doubled(parts: &[ArrayRef]) -> ArrayRef {
+    let parts: Vec<&dyn arrow::array::Array> = parts.iter().chain(parts).map(AsRef::as_ref).collect();
+    concat(&parts).unwrap()
+}
+
+/// Parts of numbers, with nulls or without, from few or many distinct ones.
+fn parts() -> impl Strategy<Value = Vec<Vec<Option<i64>>>> {
+    let few = prop_oneof![Just(i64::MIN), Just(-1), 0_i64..4, Just(i64::MAX)];
+    let part = prop_oneof![
+        prop::collection::vec(few.prop_map(Some), 0..900),
+        prop::collection::vec(any::<i64>().prop_map(Some), 0..900),
+        prop::collection::vec(prop::option::weighted(0.7, any::<i64>()), 0..300),
+    ];
+    prop::collection::vec(part, 1..3)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn whole_numbers(parts in parts()) {
+        let parts: Vec<ArrayRef> = parts.into_iter().map(|part| Arc::new(Int64Array::from(part)) as ArrayRef).collect();
+        prop_assert_eq!(&there_and_back(&parts), &(doubled(&parts), None));
+    }
+
+    #[test]
+    fn times_and_their_range(parts in parts()) {
+        let known: Vec<i64> = parts.iter().flatten().flatten().copied().collect();
+        let nulls = parts.iter().flatten().filter(|value| value.is_none()).count() as u64;
+        let range = known.iter().min().zip(known.iter().max()).map(|(min, max)| (*min, *max, nulls));
+        let array = |part| Arc::new(TimestampMicrosecondArray::from(part).with_timezone("UTC")) as ArrayRef;
+        let parts: Vec<ArrayRef> = parts.into_iter().map(array).collect();
+        prop_assert_eq!(&there_and_back(&parts), &(doubled(&parts), range));
+    }
+
+    #[test]
+    fn money(parts in parts()) {
+        let wide = |value: i64| i128::from(value) * 10_000_000_000;
+        let array = |part: Vec<Option<i64>>| {
+            let values: Decimal128Array = part.into_iter().map(|value| value.map(wide)).collect();
+            Arc::new(values.with_data_type(tables::MONEY)) as ArrayRef
+        };
+        let parts: Vec<ArrayRef> = parts.into_iter().map(array).collect();
+        prop_assert_eq!(&there_and_back(&parts), &(doubled(&parts), None));
+    }
+}
+
+#[test]
+fn several_pages() {
+    let values: Vec<Option<i64>> = (0..40_000).map(|at| (at % 7 != 3).then_some(at * at)).collect();
+    let parts: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(values)), Arc::new(Int64Array::from_iter_values(0..20_000))];
+    let (read, _) = there_and_back(&parts);
+    assert_eq!(read.as_primitive::<arrow::datatypes::Int64Type>(), doubled(&parts).as_primitive());
+}
