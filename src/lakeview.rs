@@ -1,7 +1,7 @@
 //! Reading a lake: its tables as the query engine takes them, and the few questions the program itself asks.
 
 use arrow::array::{AsArray, RecordBatch};
-use hashbrown::HashSet;
+use hashbrown::HashMap;
 use sluice_aggregate::lake::Lake;
 use sluice_aggregate::query::{MEMORY_LIMIT, QueryEngine, format_csv, format_json, format_table};
 
@@ -22,13 +22,16 @@ pub(crate) fn format(rows: &[RecordBatch], form: &str) -> String {
     }
 }
 
-/// Returns the fire ids of all breaches, and the budgets they are of.
-pub(crate) fn fires(engine: &QueryEngine) -> anyhow::Result<(HashSet<String>, HashSet<String>)> {
-    let (mut ids, mut budgets) = (HashSet::new(), HashSet::new());
-    let sql = "SELECT DISTINCT arrow_cast(fire_id, 'Utf8') AS fire_id, arrow_cast(budget, 'Utf8') AS budget FROM breaches";
-    for batch in engine.sql(sql)? {
-        ids.extend(batch.column(0).as_string::<i32>().iter().flatten().map(str::to_owned));
-        budgets.extend(batch.column(1).as_string::<i32>().iter().flatten().map(str::to_owned));
+/// What names a breach but for limit and generation: budget, target, period, threshold.
+pub(crate) type Threshold = [String; 4];
+
+/// Returns all breaches by fire id.
+pub(crate) fn breaches(engine: &QueryEngine) -> anyhow::Result<HashMap<String, Threshold>> {
+    let columns = ["fire_id", "budget", "target", "period", "threshold"].map(|name| format!("arrow_cast({name}, 'Utf8') AS {name}"));
+    let mut found = HashMap::new();
+    for batch in engine.sql(&format!("SELECT DISTINCT {} FROM breaches", columns.join(", ")))? {
+        let text = |column: usize, row: usize| batch.column(column).as_string::<i32>().value(row).to_owned();
+        found.extend((0..batch.num_rows()).map(|row| (text(0, row), [1, 2, 3, 4].map(|column| text(column, row)))));
     }
-    Ok((ids, budgets))
+    Ok(found)
 }

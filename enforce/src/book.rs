@@ -17,7 +17,7 @@ use crate::ring::Geometry;
 use crate::tally::Tally;
 
 /// How long after its end a period still takes late spend at least.
-const HORIZON: i64 = 2 * DAY;
+pub(crate) const HORIZON: i64 = 2 * DAY;
 
 /// Names a counter.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

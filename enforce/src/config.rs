@@ -101,6 +101,12 @@ impl Budgets {
         if faults.is_empty() { Ok(Self { budgets }) } else { Err(BudgetsError { faults }) }
     }
 
+    /// Returns some of the budgets.
+    #[must_use]
+    pub fn only(&self, keep: impl Fn(&Budget) -> bool) -> Self {
+        Self { budgets: self.budgets.iter().filter(|budget| keep(budget)).cloned().collect() }
+    }
+
     /// Returns a digest of all budgets, independent of comments and layout.
     #[must_use]
     pub fn version(&self) -> String {

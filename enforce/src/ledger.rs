@@ -26,11 +26,13 @@ use crate::predicate::{Row, TextColumn};
 use crate::tally::Tally;
 use crate::target::{self, Dimension};
 
+mod carried;
 mod change;
 mod rows;
 mod spill;
 mod status;
 
+pub use carried::{Carried, InForce};
 pub use change::NeedsSeed;
 pub use status::{BudgetStatus, FiredStatus, Overview};
 
@@ -125,6 +127,12 @@ impl Ledger {
         if self.pending.remove(fire_id).is_some() {
             self.changed_pending.push(fire_id.to_owned());
         }
+    }
+
+    /// Tells whether nothing was ever added to it.
+    #[must_use]
+    pub const fn is_new(&self) -> bool {
+        self.pristine
     }
 
     /// Returns the budgets in force.

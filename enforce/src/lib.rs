@@ -42,7 +42,7 @@ pub use counter::FiredState;
 pub use fault::{BudgetFault, BudgetsError};
 pub use fire::{Crossing, HoldTerms, Withheld};
 pub use hold::{Hold, HoldChange, HoldPolicy, HoldState, reconcile_holds};
-pub use ledger::{BudgetStatus, FiredStatus, Ledger, NeedsSeed, Overview};
+pub use ledger::{BudgetStatus, Carried, FiredStatus, Ledger, NeedsSeed, Overview};
 pub use limits::{AgentLimits, LimitTable, NoLimits};
 pub use outbox::Outbox;
 pub use permit::CommitPermit;

@@ -4,7 +4,7 @@
 //! ([`upstream_key`]), and commits it with them.
 
 use sluice_schemas::position::{Positions, Sequence, Span};
-use sluice_schemas::{Batch, Position, Relayed, ShardId};
+use sluice_schemas::{Batch, Position, RejectReason, Rejected, Relayed, ShardId};
 
 /// What was done with a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,6 +68,19 @@ pub fn admit(batch: &mut Batch, upstream: &mut Positions) -> Admitted {
     admitted
 }
 
+/// Adds the refused record of a gap to a batch: its row names the shard upstream, where the missing stretch is.
+pub fn refuse_gap(batch: &mut Batch, gap: UpstreamGap) {
+    let UpstreamGap { shard, after, before } = gap;
+    let detail = format!("{shard}: no worker delivered what lies between {:?} and {:?}", after.place(), before.place());
+    tracing::error!(shard, detail, "a stretch upstream is missing: replay it from where it is kept");
+    let at = batch.rejected.len();
+    let (offset, sequence) = (after.offset, after.sequence.clone());
+    batch.seen += 1;
+    batch.rejected.push(Rejected { offset, sequence, reason: RejectReason::DataGap { detail }, raw: Vec::new() });
+    let span = Span { shard, from: Some(after), to: before };
+    batch.relayed.push(Relayed { worker: String::new(), span, last: false, rejected: at..at + 1, control: 0, marks: Vec::new() });
+}
+
 /// What orders positions of records: where they have sequence numbers, those alone.
 fn place(position: &Position) -> (&Sequence, u64) {
     (&position.sequence, if position.sequence.is_none() { position.offset } else { 0 })
@@ -111,5 +124,27 @@ impl Seen<'_> {
                 let same = last.identity == self.span.to.identity;
                 same && if sequence.is_none() { offset < last.offset } else { *sequence <= last.sequence }
             })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_row_of_a_gap_names_the_shard_upstream() {
+        let at = |offset| Position { offset, ..Position::default() };
+        let mut batch = Batch::default();
+        let span = Span { shard: "kafka:logs/3".to_owned(), from: Some(at(70)), to: at(80) };
+        let relayed = Relayed { worker: "w".to_owned(), span, last: true, rejected: 0..0, control: 0, marks: Vec::new() };
+        batch.relayed.push(relayed);
+        let mut upstream = Positions::from([(upstream_key("kafka:logs/3"), at(50))]);
+        let gaps = admit(&mut batch, &mut upstream).gaps;
+        assert_eq!(gaps, [UpstreamGap { shard: "kafka:logs/3".to_owned(), after: at(50), before: at(70) }]);
+        gaps.into_iter().for_each(|gap| refuse_gap(&mut batch, gap));
+        assert_eq!((batch.seen, batch.rejected.len()), (1, 1));
+        assert_eq!(batch.rejected[0].offset, 50);
+        let owner = batch.relayed.iter().find(|relayed| relayed.rejected == (0..1)).expect("the part of the gap");
+        assert_eq!(owner.span.shard, "kafka:logs/3");
     }
 }

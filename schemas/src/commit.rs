@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::position::Positions;
 use crate::time::Micros;
@@ -42,4 +43,7 @@ pub struct Manifest {
     pub positions: Positions,
     /// Greatest event time minus allowed lateness, over all shards.
     pub watermark: Micros,
+    /// What enforcement must know again if local state is lost, in a form of its own; null in a manifest of an earlier version.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub enforcement: Value,
 }

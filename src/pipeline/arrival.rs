@@ -3,10 +3,10 @@
 //! Calls are told from second deliveries by their ids. Refused records and control messages have none, so their place tells:
 //! in the shard, or upstream where stateless workers delivered them.
 
-use sluice_ingest::admit::{admit, upstream_key};
+use sluice_ingest::admit::{admit, refuse_gap, upstream_key};
 use sluice_schemas::invariant::{Invariant, InvariantError};
 use sluice_schemas::position::{ChainDecision, Positions, chain};
-use sluice_schemas::{Batch, EnrichedBatch, Position, RejectReason, Rejected};
+use sluice_schemas::{Batch, EnrichedBatch, Position, Rejected};
 
 use super::worker::{Decoded, FoldJob};
 use super::{Mode, Pipeline};
@@ -59,14 +59,7 @@ impl Pipeline {
         let mut upstream: Positions = keys.filter_map(|key| known(&key).map(|at| (key, at))).collect();
         let admitted = admit(batch, &mut upstream);
         batch.seen = batch.seen.saturating_sub(admitted.repeated_rejected + admitted.repeated_control);
-        for gap in admitted.gaps {
-            let detail =
-                format!("{}: no worker delivered what lies between {:?} and {:?}", gap.shard, gap.after.place(), gap.before.place());
-            tracing::error!(shard = gap.shard, detail, "a stretch upstream is missing: replay it from where it is kept");
-            batch.seen += 1;
-            let (offset, sequence) = (gap.after.offset, gap.after.sequence);
-            batch.rejected.push(Rejected { offset, sequence, reason: RejectReason::DataGap { detail }, raw: Vec::new() });
-        }
+        admitted.gaps.into_iter().for_each(|gap| refuse_gap(batch, gap));
         self.reading.extend(upstream.iter().map(|(key, at)| (key.clone(), at.clone())));
         upstream
     }

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use anyhow::Context;
 use sluice_aggregate::store::{LocalWrite, Sealing, segment};
 use sluice_enforce::CommitPermit;
 use sluice_ingest::committed::Durable;
@@ -80,7 +81,7 @@ impl Pipeline {
         for (table, day, rows) in rollups.into_iter().chain(windows) {
             epoch.append(&table, day, rows)?;
         }
-        let sealed = epoch.seal()?;
+        let sealed = epoch.seal()?.with_enforcement(self.enforcement()?);
         let next_segment = if self.settings.mode == Mode::Live { self.base.next_segment } else { 0 };
         self.base.sealing = Some(Sealing { epoch: sealed.epoch(), uuid: sealed.uuid().to_owned(), next_segment });
         let ledger = self.ledger.take_dirty();
@@ -92,6 +93,17 @@ impl Pipeline {
         self.meter.board.set_phase(Phase::Turning);
         self.meter.lake_committed(begun.elapsed(), self.settings.clock.now());
         Ok(())
+    }
+
+    /// Returns what the manifest carries of the ledger. A process without budgets leaves the word on them as it was.
+    fn enforcement(&self) -> anyhow::Result<serde_json::Value> {
+        let mut carried = self.ledger.carried();
+        if carried.budgets.is_empty()
+            && let Some(before) = self.carried()?
+        {
+            carried.budgets = before.budgets;
+        }
+        serde_json::to_value(carried).context("write what enforcement leaves in the manifest")
     }
 
     /// Notes in local state that a lake commit happened.

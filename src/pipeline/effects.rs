@@ -83,8 +83,7 @@ fn actions(config: &Config, store: &Arc<dyn SharedStore>) -> anyhow::Result<Vec<
 }
 
 impl Pipeline {
-    /// Returns the outbox of this process. Where nothing is to be done, fire ids are claimed and settled without an action,
-    /// so that a later process does not take them for new.
+    /// Returns the outbox of this process. Without acting it stays empty: what an earlier process owes is left to a later one.
     pub(super) fn outbox(&self) -> anyhow::Result<Outbox> {
         let actions = if self.settings.act { actions(&self.settings.config, &self.shared)? } else { Vec::new() };
         let mut outbox = Outbox::new(Arc::clone(&self.shared), actions, self.fence);
@@ -99,6 +98,9 @@ impl Pipeline {
 
     /// Returns the crossings that the last commit made true and that nobody works on yet.
     pub(super) fn due_effects(&mut self) -> Option<Job> {
+        if !self.settings.act {
+            return None;
+        }
         let in_hand = &self.in_hand;
         let due: Vec<Crossing> = self.ledger.pending().filter(|crossing| !in_hand.contains(&crossing.breach.fire_id)).cloned().collect();
         if due.is_empty() {

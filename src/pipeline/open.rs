@@ -110,6 +110,10 @@ impl Pipeline {
                 return self.rebuild();
             }
         };
+        if ledger.is_new() && !budgets.is_empty() && self.base.lake_epoch > 0 {
+            // Only processes without budgets have written to it.
+            return self.rebuild();
+        }
         let head = self.base.clone();
         self.base = Base { lake_epoch: head.lake_epoch, lake_uuid: head.lake_uuid, sealing: None, ..state.base };
         // Before the sealing is forgotten, the segments it took must be.
@@ -123,7 +127,7 @@ impl Pipeline {
         self.ledger = ledger;
         if !budgets.is_empty() {
             // A rebuild may have written rows of breaches whose facts are still to be read again.
-            self.recorded = crate::lakeview::fires(&crate::lakeview::engine(&self.lake, self.live_rows())?)?.0;
+            self.recorded = crate::lakeview::breaches(&crate::lakeview::engine(&self.lake, self.live_rows())?)?.into_keys().collect();
         }
         let seeds = self.ledger.reconfigure(budgets);
         self.seed(seeds)

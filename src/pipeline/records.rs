@@ -17,9 +17,12 @@ use crate::view::Level;
 const AUDIT_LINES: usize = 1_000;
 
 impl Pipeline {
-    /// Notes a crossing: a row, unless it has one, and a line for people.
+    /// Notes a crossing: a row, unless it has one, and a line for people. Where nothing is to be done about it, it is settled.
     pub(super) fn record_breach(&mut self, crossing: &Crossing, now: Micros) -> anyhow::Result<()> {
         let breach = &crossing.breach;
+        if !self.settings.act {
+            self.ledger.settle(&breach.fire_id);
+        }
         if !self.recorded.insert(breach.fire_id.clone()) {
             return Ok(());
         }

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context;
+use hashbrown::HashSet;
+use serde::Deserialize;
 use sluice_aggregate::seed::{for_each_spend, spend_since};
-use sluice_enforce::{AgentLimits, LimitTable, NeedsSeed};
+use sluice_enforce::{AgentLimits, Carried, Ledger, LimitTable, NeedsSeed};
 use sluice_enrich::enricher::Enricher;
 use sluice_enrich::prices::Catalogue;
 use sluice_schemas::time::{DAY, parse_day};
@@ -60,38 +62,51 @@ impl Pipeline {
         for_each_spend(&engine, from.max(EARLIEST), None, &mut |view| ledger.seed(view)).context("fill counters from the lake")
     }
 
-    /// Fills all counters from the lake, after the loss of local state.
+    /// Returns what the last manifest carries of the ledger; `None` for a new lake, or one of an earlier version.
+    pub(super) fn carried(&self) -> anyhow::Result<Option<Carried>> {
+        let enforcement = &self.lake.state().enforcement;
+        let read = || Carried::deserialize(enforcement).context("the manifest holds what another version of enforcement wrote");
+        (!enforcement.is_null()).then(read).transpose()
+    }
+
+    /// Makes the ledger again from the lake, after the loss of local state.
     ///
-    /// A crossing was committed together with the facts behind it, so one that history shows and neither the lake nor the
-    /// shared store knows is an artefact of reading in another order, and is settled without a word. Only a budget that never
-    /// fired before speaks: it is new.
+    /// A crossing is committed together with the facts behind it and, until it is settled, carried by the manifest of each epoch; the shared
+    /// store holds what was claimed. So what is due is known without looking at history, and history is only counted: what it shows crossed
+    /// was settled, or is an artefact of reading in another order, unless it is news ([`Ledger::is_news`]).
     pub(super) fn seed_all(&mut self) -> anyhow::Result<()> {
         let now = self.settings.clock.now();
         let engine = lakeview::engine(&self.lake, self.live_rows())?;
-        let (ids, mut fired_before) = lakeview::fires(&engine)?;
+        let (ids, thresholds): (HashSet<_>, HashSet<_>) = lakeview::breaches(&engine)?.into_iter().unzip();
         self.recorded = ids;
-        // What the shared store knows did happen, even if the facts behind it are read again in another order.
+        // What the shared store knows did happen, even if the facts behind it were lost and are read again in another order.
         for fire in self.shared.fires()? {
-            fired_before.insert(fire.crossing.breach.budget.clone());
             self.record_breach(&fire.crossing, now)?;
         }
-        if self.settings.config.budgets.is_empty() {
-            return Ok(());
+        let budgets = Arc::new(self.settings.config.budgets.clone());
+        let carried = self.carried()?;
+        if let Some(carried) = &carried {
+            self.ledger = Ledger::again(&budgets, limits(&self.settings.config), carried);
         }
-        for date in engine.call_dates() {
-            let start = Micros(i64::from(parse_day(date).context("date of the lake")?) * DAY);
-            let (batch, deltas) = spend_since(&engine, start, Some(start.plus(DAY))).context("fill counters from the lake")?;
-            for crossing in self.ledger.apply(SpendView { batch: &batch, deltas: &deltas }, now) {
-                let known = self.recorded.contains(&crossing.breach.fire_id);
-                if !known && fired_before.contains(&crossing.breach.budget) {
-                    self.ledger.settle(&crossing.breach.fire_id);
-                } else {
-                    // Whether its actions were carried out is asked of the shared store when it comes to that.
-                    self.record_breach(&crossing, now)?;
+        if !self.ledger.budgets().is_empty() {
+            for date in engine.call_dates() {
+                let start = Micros(i64::from(parse_day(date).context("date of the lake")?) * DAY);
+                let (batch, deltas) = spend_since(&engine, start, Some(start.plus(DAY))).context("fill counters from the lake")?;
+                for crossing in self.ledger.apply(SpendView { batch: &batch, deltas: &deltas }, now) {
+                    let breach = &crossing.breach;
+                    let threshold = [&breach.budget, &breach.target, &breach.period, &breach.threshold].map(String::clone);
+                    let is_recorded = self.recorded.contains(&breach.fire_id) || thresholds.contains(&threshold);
+                    if !is_recorded && self.ledger.is_news(&crossing) {
+                        self.record_breach(&crossing, now)?;
+                    } else if !is_recorded || carried.is_some() {
+                        self.ledger.settle(&crossing.breach.fire_id);
+                    }
                 }
             }
         }
-        Ok(())
+        self.ledger.take_over(carried.unwrap_or_default().pending);
+        let seeds = self.ledger.reconfigure(budgets);
+        self.seed(seeds)
     }
 
     /// Rows that are not in the lake yet, for queries.

@@ -1,4 +1,5 @@
-"""Reads a lake without the program that wrote it: its Delta logs entry by entry, its Parquet files with pyarrow.
+"""Reads a lake without the program that wrote it: its Delta logs entry by entry, from a checkpoint where they begin with one, its
+Parquet files with pyarrow.
 
 The log is replayed here so that every version can be looked at; of the newest one delta-rs must name the same files.
 """
@@ -42,6 +43,36 @@ class Version:
         self.number, self.epoch, self.files = number, epoch, files
 
 
+class State:
+    """What a table's log comes to, action by action."""
+
+    def __init__(self, table: "Table"):
+        self.table, self.files, self.epoch = table, set(), -1
+
+    def apply(self, number: int, action: dict) -> None:
+        """Takes one action of a version."""
+        name = f"{self.table.name} version {number}"
+        if "add" in action:
+            path = urllib.parse.unquote(action["add"]["path"])
+            if path in self.files:
+                raise ValueError(f"{name} adds {path} again")
+            self.files.add(path)
+            self.table.partitions[path] = action["add"]["partitionValues"]["dt"]
+        elif "remove" in action:
+            path = urllib.parse.unquote(action["remove"]["path"])
+            if path not in self.files:
+                raise ValueError(f"{name} removes {path}, which it does not have")
+            self.files.remove(path)
+        elif "txn" in action and action["txn"]["appId"] == "sluice":
+            if action["txn"]["version"] < self.epoch:
+                raise ValueError(f"{name}: epoch {action['txn']['version']} after {self.epoch}")
+            self.epoch = action["txn"]["version"]
+
+    def version(self, number: int) -> Version:
+        """Returns it as of a version."""
+        return Version(number, self.epoch, frozenset(self.files))
+
+
 class Table:
     """One Delta table."""
 
@@ -54,34 +85,46 @@ class Table:
         return os.path.isdir(os.path.join(self.path, "_delta_log"))
 
     def versions(self) -> list[Version]:
-        """Replays the log from its first entry; the epoch of a version is the last `sluice` transaction up to it."""
+        """Replays the log; the epoch of a version is the last `sluice` transaction up to it.
+
+        The log of a long run begins at a checkpoint: what lies far enough behind one is deleted. Every checkpoint on the way has to hold
+        what the entries up to it come to.
+        """
         log = os.path.join(self.path, "_delta_log")
-        names = sorted(name for name in os.listdir(log) if name.endswith(".json") and len(name) == 25)
-        found, files, epoch = [], set(), -1
-        for expected, name in enumerate(names):
-            number = int(name[:20])
-            if number != expected:
-                raise ValueError(f"{self.name}: log entry {expected} is missing")
-            with open(os.path.join(log, name), encoding="utf-8") as lines:
+        names = os.listdir(log)
+        entries = sorted(int(name[:20]) for name in names if name.endswith(".json") and len(name) == 25)
+        checkpoints = sorted(int(name[:20]) for name in names if name.endswith(".checkpoint.parquet") and len(name) == 39)
+        found, begin = [], next((number for number in checkpoints if number + 1 >= entries[0]), None) if entries[0] else None
+        if entries[0] and begin is None:
+            raise ValueError(f"{self.name}: the log begins with entry {entries[0]}, and no checkpoint says what came before")
+        state = State(self)
+        if begin is not None:
+            state = self.checkpoint(begin)
+            found.append(state.version(begin))
+        for number in range(begin + 1 if begin is not None else 0, entries[-1] + 1):
+            path = os.path.join(log, f"{number:020}.json")
+            if not os.path.exists(path):
+                raise ValueError(f"{self.name}: log entry {number} is missing")
+            with open(path, encoding="utf-8") as lines:
                 for line in lines:
-                    action = json.loads(line)
-                    if "add" in action:
-                        path = urllib.parse.unquote(action["add"]["path"])
-                        if path in files:
-                            raise ValueError(f"{self.name} version {number} adds {path} again")
-                        files.add(path)
-                        self.partitions[path] = action["add"]["partitionValues"]["dt"]
-                    elif "remove" in action:
-                        path = urllib.parse.unquote(action["remove"]["path"])
-                        if path not in files:
-                            raise ValueError(f"{self.name} version {number} removes {path}, which it does not have")
-                        files.remove(path)
-                    elif "txn" in action and action["txn"]["appId"] == "sluice":
-                        if action["txn"]["version"] < epoch:
-                            raise ValueError(f"{self.name} version {number}: epoch {action['txn']['version']} after {epoch}")
-                        epoch = action["txn"]["version"]
-            found.append(Version(number, epoch, frozenset(files)))
+                    state.apply(number, json.loads(line))
+            found.append(state.version(number))
+            if number in checkpoints:
+                stored = self.checkpoint(number)
+                if (stored.files, stored.epoch) != (state.files, state.epoch):
+                    differing = sorted(stored.files ^ state.files)[:3]
+                    raise ValueError(f"{self.name}: checkpoint {number} of epoch {stored.epoch} is not its log's, of {state.epoch}: {differing}")
         return found
+
+    def checkpoint(self, number: int) -> "State":
+        """Reads what a checkpoint says of all entries up to it."""
+        state = State(self)
+        for action in pq.read_table(os.path.join(self.path, "_delta_log", f"{number:020}.checkpoint.parquet")).to_pylist():
+            if action.get("add"):
+                action["add"]["partitionValues"] = dict(action["add"]["partitionValues"])
+            # What was removed before is only told for a time.
+            state.apply(number, {kind: action[kind] for kind in ("add", "txn") if action.get(kind)})
+        return state
 
     def newest(self) -> frozenset[str]:
         """Returns the files of the newest version, on which the log and delta-rs have to agree."""

@@ -5,7 +5,7 @@
 
 kafka     one daemon, a topic that grows from 4 partitions to 6, a broker that is restarted
 relay     workers share a topic and publish for a ledger, all are killed; a process of its own reads the topic directly and must agree
-s3        objects and notifications in any order, some objects gone; lake in S3, shared store in DynamoDB
+s3        objects and notifications in any order, some objects gone; lake in S3, shared store in DynamoDB; the network fails in every way
 takeover  a second ledger takes over while the first is stopped; the first must notice when it wakes, and end with exit code 75
 kinesis   shards split and merge
 

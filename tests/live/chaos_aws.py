@@ -14,6 +14,7 @@ import boto3
 import oracle
 from botocore.config import Config
 from chaos_base import HERE, PATIENCE, Scenario
+from fault_proxy import FaultProxy
 from harness import Fault, Sluice, Traffic, kill, wait_until, whole_lines
 from kill import shape
 
@@ -42,9 +43,9 @@ class Moto:
             self.s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
         self.queue = self.sqs.create_queue(QueueName="notifications")["QueueUrl"]
 
-    def environment(self, state: str) -> dict:
+    def environment(self, state: str, url: str) -> dict:
         """Returns what the program finds it by, and where it keeps what is not in the lake."""
-        return {**CREDENTIALS, "AWS_ENDPOINT_URL": self.url, "STATE_DIRECTORY": state}
+        return {**CREDENTIALS, "AWS_ENDPOINT_URL": url, "STATE_DIRECTORY": state}
 
     def put(self, key: str, body: bytes) -> dict:
         """Puts a log object and returns its notification."""
@@ -101,7 +102,7 @@ class Objects:
 
     def __init__(self, dice, truth: dict):
         self.dice, self.truth, self.waiting, self.told, self.lines = dice, truth, [], [], []
-        self.produced = self.again = self.gone = 0
+        self.produced = self.again = self.gone = self.garbage = 0
 
     def add(self, traffic: Traffic) -> None:
         """Adds every file."""
@@ -115,7 +116,10 @@ class Objects:
             self.waiting.append((f"in/again/{number}.jsonl.gz", gzip.compress(b"".join(self.dice.sample(self.lines, 20)))))
         for number in range(4):
             self.waiting.append((f"in/gone/{number}.jsonl", b"".join(self.dice.sample(self.lines, 5))))
-        self.gone = 4
+        # Messages that are no notifications: one row each, whoever of those that read them lives to delete them.
+        for number in range(6):
+            self.waiting.append((None, f'{{"Records": {number}'.encode()))
+        self.gone, self.garbage = 4, 6
         self.dice.shuffle(self.waiting)
         self.total = len(self.waiting)
 
@@ -134,7 +138,7 @@ class Objects:
 
 
 class S3(Scenario):
-    """Objects with notifications; the lake in S3, the shared store in DynamoDB."""
+    """Objects with notifications; the lake in S3, the shared store in DynamoDB; a network that fails between them and the program."""
 
     name = "s3"
     calls = 1000
@@ -144,6 +148,7 @@ class S3(Scenario):
 
     def prepare(self) -> None:
         self.moto, self.prefix, self.wiped = Moto(), "chaos/lake", 0
+        self.proxy = FaultProxy(self.moto.url, f"{self.name} {self.args.seed}")
         super().prepare()
         self.move_to("first")
 
@@ -154,7 +159,7 @@ class S3(Scenario):
         self.state = os.path.join(self.state_folder, f"{LAKES}_chaos_lake", "local.redb")
         # The path of the file is part of the action's name, so it has to be the same everywhere.
         self.environment = {
-            **self.moto.environment(self.state_folder), "SLUICE__CONTROL__SOCKET": self.socket,
+            **self.moto.environment(self.state_folder, self.proxy.url), "SLUICE__CONTROL__SOCKET": self.socket,
             "SLUICE__ENFORCE__BREACHES_FILE": self.work.at("breaches.jsonl"),
         }  # fmt: skip
 
@@ -169,7 +174,7 @@ class S3(Scenario):
         self.records.add(traffic)
 
     def expect_more_bad(self) -> int:
-        return self.records.gone
+        return self.records.gone + self.records.garbage
 
     def write_config(self, path: str, lake: str, socket_path: str, more: str) -> None:
         super().write_config(path, f"s3://{LAKES}/{self.prefix}", socket_path, more)
@@ -181,11 +186,14 @@ class S3(Scenario):
         )
 
     def serve(self) -> None:
-        self.sluice.must("config", "create-table", "--config", self.config, **self.environment)
+        self.sluice.must("config", "create-table", "--config", self.config, **self.moto.environment(self.state_folder, self.moto.url))
 
     def produce(self, records: list) -> None:
         told = []
         for key, body in records:
+            if key is None:
+                self.moto.sqs.send_message(QueueUrl=self.moto.queue, MessageBody=body.decode())
+                continue
             record = self.moto.put(key, body)
             if "/gone/" in key:
                 self.moto.s3.delete_object(Bucket=LOGS, Key=key)
@@ -249,10 +257,12 @@ class S3(Scenario):
 
     def end(self) -> None:
         if hasattr(self, "moto"):
+            self.proxy.stop()
             self.moto.stop()
 
     def story(self) -> str:
-        return f"objects {self.records.produced}, gone {self.records.gone}, told again {self.records.again}, other machines {self.wiped}, "
+        faults = f"faults of the network: {self.proxy.story()}, " if hasattr(self, "proxy") else ""
+        return faults + f"objects {self.records.produced}, gone {self.records.gone}, told again {self.records.again}, other machines {self.wiped}, "
 
 
 class Takeover(S3):

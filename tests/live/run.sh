@@ -42,4 +42,4 @@ spark() {
 
 spark
 "$here/../peers/venv.sh" "$venv" duckdb deltalake pyarrow
-"$venv/bin/python" "$here/../kill/kill.py" --bin "$sluice" --kills 100
+"$venv/bin/python" "$here/../kill/kill.py" --bin "$sluice" --kills 150

@@ -69,6 +69,11 @@ impl Auditor {
         }
     }
 
+    /// Returns all rows of `breaches` by fire id.
+    pub(crate) fn breaches(&mut self, lake: &Lake) -> BTreeMap<String, expect::Crossing> {
+        self.reader.read(lake, &Vec::new()).breaches
+    }
+
     /// Returns all rows of `actions`: time, fire id, action, state.
     pub(crate) fn actions(&mut self, lake: &Lake) -> Vec<(Micros, String, String, String)> {
         self.reader.actions(lake)

@@ -8,6 +8,7 @@ mod audit;
 mod effects;
 mod expect;
 mod faults;
+mod lost_disk;
 mod random;
 mod run;
 pub(crate) mod step;

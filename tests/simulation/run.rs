@@ -68,7 +68,7 @@ fn folder_in_memory() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-const PRICES: &str = r#"
+pub(super) const PRICES: &str = r#"
 format = "sluice.prices/1"
 label = "test"
 effective_from = "1970-01-01T00:00:00Z"
@@ -230,8 +230,8 @@ impl Simulation {
             780..880 => self.effects(),
             880..920 => self.tick(),
             920..935 => self.crash(false),
-            935..940 => self.crash(true),
-            940..970 => self.arm(40),
+            935..945 => self.crash(true),
+            945..970 => self.arm(40),
             970..975 => self.compact(),
             _ => self.look(),
         }
@@ -298,6 +298,10 @@ impl Simulation {
             let (epoch, places) = (process.pipeline.lake.state().epoch, self.durable_in_lake.clone());
             self.outcome.epochs = epoch;
             self.note(|line| write!(line, "epoch {epoch} at {places:?}").unwrap());
+            // The moment at which a breach is in the lake and nobody has claimed it.
+            if self.random.chance(15) {
+                self.crash(true);
+            }
         }
     }
 
@@ -392,6 +396,11 @@ impl Simulation {
                 crossing == (breach.budget.clone(), breach.target.clone(), breach.period.clone(), breach.threshold.clone())
             });
             assert!(told.is_some_and(|fire| fire.done_at.is_some()), "{crossing:?} was never told");
+        }
+        // Whatever came of local state, and in whatever order a rolling window was filled again.
+        for (fire_id, crossing) in self.auditor.breaches(&process.pipeline.lake) {
+            let told = fires.iter().any(|fire| fire.fire_id() == fire_id && fire.done_at.is_some());
+            assert!(told, "the lake holds the breach {fire_id} {crossing:?}, and nobody was told");
         }
         let seen = self.seen.lock().unwrap();
         let faults = self.faults.happened();

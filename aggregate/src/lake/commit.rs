@@ -52,6 +52,7 @@ impl Lake {
             files: sealed.files,
             positions,
             watermark: watermark.max(self.state.watermark),
+            enforcement: sealed.enforcement.unwrap_or_else(|| self.state.enforcement.clone()),
         };
         // From here on a failure leaves it open whether the epoch exists.
         self.broken = true;
@@ -65,6 +66,7 @@ impl Lake {
         self.state.uuid.clone_from(&manifest.uuid);
         self.state.positions.clone_from(&manifest.positions);
         self.state.watermark = manifest.watermark;
+        self.state.enforcement.clone_from(&manifest.enforcement);
         self.maintain();
         Ok(manifest)
     }

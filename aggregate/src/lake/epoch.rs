@@ -8,6 +8,7 @@ use std::thread;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef};
+use serde_json::Value;
 use sluice_schemas::commit::StagedFile;
 
 use super::encode::{EncodedGroup, conform, encode_rows};
@@ -66,6 +67,7 @@ pub struct SealedEpoch {
     pub(crate) fence: u64,
     pub(crate) uuid: String,
     pub(crate) files: BTreeMap<String, Vec<StagedFile>>,
+    pub(crate) enforcement: Option<Value>,
 }
 
 impl SealedEpoch {
@@ -79,6 +81,13 @@ impl SealedEpoch {
     #[must_use]
     pub fn uuid(&self) -> &str {
         &self.uuid
+    }
+
+    /// Has the manifest carry what enforcement must know again if local state is lost. Without it, it carries what the one before did.
+    #[must_use]
+    pub fn with_enforcement(mut self, enforcement: Value) -> Self {
+        self.enforcement = Some(enforcement);
+        self
     }
 
     /// Returns the files by table.
@@ -244,7 +253,7 @@ impl EpochWriter {
         for ((table, _), part) in std::mem::take(&mut self.parts) {
             files.entry(table).or_default().extend(part.done);
         }
-        Ok(SealedEpoch { epoch: self.epoch, uuid: random_id(), fence: self.fence, files })
+        Ok(SealedEpoch { epoch: self.epoch, uuid: random_id(), fence: self.fence, files, enforcement: None })
     }
 }
 

@@ -49,6 +49,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
+use serde_json::Value;
 use sluice_schemas::position::Positions;
 use sluice_schemas::time::{format_day, parse_day};
 use sluice_schemas::{Micros, tables};
@@ -82,6 +83,8 @@ pub struct LakeState {
     pub positions: Positions,
     /// Greatest event time minus allowed lateness.
     pub watermark: Micros,
+    /// What enforcement left in the last manifest; null if nothing.
+    pub enforcement: Value,
     /// Version of `calls`.
     pub version: i64,
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use arrow::datatypes::Schema;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use sluice_schemas::commit::StagedFile;
 use sluice_schemas::position::Positions;
@@ -120,12 +121,21 @@ impl Lake {
     fn assemble(objects: Arc<dyn Objects>, logs: BTreeMap<String, TableLog>, lock: Option<WriterLock>) -> Result<Self, LakeError> {
         let calls = logs.get(tables::CALLS).ok_or_else(|| LakeError::NotALake { path: objects.locate("") })?;
         let (epoch, fence, version) = (calls.snapshot.epoch(), calls.snapshot.fence(), calls.snapshot.version);
-        let mut state = LakeState { epoch, uuid: String::new(), fence, positions: Positions::new(), watermark: Micros::default(), version };
+        let mut state = LakeState {
+            epoch,
+            uuid: String::new(),
+            fence,
+            positions: Positions::new(),
+            watermark: Micros::default(),
+            enforcement: Value::Null,
+            version,
+        };
         if epoch > 0 {
             let manifest = manifest::read(&objects, &manifest::named_by(&objects, calls, epoch)?)?;
             state.uuid = manifest.uuid;
             state.positions = manifest.positions;
             state.watermark = manifest.watermark;
+            state.enforcement = manifest.enforcement;
         }
         let schemas = logs.iter().map(|(name, log)| (name.clone(), Arc::clone(&log.schema))).collect();
         Ok(Self { objects, tables: logs, schemas: Arc::new(RwLock::new(schemas)), state, lock, attempts: 0, broken: false })

@@ -254,16 +254,19 @@ impl S3Source {
         self.slots.push(address, claim, State::Foreign)
     }
 
-    /// Makes a record of a message that cannot be read; it is done with when that is durable.
+    /// Makes a record of a message that cannot be read; it is done with when that is durable. A message is a shard of its own, so that one
+    /// which comes again, as after a crash, is known.
     fn refuse_message(&mut self, id: &MessageId, reason: RejectReason, body: &str) {
         let url = self.settings.queues.get(id.queue).map_or("", String::as_str);
-        let shard = format!("{QUEUE_PREFIX}{}", url.split_once("://").map_or(url, |(_, rest)| rest));
-        let mut lane = Lane::new(shard.clone(), String::new(), self.positions.get(&shard));
-        let raw = head(body.as_bytes());
-        let piece = lane.piece(Payload::Refused { reason, raw }, 1, false, body.len() as u64);
+        let shard = format!("{QUEUE_PREFIX}{}#{}", url.split_once("://").map_or(url, |(_, rest)| rest), id.id);
         let object = self.slots.name();
-        let position = self.remember(&piece);
-        self.ready.push_back(piece);
+        let position = self.positions.get(&shard).cloned().unwrap_or_else(|| {
+            let raw = head(body.as_bytes());
+            let piece = Lane::new(shard.clone(), String::new(), None).piece(Payload::Refused { reason, raw }, 1, true, body.len() as u64);
+            let position = self.remember(&piece);
+            self.ready.push_back(piece);
+            position
+        });
         self.with_desk(|desk| {
             desk.opened(id, &[object]);
             desk.given(object, &shard, position, false);

@@ -160,6 +160,25 @@ fn what_cannot_be_read_becomes_a_row_and_the_rest_goes_on() {
 }
 
 #[test]
+fn a_message_that_cannot_be_read_is_told_once_though_its_reader_dies() {
+    let Some(aws) = Aws::live() else { return };
+    aws.create_bucket(false);
+    let queue = aws.create_queue();
+    for body in ["{\"Records\": ", "nor this"] {
+        aws.send(&queue, body);
+    }
+    let mut ledger = Ledger::default();
+    let mut source = aws.source(settings(&aws, &queue), &ledger);
+    ledger.read(&mut source, |ledger| ledger.rejected.len() == 2);
+    drop(source);
+    // The lake has the rows, and nobody lived to delete the messages.
+    let again = Ledger::crashed(ledger.positions);
+    let mut source = aws.source(settings(&aws, &queue), &again);
+    stays_silent(&mut source, 4);
+    eventually("an empty queue", || aws.messages(&queue) == (0, 0));
+}
+
+#[test]
 fn listing_and_notifications_together_read_each_object_once() {
     let Some(aws) = Aws::live() else { return };
     aws.create_bucket(true);
