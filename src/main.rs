@@ -4,6 +4,8 @@ mod cli;
 mod config;
 mod control;
 mod lakeview;
+#[cfg(feature = "aws")]
+mod lambda;
 mod live;
 mod logging;
 mod operate;

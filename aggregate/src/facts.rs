@@ -16,13 +16,13 @@ use arrow::array::{
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Schema};
 use hashbrown::HashMap;
-use sha2::{Digest, Sha256};
 use sluice_schemas::tables::{self, TOKENS};
 use sluice_schemas::time::MINUTE;
 use sluice_schemas::{
     Batch, CostBasis, EnrichedBatch, Invocation, Micros, Owner, PicoUsd, PriceStatus, Pricing, RequestId, SpendDelta, Sums, Sym,
 };
 
+use crate::known::sha256_text;
 use keys::{PerProfile, PerSymbol, constant};
 
 /// Length of a UUID's text.
@@ -52,16 +52,18 @@ pub fn call_rows(batch: &EnrichedBatch, keep: &[bool], source: &str, ingest_time
 /// One call that is kept.
 #[derive(Clone, Copy)]
 struct Kept<'a> {
+    /// Its place in the batch.
+    at: usize,
     invocation: &'a Invocation,
     pricing: &'a Pricing,
 }
 
 fn kept<'a>(batch: &'a EnrichedBatch, keep: &'a [bool]) -> impl Iterator<Item = Kept<'a>> {
     let profiles = batch.batch.profiles.len().min(batch.owners.len());
-    let calls = batch.batch.invocations.iter().zip(&batch.pricing).zip(keep);
+    let calls = batch.batch.invocations.iter().enumerate().zip(&batch.pricing).zip(keep);
     // A call without a profile would be a bug of the decoder; facts and spend pass over it alike, and the count of records shows it.
-    let calls = calls.filter(move |((invocation, _), keep)| **keep && (invocation.profile as usize) < profiles);
-    calls.map(|((invocation, pricing), _)| Kept { invocation, pricing })
+    let calls = calls.filter(move |(((_, invocation), _), keep)| **keep && (invocation.profile as usize) < profiles);
+    calls.map(|(((at, invocation), pricing), _)| Kept { at, invocation, pricing })
 }
 
 fn day_rows(batch: &EnrichedBatch, profiles: &PerProfile, calls: &[Kept<'_>], source: &str, ingest_time: Micros) -> Option<RecordBatch> {
@@ -89,7 +91,7 @@ fn day_rows(batch: &EnrichedBatch, profiles: &PerProfile, calls: &[Kept<'_>], so
             ),
             "priced" => Arc::new(BooleanArray::from_iter(calls.iter().map(|call| Some(call.pricing.status != PriceStatus::Unpriced)))),
             "extras" => extras(&batch.batch, calls),
-            "source" => constant(source, calls.len()),
+            "source" => sources(&batch.batch, calls, source),
             "ingest_time" => times(std::iter::repeat_n(ingest_time, calls.len())),
             name => match token_column(name) {
                 Some(pick) => Arc::new(Int64Array::from_iter_values(calls.iter().map(|call| pick(call.invocation).cast_signed()))),
@@ -122,6 +124,21 @@ fn times(times: impl Iterator<Item = Micros>) -> ArrayRef {
 fn money(amounts: impl Iterator<Item = PicoUsd>) -> ArrayRef {
     let amounts: Vec<i128> = amounts.map(|amount| amount.0).collect();
     Arc::new(Decimal128Array::from(amounts).with_data_type(tables::MONEY))
+}
+
+/// Returns where calls were read: what a worker decoded, where the worker found it.
+fn sources(batch: &Batch, calls: &[Kept<'_>], source: &str) -> ArrayRef {
+    if batch.relayed.is_empty() {
+        return constant(source, calls.len());
+    }
+    let texts: Vec<&str> = batch.relayed.iter().map(|relayed| relayed.span.shard.as_str()).chain([source]).collect();
+    // Messages follow one another in a batch, and so do their calls.
+    let of_call = |call: &Kept<'_>| {
+        let at = batch.relayed.partition_point(|relayed| relayed.calls.end <= call.at);
+        let found = batch.relayed.get(at).is_some_and(|relayed| relayed.calls.contains(&call.at));
+        if found { at } else { batch.relayed.len() }
+    };
+    keys::chosen(&texts, calls.iter().map(of_call))
 }
 
 fn ranks(batch: &EnrichedBatch, calls: &[Kept<'_>], pick: fn(&Owner) -> i32) -> ArrayRef {
@@ -243,7 +260,6 @@ pub fn rejected_rows(batch: &Batch, source: &str, ingest_time: Micros) -> Option
             }
         }
     }
-    let hash = |raw: &[u8]| -> String { Sha256::digest(raw).iter().map(|byte| format!("{byte:02x}")).collect() };
     let columns: Vec<ArrayRef> = vec![
         times(rejected.iter().map(|_| ingest_time)),
         Arc::new(sources.iter().map(|source| Some(*source)).collect::<StringArray>()),
@@ -252,7 +268,7 @@ pub fn rejected_rows(batch: &Batch, source: &str, ingest_time: Micros) -> Option
         Arc::new(rejected.iter().map(|record| Some(record.reason.code())).collect::<StringArray>()),
         Arc::new(rejected.iter().map(|record| Some(record.reason.to_string())).collect::<StringArray>()),
         Arc::new(rejected.iter().map(|record| i64::try_from(record.raw.len()).ok()).collect::<Int64Array>()),
-        Arc::new(rejected.iter().map(|record| Some(hash(&record.raw))).collect::<StringArray>()),
+        Arc::new(rejected.iter().map(|record| Some(sha256_text(&record.raw))).collect::<StringArray>()),
         Arc::new(rejected.iter().map(|record| Some(record.raw.as_slice())).collect::<BinaryArray>()),
     ];
     RecordBatch::try_new(tables::schema(tables::REJECTED)?, columns).ok()
@@ -266,7 +282,7 @@ pub fn spend_deltas(batch: &EnrichedBatch, keep: &[bool]) -> Vec<SpendDelta> {
     // Calls of a profile come minute by minute with one price, so its last delta is nearly always the right one.
     let mut last: Vec<usize> = vec![usize::MAX; batch.batch.profiles.len()];
     for call in kept(batch, keep) {
-        let Kept { invocation, pricing } = call;
+        let Kept { invocation, pricing, .. } = call;
         let at = invocation.profile as usize;
         let (Some(profile), Some(owner), Some(last)) = (batch.batch.profiles.get(at), batch.owners.get(at), last.get_mut(at)) else {
             continue;

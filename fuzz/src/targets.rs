@@ -120,6 +120,7 @@ pub fn piece(data: &[u8]) {
     // Compressed bytes can be far fewer than the records they hold.
     let most = if form % 4 < 2 { rest.len() } else { 1 << 30 };
     let piece = Piece {
+        accepts: None,
         shard: "fuzz".to_owned(),
         from: None,
         payload,

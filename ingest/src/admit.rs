@@ -2,9 +2,31 @@
 //!
 //! The ledger keeps how far it has come in each shard upstream, beside its other positions and under a key of its own
 //! ([`upstream_key`]), and commits it with them.
+//!
+//! A worker that is handed its records, such as a Lambda function, does not know what came before them, and batches of a shard may
+//! overtake one another. Of its shards ([`UNORDERED`]) nothing follows from how far they were delivered but that what lies beyond is
+//! new; of what lies before, and of parts of a stretch that is not complete, the refused records themselves are looked up ([`Refused`]).
 
 use sluice_schemas::position::{Positions, Sequence, Span};
 use sluice_schemas::{Batch, Position, RejectReason, Rejected, Relayed, ShardId};
+
+/// Identity of positions in a shard whose stretches do not know what came before them.
+pub const UNORDERED: &str = "unordered";
+
+/// The refused records that have their row, or are on their way there.
+pub trait Refused {
+    /// Why they cannot be looked up.
+    type Error;
+
+    /// Tells whether a record that was refused upstream has its row already.
+    ///
+    /// # Errors
+    /// The rows cannot be read: it must not be taken for new.
+    fn is_known(&mut self, shard: &str, rejected: &Rejected) -> Result<bool, Self::Error>;
+
+    /// Notes that it gets its row.
+    fn keep(&mut self, shard: &str, rejected: &Rejected);
+}
 
 /// What was done with a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,8 +58,12 @@ pub fn upstream_key(shard: &str) -> ShardId {
 
 /// Drops from a batch what was delivered before, and moves `upstream` on by what the batch covers.
 ///
-/// Messages of one shard must come in the order in which they were published, which one partition, or one shard, guarantees.
-pub fn admit(batch: &mut Batch, upstream: &mut Positions) -> Admitted {
+/// Messages of one shard must come in the order in which they were published, which one partition, or one shard, guarantees;
+/// those of an [`UNORDERED`] one need not.
+///
+/// # Errors
+/// Refused records could not be looked up.
+pub fn admit<R: Refused>(batch: &mut Batch, upstream: &mut Positions, refused: &mut R) -> Result<Admitted, R::Error> {
     let mut admitted = Admitted::default();
     let mut drop_rejected = vec![false; batch.rejected.len()];
     for relayed in &batch.relayed {
@@ -47,14 +73,18 @@ pub fn admit(batch: &mut Batch, upstream: &mut Positions) -> Admitted {
             admitted.gaps.push(gap);
         }
         let seen = Seen { last, span: &relayed.span };
-        for at in relayed.rejected.clone() {
-            let (Some(rejected), Some(drop)) = (batch.rejected.get(at), drop_rejected.get_mut(at)) else { continue };
-            *drop = seen.holds(&rejected.sequence, rejected.offset);
-            admitted.repeated_rejected += u64::from(*drop);
+        let records = batch.rejected.get(relayed.rejected.clone()).unwrap_or_default();
+        for (rejected, at) in records.iter().zip(relayed.rejected.clone()) {
+            let drop = seen.repeats(relayed, rejected, refused)?;
+            drop_rejected[at] = drop;
+            admitted.repeated_rejected += u64::from(drop);
         }
+        // After all of the message were looked up: several lines of one record share its place.
+        let kept = records.iter().zip(relayed.rejected.clone()).filter(|(_, at)| !drop_rejected[*at]);
+        kept.for_each(|(rejected, _)| refused.keep(&relayed.span.shard, rejected));
         admitted.repeated_control += repeated_control(&seen, relayed);
-        if relayed.last && !seen.whole() {
-            upstream.insert(key, relayed.span.to.clone());
+        if let Some(to) = seen.leads_to(relayed, records) {
+            upstream.insert(key, to);
         }
     }
     let mut drops = drop_rejected.iter();
@@ -65,7 +95,7 @@ pub fn admit(batch: &mut Batch, upstream: &mut Positions) -> Admitted {
         relayed.rejected = kept_before(relayed.rejected.start)..kept_before(relayed.rejected.end);
     }
     batch.control = batch.control.saturating_sub(admitted.repeated_control);
-    admitted
+    Ok(admitted)
 }
 
 /// Adds the refused record of a gap to a batch: its row names the shard upstream, where the missing stretch is.
@@ -92,6 +122,10 @@ pub fn leads_on(span: &Span) -> bool {
     span.from.as_ref().is_some_and(|from| from.identity == span.to.identity && place(from) < place(&span.to))
 }
 
+fn is_unordered(span: &Span) -> bool {
+    span.to.identity == UNORDERED
+}
+
 fn gap(last: Option<&Position>, span: &Span) -> Option<UpstreamGap> {
     let (after, before) = (last?, span.from.as_ref()?);
     let leaps = after.identity == before.identity && place(before) > place(after);
@@ -115,6 +149,24 @@ impl Seen<'_> {
     /// Tells whether all of the span was delivered before.
     fn whole(&self) -> bool {
         self.last.is_some_and(|last| last.identity == self.span.to.identity && place(&self.span.to) <= place(last))
+    }
+
+    /// Tells whether a refused record was delivered before: by its place, and where that cannot tell, by looking it up.
+    fn repeats<R: Refused>(&self, relayed: &Relayed, rejected: &Rejected, refused: &mut R) -> Result<bool, R::Error> {
+        let behind = self.holds(&rejected.sequence, rejected.offset);
+        let (certain, doubtful) = if is_unordered(self.span) { (false, behind) } else { (behind, !relayed.last) };
+        Ok(certain || (doubtful && refused.is_known(&self.span.shard, rejected)?))
+    }
+
+    /// Returns how far the shard is delivered with this message, if that is further than before.
+    fn leads_to(&self, relayed: &Relayed, rejected: &[Rejected]) -> Option<Position> {
+        if !is_unordered(self.span) {
+            return (relayed.last && !self.whole()).then(|| self.span.to.clone());
+        }
+        // Beyond it everything is new, so it must leave nothing behind that was delivered.
+        let furthest = rejected.iter().map(|rejected| &rejected.sequence).chain([&self.span.to.sequence]).max()?;
+        let further = self.last.is_none_or(|last| last.identity != UNORDERED || last.sequence < *furthest);
+        further.then(|| Position { sequence: furthest.clone(), ..self.span.to.clone() })
     }
 
     /// Tells whether a record at that place was delivered before. Sequence numbers are inclusive, offsets exclusive.

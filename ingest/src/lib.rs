@@ -1,5 +1,6 @@
 //! Sources and decoding: bytes and positions in, invocations, trail events and rejected records out.
 
+pub mod accept;
 pub mod admit;
 #[cfg(feature = "aws")]
 pub mod aws;
@@ -14,6 +15,8 @@ pub mod inflate;
 pub mod kafka;
 #[cfg(feature = "aws")]
 pub mod kinesis;
+#[cfg(feature = "aws")]
+pub mod lambda;
 pub mod merge;
 pub mod piece;
 #[cfg(feature = "relay")]
@@ -23,3 +26,5 @@ pub mod s3;
 pub mod source;
 #[cfg(feature = "aws")]
 mod sqs;
+#[cfg(feature = "relay")]
+mod units;

@@ -17,7 +17,8 @@ mod tests;
 
 /// Inflates, frames and decodes one piece; returns where its shard now stands.
 pub fn decode_piece(piece: Piece, decoder: &mut Decoder, out: &mut Batch) -> Span {
-    let Piece { shard, from, payload, arrival, base_offset, identity, to, sequence, ended, .. } = piece;
+    let Piece { shard, from, payload, arrival, base_offset, identity, to, sequence, ended, accepts, .. } = piece;
+    decoder.accept(accepts);
     let mut records = Records { decoder, arrival, at: base_offset, sequence: Sequence::default(), out };
     match payload {
         Payload::Lines(bytes) => records.lines(&bytes),

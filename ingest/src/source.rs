@@ -4,10 +4,13 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_schemas::position::Sequence;
 use sluice_schemas::{ErrorClass, Micros, Position, RejectReason, ShardId};
+
+use crate::decode::Accepts;
 
 /// A stretch of one shard: bytes still to be decoded, and what they cover.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +35,8 @@ pub struct Piece {
     pub ended: bool,
     /// Bytes read from disk or network for it.
     pub source_bytes: u64,
+    /// Accounts and regions its source takes; any where there is nothing.
+    pub accepts: Option<Arc<Accepts>>,
 }
 
 /// The bytes of a [`Piece`] and how they are to be read.

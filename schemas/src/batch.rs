@@ -59,6 +59,8 @@ pub struct Relayed {
     pub span: Span,
     /// Whether the span is complete with it; a single large record takes several messages.
     pub last: bool,
+    /// Its part of the batch's calls.
+    pub calls: Range<usize>,
     /// Its part of the batch's refused records; their places are upstream ones.
     pub rejected: Range<usize>,
     /// Its part of the batch's control messages.

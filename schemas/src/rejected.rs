@@ -72,10 +72,17 @@ pub enum RejectReason {
     /// Not UTF-8 where text is needed.
     #[error("not UTF-8")]
     NotUtf8,
-    /// A CloudWatch Logs envelope of an account, log group or subscription filter that is not on the list of allowed ones.
-    #[error("envelope of {what} that is not on the allow-list")]
+    /// A CloudWatch Logs envelope of an account, log group or subscription filter that is not on the list of allowed ones, or of an account that
+    /// its source does not take.
+    #[error("envelope of {what} that is not on the allow-list of envelopes or accounts")]
     Foreign {
         /// What it says of itself: owner, log group, filter.
+        what: String,
+    },
+    /// A record of an account or a region that its source does not take.
+    #[error("record of {what}, which the source does not take")]
+    ForeignRecord {
+        /// The account and the region it names.
         what: String,
     },
     /// A KPL-aggregated record whose checksum or framing is wrong.
@@ -117,6 +124,7 @@ impl RejectReason {
             Self::GzipBomb { .. } => "gzip_bomb",
             Self::NotUtf8 => "not_utf8",
             Self::Foreign { .. } => "foreign_envelope",
+            Self::ForeignRecord { .. } => "foreign_record",
             Self::CorruptAggregate { .. } => "corrupt_aggregate",
             Self::DataGap { .. } => "data_gap",
             Self::Unreadable { .. } => "unreadable",

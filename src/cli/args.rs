@@ -104,10 +104,10 @@ pub(crate) struct RunArgs {
 /// Which part of the pipeline a process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Role {
-    /// Everything, in one process; also the ledger, when a [[source]] is the topic that workers publish to.
+    /// Everything, in one process; also the ledger, when a [[source]] is the topic or stream that workers publish to.
     #[value(alias = "ledger")]
     All,
-    /// Reads and decodes alone, and publishes to the topic of [relay]; any number may run.
+    /// Reads and decodes alone, and publishes to the topic or stream of [relay]; any number may run, also as Lambda functions.
     Worker,
 }
 

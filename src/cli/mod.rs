@@ -15,7 +15,7 @@ mod simulate;
 mod source;
 mod status;
 mod top;
-#[cfg(feature = "kafka")]
+#[cfg(any(feature = "aws", feature = "kafka"))]
 mod worker;
 
 use std::process::ExitCode;
@@ -38,7 +38,7 @@ pub(crate) const EXIT_FENCED: u8 = 75;
 
 /// Parses the command line and carries it out.
 pub(crate) fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = parse();
     // The demo has the screen to itself.
     let quiet = matches!(cli.verb, Verb::Demo(_));
     crate::logging::start(cli.verbose, cli.log_format, quiet);
@@ -54,6 +54,15 @@ pub(crate) fn main() -> ExitCode {
             ExitCode::from(exit_code)
         }
     }
+}
+
+/// Reads the command line; a Lambda function has none and is a worker.
+fn parse() -> Cli {
+    #[cfg(feature = "aws")]
+    if let Some(line) = crate::lambda::command_line() {
+        return Cli::parse_from(line);
+    }
+    Cli::parse()
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {

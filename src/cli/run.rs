@@ -72,14 +72,18 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-#[cfg(feature = "kafka")]
+#[cfg(any(feature = "aws", feature = "kafka"))]
 fn worker(config: &Config) -> anyhow::Result<ExitCode> {
+    #[cfg(feature = "aws")]
+    if let Some(api) = crate::lambda::api() {
+        return crate::lambda::run(config, &api);
+    }
     super::worker::run(config)
 }
 
-#[cfg(not(feature = "kafka"))]
+#[cfg(not(any(feature = "aws", feature = "kafka")))]
 fn worker(_config: &Config) -> anyhow::Result<ExitCode> {
-    bail!("this build has no workers: build it with --features kafka")
+    bail!("this build has no workers: build it with --features kafka or --features aws")
 }
 
 fn terms(config: &Config) -> Terms {

@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use sluice_ingest::committed::Committed;
-use sluice_ingest::kafka::{Credentials, KafkaRelay};
 use sluice_ingest::relay::worker::{self, Worker};
 use sluice_schemas::position::Positions;
 use sluice_schemas::{Clock, SystemClock};
@@ -14,9 +14,12 @@ use sluice_schemas::{Clock, SystemClock};
 use crate::config::Config;
 use crate::sources::{self, Keeping, Opening};
 
+/// Longest wait for a message to be taken before it is tried anew.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
     let Some(relay) = &config.relay else {
-        bail!("nowhere to publish: set brokers and topic in [relay]");
+        bail!("nowhere to publish: set brokers and topic, or a stream, in [relay]");
     };
     if !config.paths.is_empty() {
         bail!("a worker reads streams that several workers can share; folders are followed by role 'all'");
@@ -29,19 +32,13 @@ pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
     let (positions, keeping) = (Positions::new(), Keeping::Group);
     let opening = Opening { positions: &positions, committed: &committed, clock: &clock, runtime: runtime.handle(), keeping };
     let mut source = sources::open(Vec::new(), &config.sources, &opening)?;
-    let mut publisher = KafkaRelay::open(relay.topic.clone(), Arc::new(|| Credentials::from_env(&|name: &str| std::env::var(name).ok())))?;
+    let mut publish = relay.open(runtime.handle(), PATIENCE)?;
     let stop = stop_on_signal()?;
     let name = name();
-    tracing::info!(event = "running", role = "worker", name, topic = relay.topic.topic, "running");
-    let worker = Worker {
-        name,
-        limit: relay.topic.max_message,
-        committed: &committed,
-        clock: &*clock,
-        stop: &stop,
-        allowed: Arc::clone(&config.allow),
-    };
-    let tally = worker::run(&mut *source, &mut |shard, messages| publisher.publish(shard, messages), &worker).context("worker")?;
+    tracing::info!(event = "running", role = "worker", name, relay = relay.name(), "running");
+    let worker =
+        Worker { name, limit: relay.limit(), committed: &committed, clock: &*clock, stop: &stop, allowed: Arc::clone(&config.allow) };
+    let tally = worker::run(&mut *source, &mut *publish, &worker).context("worker")?;
     tracing::info!(
         event = "stopped",
         pieces = tally.pieces,

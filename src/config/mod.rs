@@ -15,7 +15,7 @@ use std::time::Duration;
 use sluice_enforce::Budgets;
 use sluice_enrich::agents::AgentsFile;
 use sluice_enrich::config::EnrichConfig;
-use sluice_ingest::decode::AllowList;
+use sluice_ingest::decode::{Accepts, AllowList};
 
 use crate::operate::OperateConfig;
 use crate::sources::relay::RelayConfig;
@@ -45,8 +45,11 @@ pub(crate) struct Config {
     /// Where bodies of calls may be fetched that the log only points to.
     pub(crate) offload: OffloadConfig,
     /// Where workers publish.
-    #[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "a build without Kafka has no workers"))]
+    #[cfg_attr(not(any(feature = "aws", feature = "kafka")), expect(dead_code, reason = "a build without clients has no workers"))]
     pub(crate) relay: Option<RelayConfig>,
+    /// Accounts and regions that a worker takes records of which is handed them and has no source of its own; any without it.
+    #[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "a build without the AWS clients is no Lambda function"))]
+    pub(crate) worker: Option<Arc<Accepts>>,
     /// How often followed folders are looked at.
     pub(crate) poll_interval: Duration,
     /// Metadata keys, profile aliases and discounts.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use sluice_enforce::Budgets;
 use sluice_enrich::agents::AgentsFile;
 use sluice_enrich::config::{EnrichConfig, RawEnrich};
-use sluice_ingest::decode::AllowList;
+use sluice_ingest::decode::{Accepts, AllowList};
 
 use super::{Config, Origin, SharedPlace, parse_duration};
 use crate::operate::RawOperate;
@@ -30,6 +30,7 @@ struct Raw {
     window: Vec<RawWindow>,
     source: Vec<toml::Table>,
     relay: Option<toml::Table>,
+    worker: Accepts,
     shared: Option<toml::Table>,
     allow: AllowList,
     offload: Option<toml::Table>,
@@ -136,6 +137,7 @@ pub(crate) fn validate(table: toml::Table, base: &Path, origin: &Origin, faults:
         relay: raw.relay.and_then(|table| {
             sources::relay::parse(table).map_err(|found| faults.extend(found.into_iter().map(|fault| format!("[relay] {fault}")))).ok()
         }),
+        worker: accepts(raw.worker, faults),
         paths: raw.files.paths.iter().map(|path| base.join(path)).collect(),
         poll_interval,
         prices_file: enrich.as_ref().and_then(|enrich| enrich.prices_file.as_ref()).map(|path| base.join(path)),
@@ -228,6 +230,11 @@ fn sources(tables: Vec<toml::Table>, faults: &mut Vec<String>) -> Vec<Arc<dyn Co
         }
     }
     sources
+}
+
+fn accepts(worker: Accepts, faults: &mut Vec<String>) -> Option<Arc<Accepts>> {
+    faults.extend(worker.faults().into_iter().map(|fault| format!("[worker] {fault}")));
+    (!worker.takes_all()).then(|| Arc::new(worker))
 }
 
 fn windows(windows: Vec<RawWindow>, faults: &mut Vec<String>) -> Vec<(String, String)> {

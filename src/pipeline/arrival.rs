@@ -29,7 +29,8 @@ impl Pipeline {
             }
         }
         self.reading.insert(decoded.span.shard.clone(), decoded.span.to.clone());
-        let upstream = self.admit(&mut decoded.batch.batch);
+        self.refused.turn(self.lake.state().epoch, self.applied);
+        let upstream = self.admit(&mut decoded.batch.batch)?;
         let keep = {
             let (lake, pending) = (&self.lake, &self.pending_keys);
             self.dedup.first_seen(&decoded.batch, &mut |hour| {
@@ -50,18 +51,19 @@ impl Pipeline {
 
     /// Drops what a worker delivered before, and returns how far the batch leads in the shards upstream. A stretch that no worker
     /// delivered becomes a refused record, to be found and backfilled.
-    fn admit(&mut self, batch: &mut Batch) -> Positions {
+    fn admit(&mut self, batch: &mut Batch) -> anyhow::Result<Positions> {
         if batch.relayed.is_empty() {
-            return Positions::new();
+            return Ok(Positions::new());
         }
         let known = |key: &String| self.reading.get(key).or_else(|| self.positions.get(key)).cloned();
         let keys = batch.relayed.iter().map(|relayed| upstream_key(&relayed.span.shard));
         let mut upstream: Positions = keys.filter_map(|key| known(&key).map(|at| (key, at))).collect();
-        let admitted = admit(batch, &mut upstream);
+        let mut refused = self.refused.look(&self.lake, &self.pending);
+        let admitted = admit(batch, &mut upstream, &mut refused)?;
         batch.seen = batch.seen.saturating_sub(admitted.repeated_rejected + admitted.repeated_control);
         admitted.gaps.into_iter().for_each(|gap| refuse_gap(batch, gap));
         self.reading.extend(upstream.iter().map(|(key, at)| (key.clone(), at.clone())));
-        upstream
+        Ok(upstream)
     }
 }
 

@@ -19,6 +19,7 @@ mod measure;
 mod open;
 mod orders;
 mod records;
+mod refused;
 mod seed;
 mod source;
 mod windows;
@@ -108,6 +109,8 @@ pub(crate) struct Pipeline {
     /// Tells sources what is durable.
     pub(crate) committed: Arc<Committed>,
     pub(crate) dedup: Dedup,
+    /// Refused records that have their row.
+    refused: refused::Refused,
     /// Batches that passed dedup and are part of every state.
     applied: u64,
     /// Keys of pending rows by event hour, for hours that are loaded before those rows are in the lake.

@@ -55,6 +55,7 @@ impl Pipeline {
             bodies: None,
             committed: Arc::default(),
             dedup: Dedup::new(DEDUP_BYTES),
+            refused: Default::default(),
             applied: 0,
             pending_keys: Default::default(),
             ledger: Ledger::new(Arc::new(config.budgets.clone()), limits),

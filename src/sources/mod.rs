@@ -20,7 +20,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use anyhow::Context;
+use sluice_ingest::accept::Accepting;
 use sluice_ingest::committed::Committed;
+use sluice_ingest::decode::Accepts;
 use sluice_ingest::merge::{Merged, Named};
 use sluice_ingest::source::{Source, SourceError};
 use sluice_schemas::Clock;
@@ -67,7 +69,7 @@ pub(crate) enum Keeping {
     /// The ledger: they are handed in.
     Ledger,
     /// The source itself: several stateless workers share it.
-    #[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "a build without Kafka has no workers"))]
+    #[cfg_attr(not(any(feature = "aws", feature = "kafka")), expect(dead_code, reason = "a build without clients has no workers"))]
     Group,
 }
 
@@ -97,6 +99,35 @@ pub(crate) fn runtime() -> anyhow::Result<Runtime> {
 /// # Errors
 /// Sentences for people.
 pub(crate) fn parse(mut table: toml::Table) -> Result<Arc<dyn Configured>, Vec<String>> {
+    let own = ["accounts", "regions"].into_iter().filter_map(|key| table.remove_entry(key));
+    let accepts: Accepts = toml::Table::from_iter(own).try_into().map_err(|error| told(&error))?;
+    let source = parse_kind(table);
+    let faults: Vec<String> = accepts.faults().into_iter().chain(source.as_ref().err().into_iter().flatten().cloned()).collect();
+    match source {
+        Ok(source) if faults.is_empty() && accepts.takes_all() => Ok(source),
+        Ok(source) if faults.is_empty() => Ok(Arc::new(Limited { source, accepts: Arc::new(accepts) })),
+        _ => Err(faults),
+    }
+}
+
+/// A source of which some accounts and regions are taken.
+#[derive(Debug)]
+struct Limited {
+    source: Arc<dyn Configured>,
+    accepts: Arc<Accepts>,
+}
+
+impl Configured for Limited {
+    fn name(&self) -> String {
+        self.source.name()
+    }
+
+    fn open(&self, opening: &Opening<'_>) -> Result<Box<dyn Source>, SourceError> {
+        Ok(Box::new(Accepting::new(self.source.open(opening)?, Arc::clone(&self.accepts))))
+    }
+}
+
+fn parse_kind(mut table: toml::Table) -> Result<Arc<dyn Configured>, Vec<String>> {
     let kinds = || KINDS.map(|(kind, _)| kind).join(", ");
     let Some(toml::Value::String(kind)) = table.remove("kind") else {
         return Err(vec![format!("kind is missing: one of {}", kinds())]);
@@ -163,7 +194,6 @@ impl OffloadConfig {
 }
 
 /// Says what TOML found wrong, on one line.
-#[cfg(any(feature = "aws", feature = "kafka"))]
 fn told(error: &toml::de::Error) -> Vec<String> {
     vec![error.to_string().trim_end().replace('\n', " ")]
 }
@@ -200,6 +230,16 @@ mod tests {
     #[test]
     fn a_build_without_a_client_names_the_feature() {
         assert_eq!(faults("kind = 'kinesis'\nstreams = ['a']"), ["this build cannot read 'kinesis': build it with --features aws"]);
+    }
+
+    #[cfg(feature = "kafka")]
+    #[test]
+    fn a_source_may_be_limited_to_accounts_and_regions() {
+        let source =
+            |more: &str| parse(format!("kind = 'kafka'\nbrokers = ['b:9092']\ntopics = ['t']\ngroup = 'g'\n{more}").parse().unwrap());
+        assert!(source("accounts = ['111122223333']\nregions = ['eu-central-1']").is_ok());
+        assert!(source("accounts = ['prod']").unwrap_err()[0].contains("'prod'"));
+        assert_eq!(source("accounts = [1]\ngroups = 1").unwrap_err().len(), 1);
     }
 
     #[cfg(feature = "aws")]

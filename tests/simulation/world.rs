@@ -174,6 +174,7 @@ impl Shard {
             Form::Stream => Payload::Records((from.records..end).map(|at| self.stream_record(at)).collect()),
         };
         let piece = Piece {
+            accepts: None,
             shard: self.name.clone(),
             from: self.position(from),
             payload,

@@ -96,6 +96,21 @@ pub(super) fn of_two(texts: [&str; 2], second: impl Iterator<Item = bool>) -> Ar
     must(dictionary(Int32Array::new(ScalarBuffer::from(keys), None), Arc::new(StringArray::from(texts.to_vec()))))
 }
 
+/// Returns a column of some of `texts`, each by its place there, once each: a text may stand in several places.
+pub(super) fn chosen(texts: &[&str], places: impl Iterator<Item = usize>) -> ArrayRef {
+    let mut distinct: Vec<&str> = Vec::new();
+    let mut key_of: Vec<i32> = Vec::with_capacity(texts.len());
+    for text in texts {
+        let key = distinct.iter().rposition(|known| known == text).unwrap_or_else(|| {
+            distinct.push(text);
+            distinct.len() - 1
+        });
+        key_of.push(key as i32);
+    }
+    let keys: Vec<i32> = places.map(|place| key_of.get(place).copied().unwrap_or_default()).collect();
+    must(dictionary(Int32Array::new(ScalarBuffer::from(keys), None), Arc::new(StringArray::from(distinct))))
+}
+
 fn dictionary(keys: Int32Array, values: ArrayRef) -> Option<ArrayRef> {
     Some(Arc::new(DictionaryArray::<Int32Type>::try_new(keys, values).ok()?))
 }

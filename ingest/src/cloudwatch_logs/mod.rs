@@ -206,6 +206,7 @@ impl LogsSource {
             return None;
         }
         Some(Piece {
+            accepts: None,
             shard: self.shard.clone(),
             from: self.position.replace(to),
             payload: Payload::Records(step.events.into_iter().map(Event::record).collect()),

@@ -8,6 +8,7 @@ use std::ops::Range;
 use serde::Deserialize;
 use sluice_schemas::RejectReason;
 
+use super::accepts::Accepts;
 use super::fault::{Fault, Field};
 use super::scan::{Scanner, Text};
 
@@ -109,10 +110,13 @@ fn filters<'a>(text: &'a [u8], scanner: &mut Scanner<'a>, sender: &mut Sender<'a
 }
 
 /// Reads an envelope; nothing of a malformed one, or of one that is not allowed, is used.
-pub(super) fn read(text: &[u8], allowed: &AllowList) -> Result<Message, RejectReason> {
+pub(super) fn read(text: &[u8], allowed: &AllowList, accepts: Option<&Accepts>) -> Result<Message, RejectReason> {
     let (message, sender) = parse(text)?;
     if matches!(message, Message::Data(_)) {
         allowed.check(&sender)?;
+        if accepts.is_some_and(|accepts| !accepts.check_owner(sender.owner.as_deref())) {
+            return Err(RejectReason::Foreign { what: sender.to_string() });
+        }
     }
     Ok(message)
 }
@@ -182,7 +186,7 @@ mod tests {
     #[test]
     fn only_what_an_entry_allows_is_taken() {
         let one = list(r#"[{"owner":"111122223333","log_group":"/aws/bedrock/*"},{"filter":"all-calls"}]"#);
-        let ask = |owner: &str, group: &str, filter: &str| read(envelope(owner, group, filter).as_bytes(), &one).map(|_| ());
+        let ask = |owner: &str, group: &str, filter: &str| read(envelope(owner, group, filter).as_bytes(), &one, None).map(|_| ());
         assert_eq!(ask(r#""111122223333""#, r#""/aws/bedrock/calls""#, r#""f""#), Ok(()));
         assert_eq!(ask(r#""111122223333""#, r#""\/aws\/bedrock\/calls""#, ""), Ok(()), "escapes mean the same");
         assert_eq!(ask(r#""999999999999""#, r#""g""#, r#""x","all-calls""#), Ok(()));
@@ -193,14 +197,14 @@ mod tests {
         );
         assert_eq!(ask(r#""999999999999""#, r#""/aws/bedrock/x""#, ""), foreign("owner 999999999999, log group /aws/bedrock/x"));
         let silent = br#"{"messageType":"DATA_MESSAGE","logEvents":[]}"#;
-        assert_eq!(read(silent, &one).map(|_| ()), foreign("owner none, log group none"));
-        assert_eq!(read(silent, &AllowList::default()).map(|_| ()), Ok(()), "no entry allows all");
+        assert_eq!(read(silent, &one, None).map(|_| ()), foreign("owner none, log group none"));
+        assert_eq!(read(silent, &AllowList::default(), None).map(|_| ()), Ok(()), "no entry allows all");
     }
 
     #[test]
     fn a_health_check_is_nobodys() {
         let check = br#"{"messageType":"CONTROL_MESSAGE","owner":"CloudwatchLogs","logGroup":"","logStream":"","subscriptionFilters":[],"logEvents":[]}"#;
-        assert_eq!(read(check, &list(r#"[{"owner":"1"}]"#)), Ok(Message::Control));
+        assert_eq!(read(check, &list(r#"[{"owner":"1"}]"#), None), Ok(Message::Control));
     }
 
     #[test]
@@ -211,7 +215,7 @@ mod tests {
             (envelope(r#""1""#, "null", ""), "logGroup"),
             (envelope(r#""1""#, r#""g""#, "5"), "subscriptionFilters"),
         ] {
-            let refused = read(text.as_bytes(), &AllowList::default()).expect_err(field).to_string();
+            let refused = read(text.as_bytes(), &AllowList::default(), None).expect_err(field).to_string();
             assert!(refused.contains(field), "{refused}");
         }
     }

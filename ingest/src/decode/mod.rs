@@ -7,6 +7,7 @@
 //! A record that cannot be read is refused alone. A container that is itself unbalanced or not JSON is refused whole, before
 //! anything in it is used.
 
+mod accepts;
 mod body;
 mod cloudwatch;
 mod envelope;
@@ -29,6 +30,7 @@ use memchr::memchr_iter;
 use sluice_schemas::position::Sequence;
 use sluice_schemas::{Batch, Micros, RejectReason, Rejected};
 
+pub use accepts::Accepts;
 use cloudwatch::Message;
 pub use cloudwatch::{AllowList, Allowed};
 use envelope::{Envelope, Kind};
@@ -49,6 +51,8 @@ pub struct Decoder {
     /// Scratch for the messages of a CloudWatch envelope.
     message: Vec<u8>,
     allowed: Arc<AllowList>,
+    /// What the source of the piece in hand takes; anything where there is nothing.
+    accepts: Option<Arc<Accepts>>,
 }
 
 /// Where a record stands and what becomes of it.
@@ -59,8 +63,10 @@ struct Sink<'o> {
 }
 
 impl Sink<'_> {
-    fn event(&mut self, text: &[u8]) -> Result<(), RejectReason> {
-        self.out.trail.push(trail::event(text, self.arrival)?);
+    fn event(&mut self, text: &[u8], accepts: Option<&Accepts>) -> Result<(), RejectReason> {
+        let event = trail::event(text, self.arrival)?;
+        accepts.map_or(Ok(()), |accepts| accepts.check(event.account_id.as_bytes(), event.region.as_bytes()))?;
+        self.out.trail.push(event);
         Ok(())
     }
 
@@ -80,6 +86,11 @@ impl Decoder {
     #[must_use]
     pub fn allowing(allowed: Arc<AllowList>) -> Self {
         Self { allowed, ..Self::default() }
+    }
+
+    /// Takes records of these accounts and regions alone from now on, or of any again.
+    pub fn accept(&mut self, accepts: Option<Arc<Accepts>>) {
+        self.accepts = accepts;
     }
 
     /// Decodes whole lines; `base_offset` is the place of `bytes[0]` in its decompressed stream, `arrival` when we got it.
@@ -135,21 +146,29 @@ impl Decoder {
     }
 
     fn invocation(&mut self, envelope: &Envelope<'_>, text: &[u8], offset: u64, sink: &mut Sink<'_>) {
-        if let Err(reason) = record::add(envelope, sink.arrival, &mut self.profiles, sink.out) {
+        let accepted = self.place_of(envelope);
+        if let Err(reason) = accepted.and_then(|()| record::add(envelope, sink.arrival, &mut self.profiles, sink.out)) {
             sink.reject(text, offset, reason);
         }
+    }
+
+    /// Checks the account and the region of a call.
+    fn place_of(&mut self, envelope: &Envelope<'_>) -> Result<(), RejectReason> {
+        let Some(accepts) = &self.accepts else { return Ok(()) };
+        let account = self.profiles.plain(envelope.text(Field::AccountId), Field::AccountId)?.to_vec();
+        accepts.check(&account, self.profiles.plain(envelope.text(Field::Region), Field::Region)?)
     }
 
     /// Decodes one whole object that is not an invocation record.
     fn foreign(&mut self, kind: Kind, text: &[u8], offset: u64, sink: &mut Sink<'_>) {
         let read = match kind {
-            Kind::CloudWatch => cloudwatch::read(text, &self.allowed).map(|message| match message {
+            Kind::CloudWatch => cloudwatch::read(text, &self.allowed, self.accepts.as_deref()).map(|message| match message {
                 Message::Control => sink.out.control += 1,
                 Message::Data(events) => self.messages(text, offset, events, sink),
             }),
             Kind::TrailFile => trail::records(text).map_err(RejectReason::from).map(|places| self.each(text, offset, places, sink)),
-            Kind::EventBridge => trail::bridged(text).and_then(|detail| sink.event(detail)),
-            Kind::TrailEvent => sink.event(text),
+            Kind::EventBridge => trail::bridged(text).and_then(|detail| sink.event(detail, self.accepts.as_deref())),
+            Kind::TrailEvent => sink.event(text, self.accepts.as_deref()),
         };
         if let Err(reason) = read {
             sink.reject(text, offset, reason);

@@ -320,6 +320,7 @@ fn unreadable_piece(path: &Path, from: Option<Position>, message: String, now: M
     let Position { offset, identity, .. } = from.clone().unwrap_or_default();
     let (shard, payload, to) = (shard_of(path), Payload::Unreadable(message), Some(offset));
     Piece {
+        accepts: None,
         shard,
         from,
         payload,

@@ -102,14 +102,26 @@ fn known_position(file: &mut File, tracked: &Tracked) -> io::Result<Position> {
     let payload = Payload::Gzip(read_at(file, 0, settled)?);
     let Position { identity, ended, .. } = position;
     let (shard, from, to, arrival) = (String::new(), None, None, Micros::default());
-    let piece =
-        Piece { shard, from, payload, arrival, base_offset: 0, identity, to, sequence: Sequence::default(), ended, source_bytes: 0 };
+    let piece = Piece {
+        shard,
+        from,
+        payload,
+        arrival,
+        base_offset: 0,
+        identity,
+        to,
+        sequence: Sequence::default(),
+        ended,
+        source_bytes: 0,
+        accepts: None,
+    };
     Ok(decode_piece(piece, &mut Decoder::new(), &mut Batch::default()).to)
 }
 
 /// The piece that carries a position over to a file's new name.
 fn adoption(shard: String, position: Position, now: Micros) -> Piece {
     Piece {
+        accepts: None,
         shard,
         from: None,
         payload: Payload::Lines(Vec::new()),

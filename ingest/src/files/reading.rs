@@ -60,6 +60,7 @@ impl Lane {
         let identity = self.identity.to_string();
         let to = Position { offset: self.offset, identity: identity.clone(), ended, ..Position::default() };
         Piece {
+            accepts: None,
             shard: self.shard.clone(),
             from: self.from.replace(to),
             payload,

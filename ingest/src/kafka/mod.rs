@@ -20,7 +20,6 @@ mod security;
 mod settings;
 mod source;
 mod start;
-mod units;
 
 pub use context::CredentialsProvider;
 pub use iam::{Credentials, CredentialsError, Token, token};

@@ -143,6 +143,7 @@ impl Partition {
         };
         let from = self.given.replace(Position { offset, identity: self.identity.clone(), ..Position::default() });
         Some(Piece {
+            accepts: None,
             shard: self.shard.clone(),
             base_offset: from.as_ref().map_or(offset, |from| from.offset),
             from,

@@ -18,12 +18,9 @@ use super::context::{CredentialsProvider, TokenMaker, generate, log};
 use super::fault;
 use super::security::Security;
 use super::settings::{KafkaSettings, SettingsError};
-use super::units::parse_bytes;
 use crate::relay::worker::PublishError;
 use crate::source::SourceError;
-
-/// Longest wait for an acknowledgement, retries included.
-const ACKNOWLEDGED: Duration = Duration::from_secs(60);
+use crate::units::parse_bytes;
 
 /// Where workers publish, as it stands in the file.
 #[derive(Clone, Debug, Deserialize)]
@@ -152,18 +149,20 @@ impl ProducerContext for Deliveries {
 /// Publishes messages on a topic.
 pub struct KafkaRelay {
     settings: RelayTopic,
+    /// Longest wait for an acknowledgement, retries included.
+    patience: Duration,
     credentials: CredentialsProvider,
     producer: BaseProducer<Deliveries>,
 }
 
 impl KafkaRelay {
-    /// Makes a producer; it connects when the first message is published.
+    /// Makes a producer that gives a message up after `patience`; it connects when the first one is published.
     ///
     /// # Errors
     /// Settings that cannot work.
-    pub fn open(settings: RelayTopic, credentials: CredentialsProvider) -> Result<Self, SourceError> {
-        let producer = producer(&settings, Arc::clone(&credentials))?;
-        Ok(Self { settings, credentials, producer })
+    pub fn open(settings: RelayTopic, patience: Duration, credentials: CredentialsProvider) -> Result<Self, SourceError> {
+        let producer = producer(&settings, patience, Arc::clone(&credentials))?;
+        Ok(Self { settings, patience, credentials, producer })
     }
 
     /// Publishes messages of one shard, in order, and returns once all in-sync replicas have them.
@@ -173,8 +172,8 @@ impl KafkaRelay {
     pub fn publish(&mut self, shard: &str, messages: &[Vec<u8>]) -> Result<(), PublishError> {
         if self.producer.client().fatal_error().is_some() {
             // After a fatal error an idempotent producer refuses everything; a new one begins anew.
-            self.producer =
-                producer(&self.settings, Arc::clone(&self.credentials)).map_err(|error| self.error(error.to_string(), error.class()))?;
+            self.producer = producer(&self.settings, self.patience, Arc::clone(&self.credentials))
+                .map_err(|error| self.error(error.to_string(), error.class()))?;
         }
         let deliveries = Arc::clone(self.producer.context());
         deliveries.told(|told| (told.done, told.failed) = (0, None));
@@ -199,7 +198,7 @@ impl KafkaRelay {
     }
 
     fn send(&self, shard: &str, message: &[u8]) -> Result<(), KafkaError> {
-        let until = Instant::now() + ACKNOWLEDGED;
+        let until = Instant::now() + self.patience;
         let mut record = BaseRecord::to(&self.settings.topic).key(shard).payload(message);
         loop {
             match self.producer.send(record) {
@@ -215,9 +214,9 @@ impl KafkaRelay {
         }
     }
 
-    /// Waits until something became of each message; librdkafka gives up on one after [`ACKNOWLEDGED`].
+    /// Waits until something became of each message; librdkafka gives up on one when the patience is over.
     fn settle(&self, sent: usize, deliveries: &Deliveries) {
-        let until = Instant::now() + ACKNOWLEDGED + Duration::from_secs(10);
+        let until = Instant::now() + self.patience + Duration::from_secs(10);
         while deliveries.told(|told| told.done) < sent && Instant::now() < until {
             self.producer.poll(Duration::from_millis(50));
         }
@@ -249,7 +248,7 @@ impl KafkaRelay {
     }
 }
 
-fn producer(settings: &RelayTopic, credentials: CredentialsProvider) -> Result<BaseProducer<Deliveries>, SourceError> {
+fn producer(settings: &RelayTopic, patience: Duration, credentials: CredentialsProvider) -> Result<BaseProducer<Deliveries>, SourceError> {
     let resource = format!("kafka {}", settings.brokers.join(","));
     let mut all = settings.connection.connection(&env).map_err(|problem| fault::misconfigured(resource.clone(), problem, None))?;
     // A single call that is larger than a message should be is still tried: the topic decides.
@@ -261,7 +260,7 @@ fn producer(settings: &RelayTopic, credentials: CredentialsProvider) -> Result<B
         ("linger.ms", "5".to_owned()),
         ("partitioner", "murmur2_random".to_owned()),
         ("message.max.bytes", largest.to_string()),
-        ("delivery.timeout.ms", ACKNOWLEDGED.as_millis().to_string()),
+        ("delivery.timeout.ms", patience.as_millis().to_string()),
     ];
     all.extend(fixed.map(|(key, value)| (key.to_owned(), value)));
     all.extend(settings.connection.properties.clone());

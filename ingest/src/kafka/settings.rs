@@ -7,7 +7,7 @@ use serde::Deserialize;
 use sluice_schemas::Micros;
 
 use super::security::Security;
-use super::units::{parse_bytes, parse_duration};
+use crate::units::{parse_bytes, parse_duration};
 
 #[cfg(test)]
 mod tests;

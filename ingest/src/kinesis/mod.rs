@@ -6,7 +6,7 @@
 //!
 //! Permissions: kinesis:DescribeStreamSummary, ListShards, GetShardIterator and GetRecords on the stream; for fan-out
 //! RegisterStreamConsumer and DescribeStreamConsumer on the stream and its consumers, and SubscribeToShard on the consumer;
-//! kms:Decrypt on the key of an encrypted stream.
+//! kms:Decrypt on the key of an encrypted stream. Workers that publish to a stream ([`publish`]) need kinesis:PutRecord on it.
 //!
 //! Promise: every record of a shard once and in order, whatever fails, as long as the stream still has it; what it has
 //! no more is recorded as a gap, once.
@@ -15,6 +15,7 @@ mod call;
 mod inbox;
 mod pace;
 mod place;
+pub mod publish;
 mod reader;
 mod sdk;
 pub mod settings;
@@ -36,6 +37,7 @@ pub use self::settings::KinesisSettings;
 
 use self::call::{Overview, Request};
 use self::inbox::{Inbox, Owed};
+pub(crate) use self::place::lanes_of;
 use self::place::millis;
 use self::sdk::Connection;
 use self::settings::{Mode, Start};

@@ -64,6 +64,14 @@ impl fmt::Display for Identity {
     }
 }
 
+/// What the names of the shards of a stream begin with in the ledger.
+pub(crate) fn lanes_of(stream_arn: &str) -> String {
+    let mut parts = stream_arn.splitn(6, ':').skip(3);
+    let (region, account, resource) = (parts.next(), parts.next(), parts.next());
+    let name = resource.map(|resource| resource.strip_prefix("stream/").unwrap_or(resource));
+    format!("kinesis:{}/{}/{}", region.unwrap_or_default(), account.unwrap_or_default(), name.unwrap_or_default())
+}
+
 /// A moment as milliseconds since 1970.
 pub(crate) fn millis(now: Micros) -> u64 {
     u64::try_from(now.0 / 1_000).unwrap_or(0)

@@ -276,6 +276,7 @@ impl Reader {
             _ => 0,
         };
         Piece {
+            accepts: None,
             shard: self.shard.clone(),
             from: self.position.replace(to.clone()),
             payload,

@@ -24,6 +24,7 @@ use sluice_schemas::position::Sequence;
 use sluice_schemas::{ErrorClass, Micros};
 
 use super::call::{Answer, Begin, Call, Cursor, Failure, Listed, Overview, Reply};
+use super::place::lanes_of;
 use crate::aws::{self, Fault, explain};
 use crate::source::{SourceError, StreamRecord};
 
@@ -83,10 +84,7 @@ impl Connection {
 
     /// Returns what the names of the stream's shards in the ledger begin with.
     pub(crate) fn prefix(&self) -> String {
-        let mut parts = self.arn.splitn(6, ':').skip(3);
-        let (region, account, resource) = (parts.next(), parts.next(), parts.next());
-        let name = resource.map(|resource| resource.strip_prefix("stream/").unwrap_or(resource));
-        format!("kinesis:{}/{}/{}", region.unwrap_or_default(), account.unwrap_or_default(), name.unwrap_or_default())
+        lanes_of(&self.arn)
     }
 
     const fn names<'a>(&'a self, action: &'a str) -> aws::Call<'a> {

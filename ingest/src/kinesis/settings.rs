@@ -117,7 +117,7 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 128 && name.bytes().all(fits)
 }
 
-fn is_name_or_arn(stream: &str) -> bool {
+pub(super) fn is_name_or_arn(stream: &str) -> bool {
     let Some(rest) = stream.strip_prefix("arn:") else { return is_name(stream) };
     let parts: Vec<&str> = rest.splitn(5, ':').collect();
     matches!(parts[..], [_, "kinesis", region, account, resource]

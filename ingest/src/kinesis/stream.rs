@@ -149,6 +149,7 @@ impl Stream {
         let to = identity.position(Sequence::default(), through, false);
         self.created = identity.created;
         self.pieces.push_back(Piece {
+            accepts: None,
             shard: self.prefix.clone(),
             from: self.origin.replace(to.clone()),
             payload: Payload::Records(Vec::new()),

@@ -40,6 +40,7 @@ impl Source for Scripted {
             Some(Turn::Piece) => {
                 self.given += 1;
                 Ok(Poll::Piece(Piece {
+                    accepts: None,
                     shard: self.name.clone(),
                     from: None,
                     payload: Payload::Lines(Vec::new()),

@@ -24,6 +24,7 @@ fn record(id: u32) -> String {
 fn decode(payload: Payload, base_offset: u64, to: Option<u64>) -> (Batch, Span) {
     let from = Some(Position { offset: base_offset, identity: "1:00".to_owned(), ..Position::default() });
     let piece = Piece {
+        accepts: None,
         shard: "file:/a".to_owned(),
         from,
         payload,

@@ -258,6 +258,7 @@ impl RelayBatch {
             extras: call.extras.map(|at| first_extras + at),
             ..call
         }));
+        let calls = first_call as usize..out.invocations.len();
         out.trail.extend(batch.trail);
         let first_rejected = out.rejected.len();
         out.rejected.extend(batch.rejected);
@@ -265,6 +266,6 @@ impl RelayBatch {
         out.bytes += batch.bytes;
         let rejected = first_rejected..out.rejected.len();
         let Origin { worker, span, marks, .. } = origin;
-        out.relayed.push(Relayed { worker, span, last, rejected, control: batch.control, marks });
+        out.relayed.push(Relayed { worker, span, last, calls, rejected, control: batch.control, marks });
     }
 }

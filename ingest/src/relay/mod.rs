@@ -21,7 +21,7 @@ mod tests;
 use sluice_schemas::position::Span;
 use sluice_schemas::{Batch, ControlMark, Micros};
 
-pub use crate::admit::{Admitted, UpstreamGap, admit, upstream_key};
+pub use crate::admit::{Admitted, Refused, UNORDERED, UpstreamGap, admit, upstream_key};
 pub use decode::decode;
 pub use encode::encode;
 pub use frame::is_relay;

@@ -12,12 +12,33 @@ use sluice_schemas::{
 };
 
 use super::worker::batches;
-use super::{MESSAGE_BYTES, Origin, RelayError, admit, decode, encode, upstream_key};
+use super::{Admitted, MESSAGE_BYTES, Origin, Refused, RelayError, UNORDERED, decode, encode, upstream_key};
 use crate::decode::Decoder;
 use crate::piece::decode_piece;
 use crate::source::{Payload, Piece, StreamRecord};
 
 const ARRIVAL: Micros = Micros(1_800_000_000_000_000);
+
+/// The rows of a test's ledger.
+#[derive(Default)]
+struct Rows(BTreeSet<(String, Sequence, u64, Vec<u8>)>);
+
+impl Refused for Rows {
+    type Error = std::convert::Infallible;
+
+    fn is_known(&mut self, shard: &str, rejected: &Rejected) -> Result<bool, Self::Error> {
+        Ok(self.0.contains(&(shard.to_owned(), rejected.sequence.clone(), rejected.offset, rejected.raw.clone())))
+    }
+
+    fn keep(&mut self, shard: &str, rejected: &Rejected) {
+        self.0.insert((shard.to_owned(), rejected.sequence.clone(), rejected.offset, rejected.raw.clone()));
+    }
+}
+
+fn admit(batch: &mut Batch, upstream: &mut Positions, rows: &mut Rows) -> Admitted {
+    let Ok(admitted) = super::admit(batch, upstream, rows);
+    admitted
+}
 
 fn origin() -> Origin {
     let at = |offset| Position { offset, ..Position::default() };
@@ -73,6 +94,7 @@ fn reasons() -> impl Strategy<Value = RejectReason> {
         (any::<u64>(), any::<u64>()).prop_map(|(bytes, limit)| RejectReason::TooLong { bytes, limit }),
         (any::<u64>(), any::<u64>()).prop_map(|(limit, ratio)| RejectReason::GzipBomb { limit, ratio }),
         "\\PC{0,9}".prop_map(|what| RejectReason::Foreign { what }),
+        "\\PC{0,9}".prop_map(|what| RejectReason::ForeignRecord { what }),
         Just(RejectReason::CorruptAggregate { detail: "wrong checksum" }),
         "\\PC{0,9}".prop_map(|detail| RejectReason::DataGap { detail }),
         "\\PC{0,9}".prop_map(|message| RejectReason::Unreadable { message }),
@@ -235,7 +257,7 @@ proptest! {
             let mut out = Batch::default();
             read.merge(&mut out);
             prop_assert!(!view(&out).is_empty());
-            admit(&mut out, &mut Positions::new());
+            admit(&mut out, &mut Positions::new(), &mut Rows::default());
         }
     }
 }
@@ -284,6 +306,7 @@ fn a_huge_refused_record_is_cut_and_nothing_else() {
 fn stream_piece(records: Vec<StreamRecord>) -> Piece {
     let to = records.last().map(|record| record.offset + 1);
     Piece {
+        accepts: None,
         shard: "kafka:c/relay/0".to_owned(),
         from: None,
         payload: Payload::Records(records),
@@ -355,11 +378,11 @@ proptest! {
                 }
             }
         }
-        let (mut upstream, mut ids, mut rejected, mut control) = (Positions::new(), BTreeSet::new(), Vec::new(), 0);
+        let (mut upstream, mut rows, mut ids, mut rejected, mut control) = (Positions::new(), Rows::default(), BTreeSet::new(), Vec::new(), 0);
         for (at, message) in lane.into_iter().enumerate() {
             let mut batch = Batch::default();
             decode_piece(stream_piece(vec![stream_record(at as u64, message)]), &mut Decoder::new(), &mut batch);
-            let admitted = admit(&mut batch, &mut upstream);
+            let admitted = admit(&mut batch, &mut upstream, &mut rows);
             prop_assert!(admitted.gaps.is_empty());
             ids.extend(batch.invocations.iter().map(|call| match call.request_id { RequestId::Uuid(id) => id, RequestId::Other(Sym(_)) => 0 }));
             rejected.extend(batch.rejected.iter().map(|rejected| rejected.offset));
@@ -388,9 +411,10 @@ fn idle_time_upstream_is_no_hole() {
         raw: Vec::new(),
     };
     let mut batch = Batch { rejected: vec![rejected("7"), rejected("8")], ..Batch::default() };
-    let relayed = sluice_schemas::Relayed { worker: "w".to_owned(), span, last: true, rejected: 0..2, control: 0, marks: Vec::new() };
+    let relayed =
+        sluice_schemas::Relayed { worker: "w".to_owned(), span, last: true, calls: 0..0, rejected: 0..2, control: 0, marks: Vec::new() };
     batch.relayed.push(relayed);
-    let admitted = admit(&mut batch, &mut upstream);
+    let admitted = admit(&mut batch, &mut upstream, &mut Rows::default());
     assert_eq!((admitted.gaps.len(), admitted.repeated_rejected, batch.rejected.len()), (0, 1, 1));
     assert_eq!(batch.relayed[0].rejected, 0..1);
 }
@@ -402,9 +426,46 @@ fn a_hole_upstream_is_told() {
     let mut batch = Batch { control: 4, ..Batch::default() };
     let span = Span { shard: "s".to_owned(), from: Some(at(12)), to: at(20) };
     let marks = vec![ControlMark { offset: 13, sequence: Sequence::default(), count: 4 }];
-    batch.relayed.push(sluice_schemas::Relayed { worker: "w".to_owned(), span, last: true, rejected: 0..0, control: 4, marks });
-    let admitted = admit(&mut batch, &mut upstream);
+    batch.relayed.push(sluice_schemas::Relayed {
+        worker: "w".to_owned(),
+        span,
+        last: true,
+        calls: 0..0,
+        rejected: 0..0,
+        control: 4,
+        marks,
+    });
+    let admitted = admit(&mut batch, &mut upstream, &mut Rows::default());
     assert_eq!((admitted.gaps.len(), batch.control), (1, 4));
     assert_eq!((admitted.gaps[0].after.offset, admitted.gaps[0].before.offset), (10, 12));
     assert_eq!(upstream[&upstream_key("s")], at(20));
+}
+
+/// Batches that do not know their predecessors come in any order, any number of times, cut anywhere: each refused record once.
+#[test]
+fn unordered_batches_lose_and_double_no_refused_record() {
+    let number = |at: u64| Sequence::parse(&(1_000 + at).to_string()).expect("a number");
+    let message = |records: &[u64], last: bool| {
+        let rejected = |at: &u64| Rejected { offset: 0, sequence: number(*at), reason: RejectReason::NotJson, raw: at.to_string().into() };
+        let rejected: Vec<Rejected> = records.iter().map(rejected).collect();
+        let end = records.last().map(|at| number(*at)).expect("a record");
+        let to = Position { sequence: end, identity: UNORDERED.to_owned(), ..Position::default() };
+        let span = Span { shard: "s".to_owned(), from: None, to };
+        let worker = "w".to_owned();
+        let (calls, parts) = (0..0, 0..rejected.len());
+        let relayed = sluice_schemas::Relayed { worker, span, last, calls, rejected: parts, control: 0, marks: Vec::new() };
+        Batch { rejected, relayed: vec![relayed], ..Batch::default() }
+    };
+    let (mut upstream, mut rows, mut kept) = (Positions::new(), Rows::default(), Vec::new());
+    // 4 to 6 overtake 1 to 3; 5 is handed in again with 4; 7 comes in a part of a batch that is published once more as a whole.
+    for (records, last) in
+        [(&[4, 6][..], true), (&[1, 3], true), (&[4, 5], true), (&[7], false), (&[7, 8], true), (&[2], true), (&[2], true)]
+    {
+        let mut batch = message(records, last);
+        let admitted = admit(&mut batch, &mut upstream, &mut rows);
+        assert!(admitted.gaps.is_empty());
+        kept.extend(batch.rejected.iter().map(|rejected| String::from_utf8(rejected.raw.clone()).expect("a number")));
+    }
+    assert_eq!(kept, ["4", "6", "1", "3", "5", "7", "8", "2"]);
+    assert_eq!(upstream[&upstream_key("s")].sequence, number(8));
 }

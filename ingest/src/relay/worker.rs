@@ -154,7 +154,7 @@ fn publish_all(shard: &str, messages: &[Vec<u8>], publish: &mut Publish<'_>, wor
 }
 
 /// Decodes a piece into batches of about a message each, which end where records of the stream do.
-pub(super) fn batches(piece: Piece, decoder: &mut Decoder, limit: usize) -> Vec<(Batch, Span, Vec<ControlMark>)> {
+pub(crate) fn batches(piece: Piece, decoder: &mut Decoder, limit: usize) -> Vec<(Batch, Span, Vec<ControlMark>)> {
     let Payload::Records(records) = piece.payload else {
         let mut batch = Batch::default();
         let span = decode_piece(piece, decoder, &mut batch);
@@ -190,6 +190,7 @@ pub(super) fn batches(piece: Piece, decoder: &mut Decoder, limit: usize) -> Vec<
 fn one(whole: &Piece, record: StreamRecord, decoder: &mut Decoder, batch: &mut Batch) -> Position {
     let sequence = record.sequence.clone();
     let piece = Piece {
+        accepts: whole.accepts.clone(),
         shard: ShardId::new(),
         from: None,
         to: if sequence.is_none() { Some(record.offset + 1) } else { whole.to },

@@ -43,6 +43,7 @@ impl Lane {
         self.offset += advance;
         let to = Position { offset: self.offset, identity: self.identity.clone(), ended, ..Position::default() };
         Piece {
+            accepts: None,
             shard: self.shard.clone(),
             from: self.from.replace(to),
             payload,

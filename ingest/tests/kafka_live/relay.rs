@@ -13,9 +13,9 @@ use sluice_ingest::decode::Decoder;
 use sluice_ingest::kafka::{Credentials, CredentialsProvider, KafkaRelay, KafkaSource, Keeper, RelayTopic};
 use sluice_ingest::piece::decode_piece;
 use sluice_ingest::relay::worker::{PublishError, Worker, WorkerError, run};
-use sluice_ingest::relay::{MESSAGE_BYTES, admit};
+use sluice_ingest::relay::{MESSAGE_BYTES, Refused, admit};
 use sluice_schemas::position::Positions;
-use sluice_schemas::{Batch, ErrorClass, RequestId, SystemClock};
+use sluice_schemas::{Batch, ErrorClass, Rejected, RequestId, SystemClock};
 
 use super::support::{Broker, LONG, poll, send};
 
@@ -37,6 +37,19 @@ fn record(partition: i32, number: u64) -> Vec<u8> {
     }
 }
 
+/// No row is ever looked up: every stretch is published whole.
+struct Nothing;
+
+impl Refused for Nothing {
+    type Error = std::convert::Infallible;
+
+    fn is_known(&mut self, shard: &str, _: &Rejected) -> Result<bool, Self::Error> {
+        panic!("{shard}: a refused record of an ordered stretch is told by its place")
+    }
+
+    fn keep(&mut self, _: &str, _: &Rejected) {}
+}
+
 fn credentials() -> CredentialsProvider {
     Arc::new(|| Credentials::from_env(&|_| None))
 }
@@ -44,7 +57,7 @@ fn credentials() -> CredentialsProvider {
 /// Runs a worker until told to stop; one that is to die does so after so many publications, before it commits the last.
 fn work(broker: &Broker, name: &str, stop: &AtomicBool, dies_after: Option<u64>) -> Result<u64, WorkerError> {
     let topic: RelayTopic = serde_json::from_value(json!({"brokers": [broker.plain()], "topic": "relay"})).expect("settings");
-    let mut relay = KafkaRelay::open(topic, credentials()).expect("a producer");
+    let mut relay = KafkaRelay::open(topic, Duration::from_secs(60), credentials()).expect("a producer");
     let committed = Arc::new(Committed::default());
     let settings = broker.settings("raw", "workers", json!({}));
     let mut source =
@@ -87,7 +100,7 @@ fn records_go_through_workers_to_the_ledger_exactly_once() {
             let Some(piece) = poll(&mut source) else { continue };
             let mut batch = Batch::default();
             let span = decode_piece(piece, &mut Decoder::new(), &mut batch);
-            let admitted = admit(&mut batch, &mut upstream);
+            let Ok(admitted) = admit(&mut batch, &mut upstream, &mut Nothing);
             assert!(admitted.gaps.is_empty(), "{admitted:?}");
             repeated += admitted.repeated_rejected + admitted.repeated_control;
             calls += batch.invocations.len();
