@@ -60,12 +60,25 @@ pub fn admit(batch: &mut Batch, upstream: &mut Positions) -> Admitted {
     let mut drops = drop_rejected.iter();
     batch.rejected.retain(|_| !drops.next().copied().unwrap_or(false));
     // The ranges refer to what is not there any more, once something was dropped.
-    let kept_before = |at: usize| drop_rejected.iter().take(at).filter(|drop| !**drop).count();
-    for relayed in &mut batch.relayed {
-        relayed.rejected = kept_before(relayed.rejected.start)..kept_before(relayed.rejected.end);
+    if admitted.repeated_rejected > 0 {
+        let kept_before = kept_before(&drop_rejected);
+        let place = |at: usize| kept_before[at.min(drop_rejected.len())];
+        for relayed in &mut batch.relayed {
+            relayed.rejected = place(relayed.rejected.start)..place(relayed.rejected.end);
+        }
     }
     batch.control = batch.control.saturating_sub(admitted.repeated_control);
     admitted
+}
+
+/// Returns for each place, and the end, how many records before it stay.
+fn kept_before(dropped: &[bool]) -> Vec<usize> {
+    let mut kept = 0;
+    let counts = dropped.iter().map(|drop| {
+        kept += usize::from(!drop);
+        kept
+    });
+    [0].into_iter().chain(counts).collect()
 }
 
 /// What orders positions of records: where they have sequence numbers, those alone.
