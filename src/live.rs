@@ -1,4 +1,4 @@
-//! What is happening now: spend by agent and session since the start, for `top` and `demo`.
+//! What is happening now: spend by agent and session, for `top`, `demo` and the summary of a replay.
 //!
 //! Owns: running sums and burn rates in memory. Does not own: budgets or history; those are asked of the ledger and the lake.
 
@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
-use sluice_schemas::time::SECOND;
-use sluice_schemas::{Micros, PicoUsd, SpendDelta, SpendView};
+use sluice_schemas::time::{SECOND, format_day};
+use sluice_schemas::{AgentStatus, Micros, PicoUsd, SpendDelta, SpendView};
 
 use crate::view::{AgentRow, BudgetRow, EventRow, HoldRow, Level, SessionRow, Snapshot, Totals};
 
@@ -68,21 +68,42 @@ struct Agent {
 #[derive(Clone, Copy, Debug, Default)]
 struct Spent {
     calls: u64,
+    unpriced: u64,
     cost: PicoUsd,
     tokens: u64,
     last_event: Micros,
 }
 
+/// Which calls the sums hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Cover {
+    /// Those that were read since the start.
+    #[default]
+    Run,
+    /// Those of one UTC date: that of the newest call.
+    Day(i32),
+}
+
+impl Cover {
+    fn holds(self, delta: &SpendDelta) -> bool {
+        match self {
+            Self::Run => true,
+            Self::Day(day) => delta.minute.day() == day,
+        }
+    }
+}
+
 /// Adds deltas up by profile, so that names are looked up once for each.
-fn by_profile(deltas: &[SpendDelta]) -> impl Iterator<Item = (u32, Spent)> {
+fn by_profile(deltas: &[SpendDelta], cover: Cover) -> impl Iterator<Item = (u32, Spent)> {
     let mut sums: Vec<Spent> = Vec::new();
-    for delta in deltas {
+    for delta in deltas.iter().filter(|delta| cover.holds(delta)) {
         let at = delta.profile as usize;
         if sums.len() <= at {
             sums.resize(at + 1, Spent::default());
         }
         let spent = &mut sums[at];
         spent.calls += delta.sums.calls;
+        spent.unpriced += delta.sums.unpriced;
         spent.cost += delta.sums.cost;
         spent.tokens += delta.sums.usage.prompt() + delta.sums.usage.output;
         spent.last_event = spent.last_event.max(delta.last_event);
@@ -139,10 +160,21 @@ impl Counts {
     }
 }
 
-/// Running sums since the start.
+/// Sums over all agents.
+#[derive(Clone, Copy, Debug, Default)]
+struct Whole {
+    calls: u64,
+    unpriced: u64,
+    spoofed: u64,
+    cost: PicoUsd,
+}
+
+/// Running sums.
 #[derive(Debug, Default)]
 pub(crate) struct Live {
     started: Micros,
+    cover: Cover,
+    whole: Whole,
     agents: HashMap<String, Agent, FixedState>,
     sessions: HashMap<(String, String), SessionRow, FixedState>,
     events: VecDeque<EventRow>,
@@ -156,11 +188,51 @@ impl Live {
         Self { started, ..Self::default() }
     }
 
+    /// From here on the sums hold the calls of one UTC date, that of the newest call: of `day`, until a later one comes.
+    pub(crate) fn cover_day(&mut self, day: i32) {
+        self.cover = Cover::Day(day);
+        self.whole = Whole::default();
+        self.agents.clear();
+        self.sessions.clear();
+    }
+
+    /// Adds spend that was committed before this process began.
+    pub(crate) fn seed(&mut self, view: SpendView<'_>) {
+        self.turn_to_newest(view);
+        self.add(view);
+    }
+
+    /// A later date begins with its first call.
+    fn turn_to_newest(&mut self, view: SpendView<'_>) {
+        let newest = view.deltas.iter().map(|delta| delta.minute.day()).max();
+        if let (Cover::Day(day), Some(newest)) = (self.cover, newest)
+            && newest > day
+        {
+            self.cover_day(newest);
+        }
+    }
+
     /// Adds spend that was committed.
     pub(crate) fn fold(&mut self, view: SpendView<'_>, now: Micros) {
+        self.turn_to_newest(view);
+        for (agent_id, cost) in self.add(view) {
+            if let Some(agent) = self.agents.get_mut(agent_id) {
+                agent.burn.add(now, cost);
+            }
+        }
+        self.prune();
+    }
+
+    /// Adds spend; returns what each agent spent.
+    fn add<'a>(&mut self, view: SpendView<'a>) -> Vec<(&'a str, PicoUsd)> {
         let strings = &view.batch.batch.strings;
-        for (profile, spent) in by_profile(view.deltas) {
+        let mut costs = Vec::new();
+        for (profile, spent) in by_profile(view.deltas, self.cover) {
             let Some(owner) = view.batch.owners.get(profile as usize) else { continue };
+            self.whole.calls += spent.calls;
+            self.whole.unpriced += spent.unpriced;
+            self.whole.spoofed += if owner.agent_status == AgentStatus::Spoofed { spent.calls } else { 0 };
+            self.whole.cost += spent.cost;
             let (agent_id, session_id) = (strings.get(owner.agent_id), strings.get(owner.session_id));
             let agent = self.agents.entry_ref(agent_id).or_default();
             if agent.row.agent_id.is_empty() {
@@ -174,7 +246,7 @@ impl Live {
             agent.row.cost += spent.cost;
             agent.row.tokens += spent.tokens;
             agent.row.last_event = agent.row.last_event.max(spent.last_event);
-            agent.burn.add(now, spent.cost);
+            costs.push((agent_id, spent.cost));
             if session_id.is_empty() {
                 continue;
             }
@@ -188,7 +260,28 @@ impl Live {
             row.cost += spent.cost;
             row.last_event = row.last_event.max(spent.last_event);
         }
-        self.prune();
+        costs
+    }
+
+    /// Moves the cost of calls that were rated again; they were counted before.
+    pub(crate) fn correct(&mut self, before: SpendView<'_>, after: SpendView<'_>) {
+        for (view, sign) in [(before, -1_i8), (after, 1)] {
+            let strings = &view.batch.batch.strings;
+            for (profile, spent) in by_profile(view.deltas, self.cover) {
+                let Some(owner) = view.batch.owners.get(profile as usize) else { continue };
+                let moved = PicoUsd(spent.cost.0 * i128::from(sign));
+                self.whole.cost += moved;
+                self.whole.unpriced =
+                    self.whole.unpriced.saturating_add_signed(i64::try_from(spent.unpriced).unwrap_or(0) * i64::from(sign));
+                let (agent_id, session_id) = (strings.get(owner.agent_id), strings.get(owner.session_id));
+                if let Some(agent) = self.agents.get_mut(agent_id) {
+                    agent.row.cost += moved;
+                }
+                if let Some(session) = self.sessions.get_mut(&(agent_id.to_owned(), session_id.to_owned())) {
+                    session.cost += moved;
+                }
+            }
+        }
     }
 
     fn prune(&mut self) {
@@ -241,17 +334,21 @@ impl Live {
         let recent: u64 = self.rate.iter().filter(|(at, _)| now.0 - at.0 <= 5 * SECOND).map(|(_, records)| records).sum();
         let totals = Totals {
             records: counts.records,
-            facts: counts.facts,
+            facts: self.whole.calls,
             duplicates: counts.duplicates,
             rejected: counts.rejected,
-            unpriced: counts.unpriced,
-            spoofed: counts.spoofed,
+            unpriced: self.whole.unpriced,
+            spoofed: self.whole.spoofed,
             late: counts.late,
-            cost: counts.cost,
+            cost: self.whole.cost,
             lag_ms: self.lag_ms,
             events_per_s: recent / 5,
         };
-        Snapshot { at: now, started, totals, agents, sessions, budgets, holds, events: self.events.iter().cloned().collect() }
+        let day = match self.cover {
+            Cover::Day(day) if self.whole.calls > 0 => Some(format_day(day)),
+            Cover::Run | Cover::Day(_) => None,
+        };
+        Snapshot { at: now, started, day, totals, agents, sessions, budgets, holds, events: self.events.iter().cloned().collect() }
     }
 
     /// Returns how many agents and sessions it holds.

@@ -1,8 +1,10 @@
 //! The log on standard error.
 
-use std::io::IsTerminal;
+use std::borrow::Cow;
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use sluice_schemas::visible::{escape_json, escape_lines};
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::LogFormat;
@@ -26,14 +28,29 @@ pub(crate) fn start(verbose: u8, format: LogFormat, quiet: bool) {
     let filter = EnvFilter::try_from_env("SLUICE_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
         .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal());
+        // What comes from logs and callers is escaped line by line, and colours could not be told from it.
+        .with_ansi(false);
     match format {
-        LogFormat::Text => builder.compact().init(),
+        LogFormat::Text => builder.with_writer(|| Escaping(escape_lines)).compact().init(),
         LogFormat::Json => {
             JSON.store(true, Ordering::Relaxed);
-            builder.json().flatten_event(true).with_current_span(false).with_span_list(false).init();
+            builder.with_writer(|| Escaping(escape_json)).json().flatten_event(true).with_current_span(false).with_span_list(false).init();
         }
+    }
+}
+
+/// Standard error, with everything escaped that could drive a terminal. A line of the log comes in one piece.
+struct Escaping(fn(&str) -> Cow<'_, str>);
+
+impl Write for Escaping {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        io::stderr().lock().write_all(self.0(&text).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
     }
 }

@@ -1,10 +1,18 @@
-//! Standard output and error: the only place that prints. A closed pipe ends the output, not the program's work.
+//! Standard output and error: the only place that prints, so that no foreign text reaches a terminal unescaped. A closed pipe ends
+//! the output, not the program's work.
 
 use std::io::{self, Write};
 
+use sluice_schemas::visible::{escape, escape_json, escape_lines};
+
 /// Writes text to standard output.
 pub(crate) fn print(text: &str) {
-    write_all(&mut io::stdout().lock(), text);
+    write_all(&mut io::stdout().lock(), &escape_lines(text));
+}
+
+/// Writes a JSON text and a line end to standard output.
+pub(crate) fn json(text: &str) {
+    write_all(&mut io::stdout().lock(), &format!("{}\n", escape_json(text.trim_end())));
 }
 
 /// Writes text and a line end to standard output.
@@ -24,7 +32,7 @@ pub(crate) fn error(error: &anyhow::Error) {
             said.push_str(&one_line(cause));
         }
     }
-    write_all(&mut io::stderr().lock(), &text);
+    write_all(&mut io::stderr().lock(), &escape_lines(&text));
 }
 
 /// Writes a note to standard error, as a line of the log where that is JSON.
@@ -33,7 +41,7 @@ pub(crate) fn note(text: &str) {
         tracing::info!("{text}");
         return;
     }
-    write_all(&mut io::stderr().lock(), &format!("{text}\n"));
+    write_all(&mut io::stderr().lock(), &escape_lines(&format!("{text}\n")));
 }
 
 fn write_all(out: &mut dyn Write, text: &str) {
@@ -52,13 +60,6 @@ pub(crate) fn table(header: &[&str]) -> comfy_table::Table {
     table
 }
 
-/// Replaces control and bidirectional characters of foreign text, which could forge what a terminal shows.
-pub(crate) fn visible(text: &str) -> String {
-    let hidden =
-        |c: char| c.is_control() || matches!(c, '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}');
-    text.chars().map(|c| if hidden(c) { '\u{FFFD}' } else { c }).collect()
-}
-
 /// Returns a CSV cell: quoted where needed, and never a formula for a spreadsheet.
 pub(crate) fn csv_cell(text: &str) -> String {
     let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
@@ -74,7 +75,7 @@ pub(crate) fn rows<'a>(header: &[&str], rows: impl Iterator<Item = &'a [String]>
             let object = |row: &[String]| -> serde_json::Map<String, serde_json::Value> {
                 names.iter().cloned().zip(row.iter().map(|cell| serde_json::Value::String(cell.clone()))).collect()
             };
-            line(&serde_json::to_string_pretty(&rows.map(object).collect::<Vec<_>>())?);
+            json(&serde_json::to_string_pretty(&rows.map(object).collect::<Vec<_>>())?);
         }
         "csv" => {
             let mut text = header.join(",").to_lowercase().replace(' ', "_") + "\n";
@@ -87,7 +88,7 @@ pub(crate) fn rows<'a>(header: &[&str], rows: impl Iterator<Item = &'a [String]>
         _ => {
             let mut table = table(header);
             for row in rows {
-                table.add_row(row.iter().map(|cell| visible(cell)));
+                table.add_row(row.iter().map(|cell| escape(cell).into_owned()));
             }
             line(&table.to_string());
         }

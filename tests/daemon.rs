@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -36,14 +37,46 @@ fn config(more: &str) -> String {
 
 impl Daemon {
     fn start() -> Self {
+        Self::with("", &[])
+    }
+
+    /// Starts with more configuration, and files beside it.
+    fn with(more: &str, files: &[(&str, String)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("logs")).unwrap();
-        fs::write(folder.path().join("sluice.toml"), config("")).unwrap();
-        let process =
-            Command::new(SLUICE).args(["run", "--config"]).arg(folder.path().join("sluice.toml")).stderr(Stdio::null()).spawn().unwrap();
+        fs::write(folder.path().join("sluice.toml"), config(more)).unwrap();
+        for (name, text) in files {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        let process = run(folder.path());
         let daemon = Self { folder, process };
         daemon.wait_until("the socket", || daemon.path("control.sock").exists());
         daemon
+    }
+
+    fn stop(&mut self) {
+        let stopped = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status().unwrap();
+        assert!(stopped.success());
+        assert!(self.process.wait().unwrap().success());
+    }
+
+    fn start_again(&mut self) {
+        self.process = run(self.folder.path());
+        self.wait_until("the socket", || self.path("control.sock").exists());
+    }
+
+    /// Appends a call of agent `late` to the followed folder.
+    fn log(&self, number: u64, model: &str, at: &str) {
+        let line = format!(
+            r#"{{"schemaType":"ModelInvocationLog","schemaVersion":"1.0","timestamp":"{at}","accountId":"111122223333","identity":{{"arn":"arn:aws:sts::111122223333:assumed-role/Agents/main"}},"region":"us-east-1","requestId":"{number:08x}-0000-4000-8000-000000000000","operation":"Converse","modelId":"{model}","requestMetadata":{{"agent_id":"late"}},"input":{{"inputContentType":"application/json","inputTokenCount":300000}},"output":{{"outputContentType":"application/json","outputTokenCount":0}}}}"#
+        );
+        let mut file = fs::OpenOptions::new().create(true).append(true).open(self.path("logs/calls.jsonl")).unwrap();
+        writeln!(file, "{line}").unwrap();
+    }
+
+    fn usd(&self, sql: &str) -> String {
+        let rows = self.json(&["query", sql, "--format", "json"]);
+        sum(&rows).to_owned()
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -88,7 +121,7 @@ impl Daemon {
     }
 
     fn facts(&self) -> u64 {
-        self.json(&["top", "--once", "--format", "json"])["totals"]["facts"].as_u64().unwrap()
+        self.json(&["query", "SELECT count(*) AS calls FROM calls", "--format", "json"])[0]["calls"].as_u64().unwrap()
     }
 
     fn wait_until(&self, what: &str, mut done: impl FnMut() -> bool) {
@@ -98,6 +131,10 @@ impl Daemon {
             std::thread::sleep(Duration::from_millis(50));
         }
     }
+}
+
+fn run(folder: &Path) -> Child {
+    Command::new(SLUICE).args(["run", "--config"]).arg(folder.join("sluice.toml")).stderr(Stdio::null()).spawn().unwrap()
 }
 
 fn sum(rows: &Value) -> &str {
@@ -176,10 +213,91 @@ fn stops(daemon: &mut Daemon) {
     let second = Command::new(SLUICE).arg("replay").arg(daemon.path("logs")).arg("--lake").arg(daemon.path("lake")).output().unwrap();
     assert!(!second.status.success(), "two writers on one lake");
     assert!(String::from_utf8_lossy(&second.stderr).contains("in use by process"));
-    let stopped = Command::new("kill").args(["-TERM", &daemon.process.id().to_string()]).status().unwrap();
-    assert!(stopped.success());
-    assert!(daemon.process.wait().unwrap().success());
+    daemon.stop();
     let rows = daemon.json(&["query", "SELECT count(*) AS calls FROM calls", "--format", "json"]);
     assert_eq!(rows[0]["calls"], 600);
     assert!(!Path::new(&daemon.path("control.sock")).exists());
+}
+
+/// Spend by minute, as a user declares it.
+const WINDOW: &str = r#"[[window]]
+name = 'by_minute'
+sql = "SELECT date_bin(INTERVAL '1 minute', event_time) AS window_start, agent_id, sum(cost_usd) AS usd, count(*) AS calls FROM calls GROUP BY 1, 2"
+"#;
+
+/// A price file that knows these models.
+fn prices(models: &[&str]) -> String {
+    let mut text = "format = 'sluice.prices/1'\nlabel = 'own'\neffective_from = '1970-01-01T00:00:00Z'\nsource = 'made up'\n".to_owned();
+    for model in models {
+        text.push_str(&format!("[[card]]\nmodel = '{model}'\nusd_per_million_tokens = {{ input = '1', output = '5' }}\n"));
+    }
+    text
+}
+
+#[test]
+fn prices_that_come_late_move_everything_while_the_daemon_runs() {
+    let (known, secret, never) = ("acme.known-v1:0", "acme.secret-v1:0", "acme.never-v1:0");
+    let mut daemon = Daemon::with(&format!("[enrich]\nprices_file = 'prices.toml'\n{WINDOW}"), &[("prices.toml", prices(&[known]))]);
+    for (number, model) in [(1, known), (2, secret), (3, secret), (4, never)] {
+        daemon.log(number, model, &format!("2026-10-01T00:0{number}:00Z"));
+    }
+    daemon.wait_until("4 calls", || daemon.facts() == 4);
+    let rerate = |daemon: &Daemon, more: &[&str]| daemon.json(&[&["prices", "rerate", "--format", "json"], more].concat());
+    assert_eq!(rerate(&daemon, &[])["changed"], 0, "nothing is known yet");
+
+    // The price is known: looking changes nothing, then everything moves.
+    fs::write(daemon.path("prices.toml"), prices(&[known, secret])).unwrap();
+    let looked = rerate(&daemon, &["--dry-run"]);
+    assert_eq!((&looked["changed"], &looked["still_unpriced"]), (&2.into(), &1.into()), "{looked}");
+    assert_eq!(daemon.usd("SELECT sum(cost_usd) AS usd FROM calls"), "0.300000000000");
+    let rated = rerate(&daemon, &[]);
+    assert_eq!((&rated["calls"], &rated["changed"], &rated["still_unpriced"]), (&4.into(), &2.into(), &1.into()), "{rated}");
+    assert_eq!(rated["difference_usd"], looked["difference_usd"]);
+    for table in ["calls", "spend_minute", "spend_hour", "spend_day", "spend_session"] {
+        assert_eq!(daemon.usd(&format!("SELECT sum(cost_usd) AS usd FROM {table}")), "0.900000000000", "{table}");
+    }
+    assert_eq!(daemon.usd("SELECT sum(usd) AS usd FROM by_minute_latest"), "0.900000000000", "a declared window follows");
+    assert_eq!(daemon.usd("SELECT sum(cost_after_usd) - sum(cost_before_usd) AS usd FROM corrections"), "0.600000000000");
+    let spent = |daemon: &Daemon| daemon.json(&["budget", "list", "--format", "json"])[0]["spent"].as_str().unwrap().to_owned();
+    assert_eq!(spent(&daemon), "0.900000000000", "the budget follows");
+    assert_eq!(daemon.json(&["top", "--once", "--format", "json"])["totals"]["cost"], "0.900000000000");
+
+    // Again: nothing is left. New calls are rated by what is known now, and the budget acts on the sum.
+    assert_eq!(rerate(&daemon, &[])["changed"], 0);
+    daemon.log(5, secret, "2026-10-01T00:05:00Z");
+    daemon.wait_until("a hold", || !daemon.json(&["hold", "list", "--format", "json"]).as_array().unwrap().is_empty());
+    daemon.stop();
+
+    // Without a daemon it is the same verb, and the counters of the next one agree.
+    fs::write(daemon.path("prices.toml"), prices(&[known, secret, never])).unwrap();
+    let rated = rerate(&daemon, &[]);
+    assert_eq!((&rated["changed"], &rated["still_unpriced"]), (&1.into(), &0.into()), "{rated}");
+    assert_eq!(daemon.usd("SELECT sum(usd) AS usd FROM by_minute_latest"), "1.500000000000");
+    daemon.start_again();
+    assert_eq!(spent(&daemon), "1.500000000000");
+}
+
+#[test]
+fn a_restart_loses_neither_the_day_nor_the_end_of_a_window() {
+    let mut daemon = Daemon::with(WINDOW, &[]);
+    let model = "anthropic.claude-3-haiku-20240307-v1:0";
+    daemon.log(1, model, "2026-10-01T00:01:00Z");
+    daemon.wait_until("the call", || daemon.facts() == 1);
+    daemon.stop();
+    daemon.start_again();
+    let top = daemon.json(&["top", "--once", "--format", "json"]);
+    assert_eq!((&top["day"], &top["totals"]["facts"], &top["agents"][0]["calls"]), (&"2026-10-01".into(), &1.into(), &1.into()), "{top}");
+
+    // No call of the first window comes any more; a later one closes it.
+    daemon.log(2, model, "2026-10-01T00:20:00Z");
+    let is_final = "SELECT count(*) AS calls FROM by_minute_latest WHERE final AND window_start = TIMESTAMP '2026-10-01T00:01:00Z'";
+    daemon.wait_until("the final row", || daemon.json(&["query", is_final, "--format", "json"])[0]["calls"] == 1);
+    let top = daemon.json(&["top", "--once", "--format", "json"]);
+    assert_eq!(top["totals"]["facts"], 2, "{top}");
+    // The next date has sums of its own.
+    daemon.log(3, model, "2026-10-02T00:00:00Z");
+    daemon.wait_until("the next date", || {
+        let top = daemon.json(&["top", "--once", "--format", "json"]);
+        top["day"] == "2026-10-02" && top["totals"]["facts"] == 1
+    });
 }

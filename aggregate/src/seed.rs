@@ -5,16 +5,20 @@
 
 mod callers;
 
+use std::sync::Arc;
+
 use datafusion::arrow::array::{
     Array, AsArray, BooleanArray, Decimal128Array, Int32Array, Int64Array, MapArray, RecordBatch, StringViewArray,
     TimestampMicrosecondArray,
 };
-use datafusion::arrow::datatypes::{Decimal128Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Decimal128Type, Int32Type, Int64Type, Schema, TimestampMicrosecondType};
+use datafusion::arrow::error::ArrowError;
 use sluice_schemas::time::MINUTE;
 use sluice_schemas::{EnrichedBatch, ErrorClass, Micros, PicoUsd, SpendDelta, SpendView, Sums, Usage, tables};
 
 use crate::query::{QueryEngine, QueryError};
-use crate::windows::{WindowError, WindowPlan};
+use crate::windows::{WINDOW_START, WindowError, WindowPlan};
 use callers::Callers;
 
 /// Deltas handed on at once.
@@ -106,6 +110,61 @@ pub fn unpriced_calls(engine: &QueryEngine) -> Result<Vec<Unpriced>, QueryError>
         Ok(())
     })?;
     Ok(found)
+}
+
+/// Spend by minute and caller.
+#[derive(Debug, Default)]
+pub struct Spend {
+    batch: EnrichedBatch,
+    deltas: Vec<SpendDelta>,
+}
+
+impl Spend {
+    /// Returns it as budgets take it.
+    #[must_use]
+    pub fn view(&self) -> SpendView<'_> {
+        SpendView { batch: &self.batch, deltas: &self.deltas }
+    }
+}
+
+/// Spend of rows of `calls` as a file holds them.
+#[derive(Debug, Default)]
+pub(crate) struct SpendOfRows(Callers);
+
+impl SpendOfRows {
+    /// Adds rows.
+    pub(crate) fn add(&mut self, rows: &RecordBatch) -> Result<(), QueryError> {
+        fold(&mut self.0, &as_views(rows).map_err(|error| QueryError::of_plan(error.into()))?)
+    }
+
+    pub(crate) fn finish(self) -> Spend {
+        Spend { batch: self.0.batch, deltas: self.0.deltas }
+    }
+}
+
+/// Gives texts the type that the engine gives them.
+fn as_views(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let (mut fields, mut columns) = (Vec::with_capacity(rows.num_columns()), Vec::with_capacity(rows.num_columns()));
+    for (field, column) in rows.schema().fields().iter().zip(rows.columns()) {
+        let is_text = matches!(field.data_type(), DataType::Utf8 | DataType::Dictionary(..));
+        fields.push(if is_text { Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View)) } else { Arc::clone(field) });
+        columns.push(if is_text { cast(column, &DataType::Utf8View)? } else { Arc::clone(column) });
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+}
+
+/// Returns the windows of a declaration whose latest row in the lake is not final, oldest first.
+///
+/// # Errors
+/// See [`QueryError`].
+pub fn open_windows(engine: &QueryEngine, name: &str) -> Result<Vec<Micros>, QueryError> {
+    let mut open = Vec::new();
+    let sql = format!("SELECT DISTINCT {WINDOW_START} FROM \"{name}_latest\" WHERE NOT final ORDER BY 1");
+    engine.for_each(&sql, |rows| -> Result<(), QueryError> {
+        open.extend(times(rows, WINDOW_START)?.iter().flatten().map(Micros));
+        Ok(())
+    })?;
+    Ok(open)
 }
 
 /// A window that could not be rebuilt; it is as it was.

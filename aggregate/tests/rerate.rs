@@ -12,9 +12,10 @@ use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Decimal128Type, Int64Type, TimestampMicrosecondType};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use sluice_aggregate::correct::{CorrectError, CorrectionReport, NewPrice, StoredCall, correct_prices};
+use sluice_aggregate::correct::{CorrectError, CorrectionReport, NewPrice, StoredCall, Terms, correct_files};
 use sluice_aggregate::facts::{call_rows, spend_deltas};
 use sluice_aggregate::lake::{Lake, LakeError, LocalObjects, ObjectEntry, Objects, Put, StagedObject, WriterLock};
+use sluice_aggregate::seed::Spend;
 use sluice_aggregate::windows::Rollups;
 use sluice_schemas::position::Positions;
 use sluice_schemas::time::HOUR;
@@ -135,8 +136,27 @@ fn price(call: &StoredCall<'_>) -> Option<NewPrice> {
     Some(NewPrice { cost, cost_max: cost, priced: true, model, scope, price_version })
 }
 
+/// Rates all files again in one step, each call once.
 fn correct(lake: &mut Lake, dry_run: bool) -> Result<CorrectionReport, CorrectError> {
-    correct_prices(lake, START, dry_run, "later", &mut price)
+    let files = lake.files(tables::CALLS)?;
+    let terms = Terms { now: START, dry_run, reason: "later" };
+    let mut asked = std::collections::BTreeSet::new();
+    let correction = correct_files(
+        lake,
+        &files,
+        terms,
+        &mut |call| {
+            assert!(asked.insert(call.request_id.to_owned()), "{} is rated twice", call.request_id);
+            price(call)
+        },
+        &mut |_| Ok(()),
+    )?;
+    let moved = |spend: &Spend| spend.view().deltas.iter().map(|delta| delta.sums.cost).sum::<PicoUsd>();
+    assert_eq!(moved(&correction.after) - moved(&correction.before), correction.report.difference_usd);
+    if let Some(epoch) = correction.epoch {
+        lake.replace(epoch.seal()?, &correction.replaced, START)?;
+    }
+    Ok(correction.report)
 }
 
 fn rows(lake: &Lake, table: &str) -> Vec<(i32, RecordBatch)> {

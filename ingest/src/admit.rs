@@ -90,9 +90,12 @@ pub fn admit<R: Refused>(batch: &mut Batch, upstream: &mut Positions, refused: &
     let mut drops = drop_rejected.iter();
     batch.rejected.retain(|_| !drops.next().copied().unwrap_or(false));
     // The ranges refer to what is not there any more, once something was dropped.
-    let kept_before = |at: usize| drop_rejected.iter().take(at).filter(|drop| !**drop).count();
-    for relayed in &mut batch.relayed {
-        relayed.rejected = kept_before(relayed.rejected.start)..kept_before(relayed.rejected.end);
+    if admitted.repeated_rejected > 0 {
+        let kept_before = kept_before(&drop_rejected);
+        let place = |at: usize| kept_before[at.min(drop_rejected.len())];
+        for relayed in &mut batch.relayed {
+            relayed.rejected = place(relayed.rejected.start)..place(relayed.rejected.end);
+        }
     }
     batch.control = batch.control.saturating_sub(admitted.repeated_control);
     Ok(admitted)
@@ -108,7 +111,19 @@ pub fn refuse_gap(batch: &mut Batch, gap: UpstreamGap) {
     batch.seen += 1;
     batch.rejected.push(Rejected { offset, sequence, reason: RejectReason::DataGap { detail }, raw: Vec::new() });
     let span = Span { shard, from: Some(after), to: before };
-    batch.relayed.push(Relayed { worker: String::new(), span, last: false, rejected: at..at + 1, control: 0, marks: Vec::new() });
+    let calls = batch.invocations.len();
+    let (calls, rejected) = (calls..calls, at..at + 1);
+    batch.relayed.push(Relayed { worker: String::new(), span, last: false, calls, rejected, control: 0, marks: Vec::new() });
+}
+
+/// Returns for each place, and the end, how many records before it stay.
+fn kept_before(dropped: &[bool]) -> Vec<usize> {
+    let mut kept = 0;
+    let counts = dropped.iter().map(|drop| {
+        kept += usize::from(!drop);
+        kept
+    });
+    [0].into_iter().chain(counts).collect()
 }
 
 /// What orders positions of records: where they have sequence numbers, those alone.
@@ -188,7 +203,7 @@ mod tests {
         let at = |offset| Position { offset, ..Position::default() };
         let mut batch = Batch::default();
         let span = Span { shard: "kafka:logs/3".to_owned(), from: Some(at(70)), to: at(80) };
-        let relayed = Relayed { worker: "w".to_owned(), span, last: true, rejected: 0..0, control: 0, marks: Vec::new() };
+        let relayed = Relayed { worker: "w".to_owned(), span, last: true, calls: 0..0, rejected: 0..0, control: 0, marks: Vec::new() };
         batch.relayed.push(relayed);
         let mut upstream = Positions::from([(upstream_key("kafka:logs/3"), at(50))]);
         let gaps = admit(&mut batch, &mut upstream).gaps;

@@ -8,7 +8,7 @@ use memchr::{memchr, memrchr};
 use serde::de::IgnoredAny;
 use serde_json::error::Category;
 
-use crate::decode::is_one_value;
+use crate::decode::{is_one_value, without_mark};
 
 #[cfg(test)]
 mod tests;
@@ -40,7 +40,7 @@ pub(crate) enum Shape {
 
 /// Tells what `bytes` are.
 pub(crate) fn shape(bytes: &[u8]) -> Shape {
-    match serde_json::from_slice::<IgnoredAny>(bytes) {
+    match serde_json::from_slice::<IgnoredAny>(without_mark(bytes)) {
         Ok(_) => Shape::One,
         Err(error) if error.classify() == Category::Eof => Shape::Prefix,
         Err(_) => Shape::Other,
@@ -69,7 +69,7 @@ pub(crate) enum Frame {
 /// that line only.
 pub(crate) fn frame(bytes: &[u8]) -> Frame {
     let (line, _) = first_line(bytes);
-    if bytes.len() > MAX_DOCUMENT || bytes.trim_ascii().is_empty() || (line.len() <= MAX_LINE && is_one_value(line)) {
+    if bytes.len() > MAX_DOCUMENT || without_mark(bytes).trim_ascii().is_empty() || (line.len() <= MAX_LINE && is_one_value(line)) {
         return Frame::Lines;
     }
     match shape(bytes) {
@@ -84,6 +84,7 @@ pub(crate) fn frame(bytes: &[u8]) -> Frame {
 ///
 /// An end counts when the next object or nothing follows; what comes after the last one is broken or unfinished.
 pub(crate) fn last_object_end(bytes: &[u8]) -> usize {
+    let (mark, bytes) = bytes.split_at(bytes.len() - without_mark(bytes).len());
     let mut values = serde_json::Deserializer::from_slice(bytes).into_iter::<IgnoredAny>();
     let (mut start, mut end) = (0, 0);
     while bytes[start..].trim_ascii_start().starts_with(b"{") && matches!(values.next(), Some(Ok(_))) {
@@ -93,14 +94,14 @@ pub(crate) fn last_object_end(bytes: &[u8]) -> usize {
             end = start;
         }
     }
-    end
+    if end == 0 { 0 } else { mark.len() + end }
 }
 
 /// Returns how much of the unterminated last line holds whole records.
 ///
 /// Only an object or an array shows that it is complete: a number could go on.
 pub(crate) fn complete_part(rest: &[u8]) -> usize {
-    let closes = matches!(rest.trim_ascii_start().first(), Some(b'{' | b'['));
+    let closes = matches!(without_mark(rest).trim_ascii_start().first(), Some(b'{' | b'['));
     if closes && is_one_value(rest) { rest.len() } else { last_object_end(rest) }
 }
 

@@ -20,6 +20,7 @@ pub mod tables;
 pub mod time;
 pub mod trail;
 pub mod usage;
+pub mod visible;
 
 pub use batch::{Batch, Call, ControlMark, EnrichedBatch, Offloaded, PriceStatus, Pricing, Relayed};
 pub use clock::{Clock, SystemClock};

@@ -9,6 +9,7 @@ use sluice_aggregate::query::QueryEngine;
 use sluice_aggregate::seed::spend_since;
 use sluice_enforce::{BacktestReport, Budgets, Ledger, backtest};
 use sluice_schemas::time::DAY;
+use sluice_schemas::visible::escape;
 use sluice_schemas::{Clock, EnrichedBatch, Micros, SpendDelta, SpendView, SystemClock, time};
 
 use super::args::{BacktestArgs, BudgetArgs, BudgetListArgs, BudgetVerb, Format};
@@ -79,7 +80,7 @@ fn list(args: &BudgetListArgs) -> anyhow::Result<ExitCode> {
     let config = Config::load(&args.place.origin())?;
     let rows = status(&config)?;
     if args.format == Format::Json {
-        output::line(&serde_json::to_string_pretty(&rows)?);
+        output::json(&serde_json::to_string_pretty(&rows)?);
         return Ok(ExitCode::SUCCESS);
     }
     let shown: Vec<[String; 8]> = rows
@@ -116,14 +117,14 @@ fn check(args: &BudgetListArgs) -> anyhow::Result<ExitCode> {
         .filter(|row| row.get("percent_millis").and_then(serde_json::Value::as_u64).is_some_and(|percent| percent >= 100_000))
         .collect();
     if args.format == Format::Json {
-        output::line(&serde_json::to_string_pretty(&over)?);
+        output::json(&serde_json::to_string_pretty(&over)?);
     } else {
         for row in &over {
             let (spent, limit) = (money(row, "spent"), money(row, "limit"));
             output::line(&format!(
                 "over: {} · {} spent {spent} of {limit} in {}",
-                text(row, "budget"),
-                output::visible(&text(row, "target")),
+                escape(&text(row, "budget")),
+                escape(&text(row, "target")),
                 text(row, "period")
             ));
         }
@@ -148,7 +149,7 @@ fn run_backtest(args: &BacktestArgs) -> anyhow::Result<ExitCode> {
     let views = days.iter().map(|(batch, deltas)| SpendView { batch, deltas });
     let report = backtest(&Arc::new(budgets), &*limits(&config), views);
     match args.format {
-        Format::Json => output::line(&serde_json::to_string_pretty(&report)?),
+        Format::Json => output::json(&serde_json::to_string_pretty(&report)?),
         format => {
             let rows = report.rows();
             output::rows(&BacktestReport::COLUMNS, rows.iter().map(|row| row.as_slice()), format.word())?;

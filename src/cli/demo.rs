@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use sluice_ingest::files::{FolderSource, Mode as FolderMode};
+use sluice_schemas::visible::escape;
 use sluice_schemas::{Clock, SystemClock};
 
 use super::args::DemoArgs;
@@ -191,19 +192,15 @@ fn closing(last: &Snapshot, pipeline: &Pipeline, root: &Path, slowest: Duration)
             "  {} {} of {}: {} crossed {} ({} spent) → {}\n",
             breach.detected_at,
             breach.threshold,
-            breach.budget,
-            output::visible(&breach.target),
+            escape(&breach.budget),
+            escape(&breach.target),
             breach.limit_usd.display(2),
             breach.spent_usd.display(4),
             breach.actions.join(", ")
         ));
     }
     for hold in &last.holds {
-        text.push_str(&format!(
-            "  hold on {} ({}): recorded in observe mode; no permission is pulled\n",
-            output::visible(&hold.target),
-            hold.state
-        ));
+        text.push_str(&format!("  hold on {} ({}): recorded in observe mode; no permission is pulled\n", escape(&hold.target), hold.state));
     }
     if totals.spoofed > 0 {
         text.push_str(&format!(

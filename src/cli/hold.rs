@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use serde_json::Value;
 use sluice_enforce::hold;
+use sluice_schemas::visible::escape;
 use sluice_schemas::{Clock, SystemClock};
 
 use super::args::{ApproveArgs, BudgetListArgs, Format, HoldArgs, HoldVerb, PauseArgs, Place};
@@ -28,21 +29,21 @@ pub(super) fn run(args: &HoldArgs) -> anyhow::Result<ExitCode> {
 pub(super) fn pause(args: &PauseArgs) -> anyhow::Result<ExitCode> {
     let (agent, reason) = (args.agent.clone(), args.reason.clone());
     let held = order(&args.place, &Request::Pause { agent, actor: reason.actor, reason: reason.reason })?;
-    output::line(&format!("paused {} (hold {}): flagged; IAM is not touched", output::visible(&args.agent), word(&held, "id")));
+    output::line(&format!("paused {} (hold {}): flagged; IAM is not touched", escape(&args.agent), word(&held, "id")));
     Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn resume(args: &PauseArgs) -> anyhow::Result<ExitCode> {
     let (agent, reason) = (args.agent.clone(), args.reason.clone());
     order(&args.place, &Request::Resume { agent, actor: reason.actor, reason: reason.reason })?;
-    output::line(&format!("resumed {}", output::visible(&args.agent)));
+    output::line(&format!("resumed {}", escape(&args.agent)));
     Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn approve(args: &ApproveArgs) -> anyhow::Result<ExitCode> {
     let (id, reason) = (args.id.clone(), args.reason.clone());
     order(&args.place, &Request::Approve { id, actor: reason.actor, reason: reason.reason })?;
-    output::line(&format!("approved {}", output::visible(&args.id)));
+    output::line(&format!("approved {}", escape(&args.id)));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -85,7 +86,7 @@ fn order(place: &Place, request: &Request) -> anyhow::Result<Value> {
 fn list(args: &BudgetListArgs) -> anyhow::Result<ExitCode> {
     let holds = order(&args.place, &Request::Holds)?;
     if args.format == Format::Json {
-        output::line(&serde_json::to_string_pretty(&holds)?);
+        output::json(&serde_json::to_string_pretty(&holds)?);
         return Ok(ExitCode::SUCCESS);
     }
     let rows: Vec<[String; 7]> = holds

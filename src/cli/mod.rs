@@ -24,8 +24,6 @@ use clap::{CommandFactory, Parser};
 
 pub(crate) use args::LogFormat;
 use args::{Cli, Verb};
-#[cfg(test)]
-pub(crate) use rerate::new_price;
 
 /// Exit code of a command that worked but found what it was asked to look for, such as a breached budget.
 pub(crate) const EXIT_FOUND: u8 = 1;

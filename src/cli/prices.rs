@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use sluice_enrich::prices::{Catalogue, import};
 use sluice_schemas::Micros;
+use sluice_schemas::visible::escape;
 
 use super::args::{Format, Place, PriceSource, PricesArgs, PricesVerb};
 use crate::config::Config;
@@ -56,7 +57,7 @@ fn import(file: &Path, from: PriceSource, effective_from: Option<Micros>, out: O
         PriceSource::Aws => import::aws_offer(&text)?,
     };
     for (key, reason) in &found.skipped {
-        output::note(&format!("skipped {}: {reason}", output::visible(key)));
+        output::note(&format!("skipped {}: {reason}", escape(key)));
     }
     output::note(&format!("{} entries converted, {} skipped", found.converted, found.skipped.len()));
     match out {

@@ -10,6 +10,7 @@ use serde::Serialize;
 use sluice_ingest::files::{FolderSource, Mode as FolderMode};
 use sluice_ingest::merge::Named;
 use sluice_ingest::source::Progress;
+use sluice_schemas::visible::escape;
 use sluice_schemas::{PicoUsd, SystemClock};
 
 use super::args::{Format, ReplayArgs};
@@ -91,7 +92,7 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let elapsed = begun.elapsed();
     let summary = summary(&pipeline, &handle.progress(), &lake, elapsed);
     match args.format {
-        Format::Json => output::line(&serde_json::to_string(&summary)?),
+        Format::Json => output::json(&serde_json::to_string(&summary)?),
         Format::Csv => output::print(&csv(&summary)),
         Format::Table => output::print(&table(&summary, elapsed, exit)),
     }
@@ -148,7 +149,7 @@ fn table(summary: &Summary, elapsed: Duration, exit: Exit) -> String {
         for agent in summary.agents.iter().take(AGENTS_SHOWN) {
             let cost = agent.cost_usd.display(4);
             table.add_row([
-                output::visible(&agent.agent_id),
+                escape(&agent.agent_id).into_owned(),
                 agent.status.to_owned(),
                 agent.calls.to_string(),
                 agent.sessions.to_string(),

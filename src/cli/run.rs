@@ -43,6 +43,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let http = operate.listen.map(|address| HttpServer::start(address, Arc::clone(&board))).transpose()?;
     let watch = Watch::start(Arc::clone(&board), &operate)?;
     let mut pipeline = recover(Settings { config, mode: Mode::Live, act: true, clock, board: Arc::clone(&board) })?;
+    pipeline.cover_day()?;
     watch.look_with(pipeline.probe());
     board.enter(Stage::Opening);
     let mut open = Vec::new();

@@ -32,6 +32,6 @@ pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
         ..Plan::default()
     };
     let summary = simulate::write(&plan, &args.out, args.truth.as_deref())?;
-    output::line(&serde_json::to_string_pretty(&summary)?);
+    output::json(&serde_json::to_string_pretty(&summary)?);
     Ok(ExitCode::SUCCESS)
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use serde_json::Value;
+use sluice_schemas::visible::escape;
 
 use super::args::{BudgetListArgs, Format, Place, SourceArgs, SourceVerb};
 use crate::config::Config;
@@ -16,7 +17,7 @@ pub(super) fn run(args: &SourceArgs) -> anyhow::Result<ExitCode> {
         SourceVerb::Resume { shard, reason, place } => {
             let request = Request::ResumeShard { shard: shard.clone(), actor: reason.actor.clone(), reason: reason.reason.clone() };
             daemon(place)?.ask(&request)?;
-            output::line(&format!("{} goes on", output::visible(shard)));
+            output::line(&format!("{} goes on", escape(shard)));
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -18,8 +18,8 @@ pub(super) fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let answer = client.ask(&Request::Status)?;
     let status: Status = serde_json::from_value(answer.clone()).context("status of the daemon; are both of one version?")?;
     match args.format {
-        Format::Table => output::print(&render(&status, output::visible)),
-        Format::Json | Format::Csv => output::line(&serde_json::to_string_pretty(&answer)?),
+        Format::Table => output::print(&render(&status)),
+        Format::Json | Format::Csv => output::json(&serde_json::to_string_pretty(&answer)?),
     }
     Ok(if status.ready { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FOUND) })
 }

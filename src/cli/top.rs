@@ -23,7 +23,7 @@ pub(super) fn run(args: &TopArgs) -> anyhow::Result<ExitCode> {
         let snapshot = ask(&mut client)?;
         match args.format {
             Format::Table => output::line(&render_to_text(&snapshot, 120, 40)),
-            _ => output::line(&serde_json::to_string_pretty(&snapshot)?),
+            _ => output::json(&serde_json::to_string_pretty(&snapshot)?),
         }
         return Ok(ExitCode::SUCCESS);
     }

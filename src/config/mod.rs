@@ -16,6 +16,7 @@ use sluice_enforce::Budgets;
 use sluice_enrich::agents::AgentsFile;
 use sluice_enrich::config::EnrichConfig;
 use sluice_ingest::decode::{Accepts, AllowList};
+use sluice_schemas::visible::escape_lines;
 
 use crate::operate::OperateConfig;
 use crate::sources::relay::RelayConfig;
@@ -106,7 +107,8 @@ fn place(origin: &Origin) -> String {
 }
 
 fn list(faults: &[String]) -> String {
-    faults.iter().map(|fault| format!("  - {fault}")).collect::<Vec<_>>().join("\n")
+    // Names in them are of whoever wrote the file; a line end in one must not pass for the next fault.
+    faults.iter().map(|fault| format!("  - {}", escape_lines(fault).replace('\n', "\n    "))).collect::<Vec<_>>().join("\n")
 }
 
 impl Config {

@@ -77,6 +77,13 @@ pub(crate) enum Request {
     },
     /// Read the configuration again.
     Reload,
+    /// Rate calls in the lake again.
+    Rerate {
+        /// Also calls that have a price.
+        all: bool,
+        /// Say what would change, change nothing.
+        dry_run: bool,
+    },
     /// One SELECT over lake and uncommitted rows.
     Query {
         /// The statement.

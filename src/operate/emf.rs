@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
+use sluice_schemas::visible::escape_json;
 
 use super::board::{Sight, age};
 use super::catalogue::dollars;
@@ -129,7 +130,7 @@ impl EmfExport {
         let written = match &self.target {
             EmfTarget::Stdout => {
                 let mut out = std::io::stdout().lock();
-                out.write_all(text.as_bytes()).and_then(|()| out.flush())
+                out.write_all(escape_json(&text).as_bytes()).and_then(|()| out.flush())
             }
             // Opened for each line, so that a log that was rotated away is begun anew.
             EmfTarget::File(path) => {

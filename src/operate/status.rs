@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sluice_schemas::Micros;
+use sluice_schemas::visible::escape;
 
 use super::board::{Sight, age};
 use super::measures::{Commits, Measures};
@@ -171,8 +172,8 @@ impl Status {
     }
 }
 
-/// Returns a status for people; `visible` cleans foreign text for a terminal.
-pub(crate) fn render(status: &Status, visible: impl Fn(&str) -> String) -> String {
+/// Returns a status for people.
+pub(crate) fn render(status: &Status) -> String {
     let ready = if status.ready { "ready" } else { "NOT READY" };
     let up = since(millis(age(status.at, status.started)));
     let mut text = format!("sluice {} · {ready} · {} · up {up} · pid {}\n", status.version, status.stage, status.pid);
@@ -180,7 +181,7 @@ pub(crate) fn render(status: &Status, visible: impl Fn(&str) -> String) -> Strin
         text += "the coordinator does not turn\n";
     }
     for reason in &status.reasons {
-        text += &format!("  ! {} {}\n      {}\n", visible(&reason.resource), visible(&reason.problem), visible(&reason.fix));
+        text += &format!("  ! {} {}\n      {}\n", escape(&reason.resource), escape(&reason.problem), escape(&reason.fix));
     }
     let commit = |commit: &CommitStatus| match commit.age_ms {
         Some(ago) => format!("{} ago in {} ms, {} since the start", since(ago), commit.took_us.div_ceil(1_000), commit.count),
@@ -218,21 +219,21 @@ pub(crate) fn render(status: &Status, visible: impl Fn(&str) -> String) -> Strin
         text += &format!("stream lag    {}\n", since(lag));
     }
     for shard in &status.shards {
-        text += &shard_line(shard, &visible);
+        text += &shard_line(shard);
     }
     text
 }
 
-fn shard_line(shard: &ShardStatus, visible: &impl Fn(&str) -> String) -> String {
+fn shard_line(shard: &ShardStatus) -> String {
     let told = |value: Option<u64>, form: fn(u64) -> String| value.map_or_else(|| "?".to_owned(), form);
     format!(
         "shard         {} {}: behind {} ({} records), {} until the stream drops it, at {}\n",
-        visible(&shard.shard),
+        escape(&shard.shard),
         shard.state,
         told(shard.behind_ms, since),
         told(shard.behind_records, |records| records.to_string()),
         told(shard.headroom_ms, since),
-        visible(&shard.position)
+        escape(&shard.position)
     )
 }
 

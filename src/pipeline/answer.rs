@@ -45,6 +45,7 @@ impl Pipeline {
             Request::Approve { id, actor, reason } => self.approve(&id, &actor, &reason)?,
             Request::Reload => self.reload()?,
             Request::Sources | Request::ResumeShard { .. } => bail!("only a running daemon has sources"),
+            Request::Rerate { .. } => bail!("a rating takes many steps; the coordinator's loop begins it"),
             // Answered by the server, so that it is told even when this loop does not turn.
             Request::Status => bail!("the status is not the coordinator's to tell"),
             Request::Query { .. } => return Ok(Answer::Tables(Listing::of(&self.lake)?, self.live_rows())),

@@ -107,7 +107,7 @@ impl Pipeline {
     }
 
     /// Notes in local state that a lake commit happened.
-    fn settle(&mut self, epoch: u64, uuid: String, watermark: Micros) -> anyhow::Result<()> {
+    pub(super) fn settle(&mut self, epoch: u64, uuid: String, watermark: Micros) -> anyhow::Result<()> {
         self.base.lake_epoch = epoch;
         self.base.lake_uuid = uuid;
         self.base.sealing = None;

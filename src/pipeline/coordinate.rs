@@ -18,7 +18,7 @@ use super::effects::{self, Delivered};
 use super::measure::Measured;
 use super::source::{self, SourceControl};
 use super::worker::{self, Channels, Decoded, Done, FoldJob, Folded, Rows};
-use super::{ALLOWED_LATENESS, BULK_ROWS, DELTAS, LOCAL_INTERVAL, Mode, Pipeline};
+use super::{ALLOWED_LATENESS, BULK_ROWS, DELTAS, LOCAL_INTERVAL, Mode, Pipeline, RateOrder};
 use crate::control::Request;
 use crate::operate::Phase;
 
@@ -156,6 +156,7 @@ impl Pipeline {
     ) -> anyhow::Result<()> {
         let ticks = tick(Duration::from_millis(50));
         let mut ended = ended.clone();
+        let (at_once, not_now) = (at_once(), never());
         loop {
             let mut progressed = Progressed::Tick;
             select! {
@@ -180,8 +181,13 @@ impl Pipeline {
                     Ok(Command::Ask(Request::ResumeShard { shard, actor, reason }, reply)) => {
                         self.resume_shard(handle, shard, &actor, &reason, reply);
                     }
+                    Ok(Command::Ask(Request::Rerate { all, dry_run }, reply)) => self.ask_rating(RateOrder { all, dry_run }, reply),
                     Ok(Command::Ask(request, reply)) => self.answer(request, &reply),
                 },
+                recv(if self.rating.is_some() { &at_once } else { &not_now }) -> _ => {
+                    progressed = self.go_on_rating()?;
+                    self.send_effects(flow)?;
+                }
                 recv(ticks) -> _ => self.on_tick(flow)?,
             }
             self.measure_if_due(flow, handle);
@@ -363,6 +369,13 @@ impl Pipeline {
     pub(crate) fn watermark(&self) -> Option<sluice_schemas::Micros> {
         self.newest_event.map(|newest| newest.plus(-ALLOWED_LATENESS))
     }
+}
+
+/// A channel that always has something to say.
+fn at_once() -> Receiver<()> {
+    let (sender, receiver) = bounded(1);
+    drop(sender);
+    receiver
 }
 
 fn join(threads: impl Iterator<Item = JoinHandle<()>>) -> anyhow::Result<()> {

@@ -20,6 +20,7 @@ mod open;
 mod orders;
 mod records;
 mod refused;
+mod rerate;
 mod seed;
 mod source;
 mod windows;
@@ -51,6 +52,7 @@ use sluice_schemas::{Clock, Micros, ShardId};
 pub(crate) use coordinate::{Command, Exit, Handle};
 pub(crate) use counters::Progressed;
 pub(crate) use orders::agent_target;
+pub(crate) use rerate::Order as RateOrder;
 pub(crate) use seed::{catalogue, limits};
 
 use crate::config::Config;
@@ -137,6 +139,8 @@ pub(crate) struct Pipeline {
     pub(crate) newest_event: Option<Micros>,
     /// Fire ids whose row is in the lake or on its way there.
     recorded: HashSet<String>,
+    /// Calls that are being rated again.
+    rating: Option<rerate::Rating>,
     /// Breaches since the start, for the closing words.
     breaches: Vec<sluice_schemas::breach::Breach>,
 }

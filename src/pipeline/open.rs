@@ -68,6 +68,7 @@ impl Pipeline {
             audit_seen,
             in_hand: Default::default(),
             recorded: Default::default(),
+            rating: None,
             breaches: Vec::new(),
             live: Live::new(now),
             counts: Counts::default(),

@@ -109,6 +109,15 @@ impl Pipeline {
         self.seed(seeds)
     }
 
+    /// Makes the live view one of the current date, that of the newest call, with what was spent on it before this process began.
+    pub(crate) fn cover_day(&mut self) -> anyhow::Result<()> {
+        let newest = self.newest_event.unwrap_or_default();
+        self.live.cover_day(newest.day());
+        let engine = lakeview::engine(&self.lake, self.live_rows())?;
+        let live = &mut self.live;
+        for_each_spend(&engine, newest.floor(DAY), None, &mut |view| live.seed(view)).context("fill the live view from the lake")
+    }
+
     /// Rows that are not in the lake yet, for queries.
     pub(crate) fn live_rows(&self) -> lakeview::LiveRows {
         let rows = self.pending.iter().chain(&self.segment);

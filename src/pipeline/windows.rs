@@ -6,8 +6,9 @@ use std::sync::Arc;
 use anyhow::Context;
 use arrow::array::RecordBatch;
 use sluice_aggregate::lake::Lake;
-use sluice_aggregate::seed::rebuild_window;
-use sluice_aggregate::windows::WindowPlan;
+use sluice_aggregate::query::QueryEngine;
+use sluice_aggregate::seed::{open_windows, rebuild_window};
+use sluice_aggregate::windows::{WindowError, WindowPlan};
 use sluice_schemas::{Micros, tables};
 
 use crate::lakeview::{self, LiveRows};
@@ -23,6 +24,9 @@ impl Windows {
     /// Plans all declared windows and makes sure each has its table.
     pub(crate) fn open(declared: &[(String, String)], lake: &mut Lake, now: Micros) -> anyhow::Result<Self> {
         let schema = tables::schema(tables::CALLS).context("schema of calls")?;
+        if declared.is_empty() {
+            return Ok(Self::default());
+        }
         let mut plans = Vec::new();
         for (name, sql) in declared {
             let mut plan = WindowPlan::plan(name, sql, Arc::clone(&schema)).with_context(|| format!("window '{name}'"))?;
@@ -32,7 +36,40 @@ impl Windows {
             plans.push(plan);
         }
         let touched = vec![BTreeSet::new(); plans.len()];
-        Ok(Self { plans, touched })
+        let mut windows = Self { plans, touched };
+        windows.load_open(lake)?;
+        Ok(windows)
+    }
+
+    /// Loads the windows whose rows in the lake are not final: no new call need come before they close.
+    fn load_open(&mut self, lake: &Lake) -> anyhow::Result<()> {
+        let engine = lakeview::engine(lake, Vec::new())?;
+        for plan in &mut self.plans {
+            for window in open_windows(&engine, plan.name())? {
+                rebuild_window(&engine, plan, window)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the windows of some calls to those found before, declaration by declaration; nothing changes.
+    pub(crate) fn find(&self, rows: &RecordBatch, found: &mut Vec<BTreeSet<Micros>>) -> Result<(), WindowError> {
+        found.resize(self.plans.len(), BTreeSet::new());
+        self.plans.iter().zip(found).try_for_each(|(plan, found)| {
+            found.extend(plan.windows_of(rows)?);
+            Ok(())
+        })
+    }
+
+    /// Loads windows again from lake rows that were corrected, to be published with the correction.
+    pub(crate) fn reload(&mut self, engine: &QueryEngine, found: &[BTreeSet<Micros>]) -> anyhow::Result<()> {
+        for ((plan, touched), found) in self.plans.iter_mut().zip(&mut self.touched).zip(found) {
+            for window in found {
+                rebuild_window(engine, plan, *window)?;
+            }
+            touched.extend(found);
+        }
+        Ok(())
     }
 
     /// Tells whether there is none.

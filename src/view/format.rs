@@ -1,43 +1,13 @@
 //! How numbers, times and foreign names are written on the screen. Widths are terminal columns.
 
-use std::borrow::Cow;
-
 use ratatui::text::Span;
 use sluice_schemas::time::{DAY, HOUR, MINUTE, SECOND};
+use sluice_schemas::visible::escape;
 use sluice_schemas::{Micros, PicoUsd};
 
 /// Returns the columns a text takes.
 pub(crate) fn width(text: &str) -> usize {
     Span::raw(text).width()
-}
-
-/// Returns a foreign text with every character that could move the cursor, reorder or hide text written as `\u{…}`.
-///
-/// Names come from callers: a session name must not be able to clear the screen or to look like another one.
-pub(crate) fn escape(text: &str) -> Cow<'_, str> {
-    if text.chars().all(is_plain) {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len() + 8);
-    for char in text.chars() {
-        match char {
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            char if is_plain(char) => out.push(char),
-            char => out.extend(char.escape_unicode()),
-        }
-    }
-    Cow::Owned(out)
-}
-
-/// Control characters, every character without a width (joiners, marks, bidi controls, tags) and odd spaces are not plain.
-fn is_plain(char: char) -> bool {
-    if matches!(char, ' '..='~') {
-        return true;
-    }
-    let mut bytes = [0; 4];
-    !char.is_control() && !char.is_whitespace() && width(char.encode_utf8(&mut bytes)) > 0
 }
 
 /// Returns an escaped text of at most `columns`; a longer one ends in `…`.

@@ -27,7 +27,10 @@ pub(crate) struct Snapshot {
     pub(crate) at: Micros,
     /// When the pipeline started.
     pub(crate) started: Micros,
-    /// Sums over everything since the start.
+    /// UTC date whose calls the spend of totals, agents and sessions is of; `None` for those read since the start.
+    #[serde(default)]
+    pub(crate) day: Option<String>,
+    /// Sums: spend as `day` says; records, repetitions, refusals and late calls since the start.
     pub(crate) totals: Totals,
     /// One row an agent, in any order.
     pub(crate) agents: Vec<AgentRow>,
@@ -182,6 +185,11 @@ pub(crate) struct EventRow {
 }
 
 impl Snapshot {
+    /// Returns what spend is called: it says which calls it is of.
+    pub(crate) fn spend_label(&self) -> String {
+        self.day.as_ref().map_or_else(|| "spend".to_owned(), |day| format!("spend {day}"))
+    }
+
     /// Returns the sum of all agents' burn rates.
     #[must_use]
     pub(crate) fn burn_per_hour(&self) -> PicoUsd {

@@ -4,9 +4,10 @@ use std::cmp::Reverse;
 use std::io::{self, Write};
 
 use sluice_schemas::time::SECOND;
+use sluice_schemas::visible::escape;
 use sluice_schemas::{AgentStatus, Micros};
 
-use super::format::{clock, count, escape, lag, money, percent, short_count, span};
+use super::format::{clock, count, lag, money, percent, short_count, span};
 use super::{BudgetState, EventRow, Level, Snapshot};
 
 /// Microseconds between two blocks.
@@ -56,9 +57,10 @@ fn block(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
     let totals = &snapshot.totals;
     write!(
         out,
-        "{}    up {}  spend {}  burn {}/h  calls {}  rate {}/s  lag {}",
+        "{}    up {}  {} {}  burn {}/h  calls {}  rate {}/s  lag {}",
         clock(snapshot.at),
         span(snapshot.started, snapshot.at),
+        snapshot.spend_label(),
         money(totals.cost),
         money(snapshot.burn_per_hour()),
         count(totals.facts),

@@ -28,8 +28,9 @@ pub(crate) fn header(scene: &Scene<'_>, columns: usize) -> Vec<Line<'static>> {
     left.push(Span::styled(right, scene.style(Role::Dim)));
 
     let slow = if totals.lag_ms >= 10_000 { Role::Warn } else { Role::Strong };
+    let spend = snapshot.spend_label();
     let figures = [
-        ("spend", money(totals.cost), Role::Strong),
+        (spend.as_str(), money(totals.cost), Role::Strong),
         ("burn", format!("{}/h", money(snapshot.burn_per_hour())), Role::Strong),
         ("rate", format!("{}/s", count(totals.events_per_s)), Role::Strong),
         ("lag", lag(totals.lag_ms), slow),

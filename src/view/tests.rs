@@ -4,8 +4,9 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use sluice_schemas::time::{HOUR, SECOND};
+use sluice_schemas::visible::escape;
 
-use super::format::{self, escape, fit};
+use super::format::{self, fit};
 use super::*;
 
 const CENT: i128 = 10_000_000_000;
@@ -69,6 +70,7 @@ fn caught() -> Snapshot {
     Snapshot {
         at: START.plus(250 * SECOND),
         started: START,
+        day: None,
         totals: Totals {
             records: 2_041,
             facts: 1_993,

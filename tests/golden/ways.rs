@@ -6,16 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_aggregate::correct::correct_prices;
 use sluice_aggregate::lake::Lake;
-use sluice_enrich::prices::Catalogue;
 use sluice_ingest::files::{FolderSource, Mode as FolderMode};
 use sluice_ingest::source::{Piece, Poll, Source};
 use sluice_schemas::time::{HOUR, SECOND};
 use sluice_schemas::{Clock, Micros};
 
 use super::super::simulation::step::{Process, VirtualClock};
-use super::super::{Mode, Pipeline, Settings};
+use super::super::{Mode, Pipeline, RateOrder, Settings};
 use super::report::report;
 use crate::config::{Config, Origin};
 
@@ -68,18 +66,16 @@ impl Place {
         self.clock.reach(NOW.plus(3 * HOUR));
         if case.join("later.toml").exists() {
             fs::copy(case.join("later.toml"), self.folder.path().join("prices.toml")).unwrap();
-            let config = self.config();
-            let catalogue = super::super::catalogue(&config).unwrap();
-            assert!(self.rate_again(&config, &catalogue) > 0, "nothing was rated again");
-            assert_eq!(self.rate_again(&config, &catalogue), 0, "rated twice");
+            assert!(self.rate_again() > 0, "nothing was rated again");
+            assert_eq!(self.rate_again(), 0, "rated twice");
         }
         report(&Pipeline::open(self.settings(Mode::Live, 1)).unwrap())
     }
 
-    fn rate_again(&self, config: &Config, catalogue: &Catalogue) -> u64 {
-        let mut lake = Lake::open_writer(&config.lake, &self.clock).unwrap();
-        let now = self.clock.now();
-        correct_prices(&mut lake, now, false, "later", &mut |call| crate::cli::new_price(catalogue, call, false)).unwrap().changed
+    fn rate_again(&self) -> u64 {
+        let mut pipeline = Pipeline::open(self.settings(Mode::Bulk, 1)).unwrap();
+        let summary = pipeline.rate_lake(RateOrder { all: false, dry_run: false }).unwrap();
+        summary["changed"].as_u64().unwrap()
     }
 }
 

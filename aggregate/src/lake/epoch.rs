@@ -90,6 +90,21 @@ impl SealedEpoch {
         self
     }
 
+    /// Takes in the files of another writer of the same epoch.
+    ///
+    /// # Errors
+    /// It is of another epoch, or of another process's.
+    pub fn join(mut self, other: Self) -> Result<Self, LakeError> {
+        if (other.epoch, other.fence) != (self.epoch, self.fence) {
+            return Err(LakeError::EpochOrder { last: self.epoch.saturating_sub(1), got: other.epoch });
+        }
+        for (table, files) in other.files {
+            self.files.entry(table).or_default().extend(files);
+        }
+        self.enforcement = self.enforcement.or(other.enforcement);
+        Ok(self)
+    }
+
     /// Returns the files by table.
     #[must_use]
     pub const fn files(&self) -> &BTreeMap<String, Vec<StagedFile>> {

@@ -122,7 +122,7 @@ impl QueryError {
     }
 
     /// Sorts an error of the planner.
-    pub(super) fn of_plan(error: DataFusionError) -> Self {
+    pub(crate) fn of_plan(error: DataFusionError) -> Self {
         match error.find_root() {
             DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
                 SchemaError::FieldNotFound { field, valid_fields } => {

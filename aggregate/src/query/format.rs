@@ -1,14 +1,13 @@
 //! Answers as text: a table for people, JSON and CSV for programs. Amounts keep every digit; text from the logs cannot
 //! break out of its cell, drive a terminal or start a formula in a spreadsheet.
 
-use std::fmt::Write as _;
-
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{
     DataType, Decimal128Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
 };
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use sluice_schemas::Micros;
+use sluice_schemas::visible::{escape, escape_lines};
 
 /// Formats rows as aligned columns: numbers to the right, control and direction characters escaped.
 #[must_use]
@@ -17,10 +16,10 @@ pub fn format_table(batches: &[RecordBatch]) -> String {
         return String::new();
     };
     let fields = first.schema().fields().clone();
-    let mut lines: Vec<Vec<String>> = vec![fields.iter().map(|field| escape(field.name())).collect()];
+    let mut lines: Vec<Vec<String>> = vec![fields.iter().map(|field| escape(field.name()).into_owned()).collect()];
     for batch in batches {
         for row in 0..batch.num_rows() {
-            lines.push(batch.columns().iter().map(|column| escape(&cell(column, row).unwrap_or_default())).collect());
+            lines.push(batch.columns().iter().map(|column| escape(&cell(column, row).unwrap_or_default()).into_owned()).collect());
         }
     }
     let width = |column: usize| lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
@@ -77,7 +76,7 @@ pub fn format_csv(batches: &[RecordBatch]) -> String {
         for row in 0..batch.num_rows() {
             let cells = batch.columns().iter().map(|column| {
                 let cell = cell(column, row).unwrap_or_default();
-                quote(&if is_plain(column.data_type()) { cell } else { inert(&visible(&cell, true)) })
+                quote(&if is_plain(column.data_type()) { cell } else { inert(&escape_lines(&cell)) })
             });
             text.push_str(&cells.collect::<Vec<_>>().join(","));
             text.push_str("\r\n");
@@ -211,32 +210,6 @@ fn inert(value: &str) -> String {
 
 fn quote(value: &str) -> String {
     if value.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", value.replace('"', "\"\"")) } else { value.to_owned() }
-}
-
-/// Escapes control characters and those that change the direction or vanish on a terminal.
-fn escape(value: &str) -> String {
-    visible(value, false)
-}
-
-/// Escapes what could drive a terminal; `lines` keeps line ends and tabs, which a quoted cell may hold.
-fn visible(value: &str, lines: bool) -> String {
-    let mut text = String::with_capacity(value.len());
-    for letter in value.chars() {
-        let hidden = matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{61c}');
-        match letter {
-            '\n' if !lines => text.push_str("\\n"),
-            '\t' if !lines => text.push_str("\\t"),
-            '\r' if !lines => text.push_str("\\r"),
-            '\n' | '\t' | '\r' => text.push(letter),
-            letter if letter.is_control() || hidden => {
-                if write!(text, "\\u{{{:x}}}", u32::from(letter)).is_err() {
-                    text.push('?');
-                }
-            }
-            letter => text.push(letter),
-        }
-    }
-    text
 }
 
 #[cfg(test)]

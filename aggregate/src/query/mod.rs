@@ -24,7 +24,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::StreamExt;
 use sluice_schemas::tables;
 
-use crate::lake::{Lake, LakeError, Objects};
+use crate::lake::{Lake, LakeError, LakeFile, Objects, SealedEpoch};
 use store::Storage;
 use table::{DataFile, LakeTable, MissingFile};
 
@@ -70,6 +70,25 @@ impl Listing {
         });
         let tables = listed.collect::<Result<_, _>>().map_err(|source| QueryError::Lake { source: Box::new(source) })?;
         Ok(Self { tables, objects: Arc::clone(lake.objects()) })
+    }
+
+    /// Takes what the lake's log would say of `calls` if a sealed epoch had taken the place of some files.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn replacing(lake: &Lake, replaced: &[LakeFile], sealed: &SealedEpoch) -> Result<Self, QueryError> {
+        let mut listing = Self::of(lake)?;
+        for (table, _, files) in listing.tables.iter_mut().filter(|(table, ..)| table == tables::CALLS) {
+            files.retain(|file| replaced.iter().all(|gone| gone.path != file.path));
+            let staged = sealed.files().get(table).into_iter().flatten();
+            files.extend(staged.map(|file| DataFile {
+                dt: file.dt.clone(),
+                path: lake.objects().locate(&format!("{table}/{}", file.path)),
+                bytes: Some(file.bytes),
+                time: None,
+            }));
+        }
+        Ok(listing)
     }
 }
 

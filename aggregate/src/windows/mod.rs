@@ -157,6 +157,15 @@ impl WindowPlan {
         Ok(touched)
     }
 
+    /// Returns the windows that a batch of calls belongs to; nothing changes.
+    ///
+    /// # Errors
+    /// As [`Self::fold`].
+    pub fn windows_of(&self, batch: &RecordBatch) -> Result<Vec<Micros>, WindowError> {
+        let partial = self.aggregation.partial(batch).map_err(|error| self.failure(error))?;
+        Ok(self.route(&partial)?.into_keys().map(Micros).collect())
+    }
+
     /// Replaces the state of one window by that of the given calls, which must be all of it: what the lake and the live
     /// rows hold in `[window, window_end)`.
     ///

@@ -113,8 +113,10 @@ impl Decoder {
     }
 
     fn value(&mut self, text: &[u8], offset: u64, sink: &mut Sink<'_>) {
-        let offset = offset + (text.len() - text.trim_ascii_start().len()) as u64;
-        let text = text.trim_ascii();
+        let end = text.trim_ascii_end();
+        // Not only a file may begin with a mark: files with one are joined.
+        let text = without_mark(end.trim_ascii_start()).trim_ascii_start();
+        let offset = offset + (end.len() - text.len()) as u64;
         sink.out.seen += u64::from(!text.is_empty());
         match text.first() {
             None => {}
@@ -239,9 +241,17 @@ impl Decoder {
     }
 }
 
-/// Tells whether `bytes` is exactly one balanced JSON value, white space aside: a document rather than lines.
+/// The byte order mark that some editors and exports put before UTF-8.
+const MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// Returns text without the byte order mark that it may begin with; JSON readers may ignore it (RFC 8259, section 8.1).
+pub(crate) fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(MARK).unwrap_or(bytes)
+}
+
+/// Tells whether `bytes` is exactly one balanced JSON value, white space and a byte order mark aside: a document rather than lines.
 #[must_use]
 pub fn is_one_value(bytes: &[u8]) -> bool {
-    let mut scanner = Scanner::new(bytes);
+    let mut scanner = Scanner::new(without_mark(bytes));
     scanner.skip_value().is_ok() && scanner.peek().is_none()
 }

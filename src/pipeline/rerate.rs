@@ -1,0 +1,232 @@
+//! Prices that come late: the lake is rated again a few files at a time, between two steps of the coordinator, so that spend goes
+//! on meanwhile. Counters, windows and the live view follow in the commit that moves the cost.
+//!
+//! The commit is one like bulk reading's: local state names it before it happens and holds the counters as they are after it, so
+//! after a crash either both happened or the counters are made again from the lake.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, PoisonError};
+
+use anyhow::Context;
+use crossbeam_channel::Sender;
+use serde_json::{Value, json};
+use sluice_aggregate::correct::{self, Correction, CorrectionReport, NewPrice, StoredCall, Terms, correct_files};
+use sluice_aggregate::lake::{LakeFile, SealedEpoch};
+use sluice_aggregate::query::{Listing, MEMORY_LIMIT, QueryEngine};
+use sluice_aggregate::store::{LocalWrite, Sealing};
+use sluice_enrich::prices::{CallToRate, Catalogue, extras_from_json, rerate};
+use sluice_schemas::{CostBasis, Micros, PriceStatus, ServiceTier, tables};
+
+use super::{DELTAS, Pipeline, Progressed};
+use crate::control::Answer;
+use crate::view::Level;
+
+/// Bytes of files that are rated between two steps of the coordinator: about a second.
+const STEP_BYTES: u64 = 16 << 20;
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Order {
+    /// Also calls that have a price.
+    pub(crate) all: bool,
+    /// Look and count, change nothing.
+    pub(crate) dry_run: bool,
+}
+
+/// A rating under way.
+pub(crate) struct Rating {
+    order: Order,
+    catalogue: Catalogue,
+    reason: String,
+    left: VecDeque<LakeFile>,
+    report: CorrectionReport,
+    /// Who waits for the end.
+    reply: Option<Sender<Answer>>,
+}
+
+impl Rating {
+    /// Returns what it came to, as the command line and the socket tell it.
+    fn summary(&self) -> Value {
+        let report = &self.report;
+        json!({
+            "calls": report.calls,
+            "changed": report.changed,
+            "still_unpriced": report.still_unpriced,
+            "files": report.files,
+            "difference_usd": report.difference_usd,
+            "dry_run": self.order.dry_run,
+            "catalogue": self.catalogue.version(),
+        })
+    }
+}
+
+impl Pipeline {
+    /// Rates the whole lake again, of which this process is the writer.
+    pub(crate) fn rate_lake(&mut self, order: Order) -> anyhow::Result<Value> {
+        self.begin_rating(order, None)?;
+        loop {
+            if let Some(summary) = self.rate_step()? {
+                return Ok(summary);
+            }
+        }
+    }
+
+    /// Begins to rate the lake again; whoever asked learns the end.
+    pub(super) fn ask_rating(&mut self, order: Order, reply: Sender<Answer>) {
+        if let Err(error) = self.begin_rating(order, Some(reply.clone())) {
+            super::answer::send(&reply, Answer::Refused(format!("{error:#}")));
+        }
+    }
+
+    /// Reads the price file as it is now. New calls are rated by it from here on, too, or they would have to be rated again.
+    fn begin_rating(&mut self, order: Order, reply: Option<Sender<Answer>>) -> anyhow::Result<()> {
+        anyhow::ensure!(self.rating.is_none(), "calls are being rated again already: ask once more when that is done");
+        let catalogue = super::catalogue(&self.settings.config)?;
+        if !order.dry_run {
+            let enricher = Arc::new(super::seed::enricher(&self.settings.config)?);
+            *self.enricher.write().unwrap_or_else(PoisonError::into_inner) = enricher;
+        }
+        // What is not in the lake yet was rated by the prices of a moment ago.
+        self.commit_lake()?;
+        let left = self.lake.files(tables::CALLS)?.into();
+        let reason = format!("rated again with catalogue {}", catalogue.version());
+        self.rating = Some(Rating { order, catalogue, reason, left, report: CorrectionReport::default(), reply });
+        Ok(())
+    }
+
+    /// Rates a few files more, if a rating is under way; `Some` at its end.
+    pub(super) fn rate_step(&mut self) -> anyhow::Result<Option<Value>> {
+        let Some(mut rating) = self.rating.take() else { return Ok(None) };
+        let files = self.next_files(&mut rating)?;
+        if files.is_empty() {
+            let summary = rating.summary();
+            let report = &rating.report;
+            let difference = report.difference_usd.display(6);
+            if !rating.order.dry_run && report.changed > 0 {
+                self.live.event(self.settings.clock.now(), Level::Info, format!("{} calls rated again: {difference} more", report.changed));
+            }
+            tracing::info!(
+                event = "rated",
+                changed = report.changed,
+                still_unpriced = report.still_unpriced,
+                difference,
+                "calls rated again"
+            );
+            if let Some(reply) = &rating.reply {
+                super::answer::send(reply, Answer::Json(summary.clone()));
+            }
+            return Ok(Some(summary));
+        }
+        self.rate_files(&mut rating, &files)?;
+        self.rating = Some(rating);
+        Ok(None)
+    }
+
+    /// Takes the next files that may have something to change, and counts the others.
+    fn next_files(&mut self, rating: &mut Rating) -> anyhow::Result<Vec<LakeFile>> {
+        let (mut files, mut bytes) = (Vec::new(), 0);
+        while let Some(file) = rating.left.front().filter(|file| files.is_empty() || bytes + file.bytes <= STEP_BYTES).cloned() {
+            rating.left.pop_front();
+            let (calls, unpriced) = correct::count_calls(&self.lake, &file)?;
+            if unpriced > 0 || rating.order.all {
+                bytes += file.bytes;
+                files.push(file);
+            } else {
+                rating.report.calls += calls;
+            }
+        }
+        Ok(files)
+    }
+
+    fn rate_files(&mut self, rating: &mut Rating, files: &[LakeFile]) -> anyhow::Result<()> {
+        // The commit below carries no records: counters and lake must agree before it.
+        self.commit_lake()?;
+        let now = self.settings.clock.now();
+        let terms = Terms { now, dry_run: rating.order.dry_run, reason: &rating.reason };
+        let mut touched: Vec<BTreeSet<Micros>> = Vec::new();
+        let (catalogue, all, windows) = (&rating.catalogue, rating.order.all, &self.windows);
+        let correction = correct_files(&mut self.lake, files, terms, &mut |call| new_price(catalogue, call, all), &mut |rows| {
+            windows.find(rows, &mut touched)
+        })?;
+        rating.report.add(&correction.report);
+        self.follow(correction, &touched, now)
+    }
+
+    /// Lets everything follow a correction, and publishes it.
+    fn follow(&mut self, mut correction: Correction, touched: &[BTreeSet<Micros>], now: Micros) -> anyhow::Result<()> {
+        let Some(epoch) = correction.epoch.take() else { return Ok(()) };
+        let calls = epoch.seal()?;
+        let engine = QueryEngine::of_listing(Listing::replacing(&self.lake, &correction.replaced, &calls)?, Vec::new(), MEMORY_LIMIT)?;
+        self.windows.reload(&engine, touched)?;
+        self.ledger.retract(correction.before.view(), now);
+        let crossings = self.ledger.apply(correction.after.view(), now);
+        self.live.correct(correction.before.view(), correction.after.view());
+        for crossing in crossings {
+            self.record_breach(&crossing, now)?;
+        }
+        self.commit_correction(calls, &correction.replaced, now)
+    }
+
+    /// Publishes corrected files with the rows that follow from them.
+    fn commit_correction(&mut self, calls: SealedEpoch, replaced: &[LakeFile], now: Micros) -> anyhow::Result<()> {
+        // In bulk mode the rows of breaches have begun an epoch of their own; it is the same one.
+        let mut rest = self.epoch.take().unwrap_or_else(|| self.lake.begin_epoch());
+        for (table, day, rows) in std::mem::take(&mut self.segment).into_iter().filter(|(table, ..)| table != DELTAS) {
+            rest.append(&table, day, rows)?;
+        }
+        let watermark = self.watermark().unwrap_or(self.base.watermark);
+        for (table, day, rows) in self.windows.publish(calls.epoch(), watermark)? {
+            rest.append(&table, day, rows)?;
+        }
+        let sealed = calls.join(rest.seal()?)?;
+        self.base.sealing = Some(Sealing { epoch: sealed.epoch(), uuid: sealed.uuid().to_owned(), next_segment: 0 });
+        self.base.commit += 1;
+        let write = LocalWrite { base: self.base.clone(), ledger: self.ledger.take_dirty(), ..LocalWrite::default() };
+        self.local.commit(&write)?;
+        let manifest = self.lake.replace(sealed, replaced, now).context("publish corrected calls")?;
+        self.settle(manifest.epoch, manifest.uuid, watermark)
+    }
+
+    /// Goes on with a rating; what it changed was committed.
+    pub(super) fn go_on_rating(&mut self) -> anyhow::Result<Progressed> {
+        Ok(if self.rate_step()?.is_some() { Progressed::Tick } else { Progressed::Committed })
+    }
+}
+
+/// The price of a stored call by a catalogue; `None` to leave it as it is.
+fn new_price(catalogue: &Catalogue, call: &StoredCall<'_>, all: bool) -> Option<NewPrice> {
+    if call.priced && !all {
+        return None;
+    }
+    let extras = match extras_from_json(call.extras) {
+        Ok(extras) => extras,
+        Err(error) => {
+            tracing::warn!(request_id = call.request_id, %error, "units beside tokens cannot be read; the call keeps its price");
+            return None;
+        }
+    };
+    let basis = if call.cost_basis == CostBasis::Envelope.as_str() { CostBasis::Envelope } else { CostBasis::Exact };
+    let rated = rerate(
+        catalogue,
+        &CallToRate {
+            event_time: call.event_time,
+            model_id: call.model_id,
+            region: call.region,
+            inference_region: call.inference_region,
+            tier: ServiceTier::parse(call.service_tier).unwrap_or_default(),
+            operation: call.operation,
+            usage: call.usage,
+            extras: extras.as_ref(),
+            basis,
+            failed: !call.error_code.is_empty(),
+        },
+    );
+    Some(NewPrice {
+        cost: rated.cost,
+        cost_max: rated.cost_max,
+        priced: rated.status != PriceStatus::Unpriced,
+        model: rated.model,
+        scope: rated.scope,
+        price_version: rated.price_version,
+    })
+}
