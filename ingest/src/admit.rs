@@ -198,6 +198,19 @@ impl Seen<'_> {
 mod tests {
     use super::*;
 
+    /// No row was written yet.
+    struct Nothing;
+
+    impl Refused for Nothing {
+        type Error = std::convert::Infallible;
+
+        fn is_known(&mut self, _: &str, _: &Rejected) -> Result<bool, Self::Error> {
+            Ok(false)
+        }
+
+        fn keep(&mut self, _: &str, _: &Rejected) {}
+    }
+
     #[test]
     fn the_row_of_a_gap_names_the_shard_upstream() {
         let at = |offset| Position { offset, ..Position::default() };
@@ -206,7 +219,7 @@ mod tests {
         let relayed = Relayed { worker: "w".to_owned(), span, last: true, calls: 0..0, rejected: 0..0, control: 0, marks: Vec::new() };
         batch.relayed.push(relayed);
         let mut upstream = Positions::from([(upstream_key("kafka:logs/3"), at(50))]);
-        let gaps = admit(&mut batch, &mut upstream).gaps;
+        let Ok(Admitted { gaps, .. }) = admit(&mut batch, &mut upstream, &mut Nothing);
         assert_eq!(gaps, [UpstreamGap { shard: "kafka:logs/3".to_owned(), after: at(50), before: at(70) }]);
         gaps.into_iter().for_each(|gap| refuse_gap(&mut batch, gap));
         assert_eq!((batch.seen, batch.rejected.len()), (1, 1));

@@ -126,6 +126,7 @@ impl Machine {
             sequence: Sequence::default(),
             ended: false,
             source_bytes: 0,
+            accepts: None,
         };
         self.read += 1;
         process.take(piece).unwrap();
