@@ -96,7 +96,7 @@ impl Pipeline {
     }
 
     /// Returns what the manifest carries of the ledger. A process without budgets leaves the word on them as it was.
-    fn enforcement(&self) -> anyhow::Result<serde_json::Value> {
+    pub(super) fn enforcement(&self) -> anyhow::Result<serde_json::Value> {
         let mut carried = self.ledger.carried();
         if carried.budgets.is_empty()
             && let Some(before) = self.carried()?

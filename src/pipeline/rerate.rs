@@ -178,7 +178,7 @@ impl Pipeline {
         for (table, day, rows) in self.windows.publish(calls.epoch(), watermark)? {
             rest.append(&table, day, rows)?;
         }
-        let sealed = calls.join(rest.seal()?)?;
+        let sealed = calls.join(rest.seal()?)?.with_enforcement(self.enforcement()?);
         self.base.sealing = Some(Sealing { epoch: sealed.epoch(), uuid: sealed.uuid().to_owned(), next_segment: 0 });
         self.base.commit += 1;
         let write = LocalWrite { base: self.base.clone(), ledger: self.ledger.take_dirty(), ..LocalWrite::default() };
