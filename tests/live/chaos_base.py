@@ -277,7 +277,14 @@ class Scenario:
             self.notes.append(f"{fault}: {self.count('calls')} of {len(self.truth)} calls, {self.count('rejected')} of {self.bad} rejected")
         if process.poll() is None:
             self.check_sources()
+            wait_until("the actions of breaches", lambda: not self.is_acting() or process.poll() is not None, self.patience, self.look)
         self.stop(process)
+
+    def is_acting(self) -> bool:
+        """Tells whether actions are under way."""
+        # Its exit code tells whether the daemon is ready.
+        _, out, _ = self.sluice.call("status", "--config", self.config, "--format", "json", **self.environment)
+        return bool(out) and json.loads(out)["outbox_open"] > 0
 
     def check_sources(self) -> None:
         """Asks the daemon for its shards, which have to be at their ends."""
