@@ -295,6 +295,13 @@ class Takeover(S3):
         old.send_signal(signal.SIGSTOP)
         self.sleeper, log, acted = old, self.sluice.log, self.acted(self.sluice.log)
         self.move_to(machine)
+        if self.dice.random() < 0.5:
+            # One dies while it takes over, and its machine may be gone with it.
+            self.start()
+            time.sleep(self.dice.uniform(0.02, 2))
+            self.kills += kill(self.daemon)
+            if self.dice.random() < 0.5:
+                self.move_to(f"{machine}-again")
         new = self.start()
         self.ready(new)
         before = self.entries("calls/_delta_log")
