@@ -6,8 +6,8 @@ BIN := $(TARGET)/$(PROFILE)/sluice
 VENV := $(TARGET)/venv
 # The clients of live sources, which a demo does without.
 FEATURES := aws,kafka
-# Kills of each scenario of the live kill loop.
-KILLS ?= 10
+# Kills of each scenario of the live kill loop: `make test-live-chaos KILLS=50` for a long one.
+KILLS ?= 4
 LIVE := $(CARGO) test --locked --profile $(PROFILE) --workspace --features $(FEATURES)
 
 .PHONY: all build demo test test-rust test-peers test-kill test-live test-live-services test-live-chaos bench bench-live fmt lint deny clean tools
@@ -38,20 +38,19 @@ test-live-services: tools
 	$(LIVE) --no-run
 	$(LIVE) --lib --bins
 	SLUICE_LIVE=1 $(LIVE) --test kafka_live --test s3_live
-	SLUICE_LIVE=1 AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=eu-central-1 $(LIVE) --test dynamo_live
+	SLUICE_LIVE=1 AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=eu-central-1 $(LIVE) --test dynamo_live --test lake_s3
 	SLUICE_LIVE=1 tests/live/servers/kinesis_local.sh $(LIVE) --offline --test kinesis_live
 
-# A program with every client, killed while real services feed it: run it after a change of sources, the lake or the commit.
+# A program with every client, killed while real services feed it, its shards split and its groups rebalance.
 test-live-chaos: tools
 	$(CARGO) build --locked --profile $(PROFILE) --bin sluice --features $(FEATURES)
 	mkdir -p $(TARGET)/live
 	cp $(BIN) $(TARGET)/live/sluice
 	tests/peers/venv.sh $(VENV) deltalake pyarrow boto3 confluent-kafka
-	SLUICE_LIVE=1 AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=eu-central-1 $(LIVE) --test lake_s3
 	$(VENV)/bin/python tests/live/chaos.py --bin $(TARGET)/live/sluice --kills $(KILLS)
 
 # Heavy peers: real servers, Spark as a reader, long kill loops.
-test-live: test-live-services build
+test-live: test-live-services test-live-chaos build
 	tests/live/run.sh $(BIN) $(VENV)
 
 bench: build

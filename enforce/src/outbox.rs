@@ -164,6 +164,11 @@ impl Outbox {
         Ok(count)
     }
 
+    /// Returns the fire ids of the crossings that are on their way.
+    pub fn fire_ids(&self) -> impl Iterator<Item = &String> {
+        self.jobs.keys()
+    }
+
     /// Returns how many crossings are on their way.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -84,11 +84,12 @@ fn actions(config: &Config, store: &Arc<dyn SharedStore>) -> anyhow::Result<Vec<
 
 impl Pipeline {
     /// Returns the outbox of this process. Without acting it stays empty: what an earlier process owes is left to a later one.
-    pub(super) fn outbox(&self) -> anyhow::Result<Outbox> {
+    pub(super) fn outbox(&mut self) -> anyhow::Result<Outbox> {
         let actions = if self.settings.act { actions(&self.settings.config, &self.shared)? } else { Vec::new() };
         let mut outbox = Outbox::new(Arc::clone(&self.shared), actions, self.fence);
         if self.settings.act {
             let resumed = outbox.resume()?;
+            self.in_hand.extend(outbox.fire_ids().cloned());
             if resumed > 0 {
                 tracing::info!(resumed, "actions that an earlier process began go on");
             }

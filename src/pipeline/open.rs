@@ -121,7 +121,10 @@ impl Pipeline {
         // Before the sealing is forgotten, the segments it took must be.
         let write = LocalWrite { base: self.base.clone(), drop_segments_below: Some(next_segment), ..LocalWrite::default() };
         self.local.commit(&write)?;
-        // Local state names only the shards that moved since it was made.
+        // Local state names only the shards that moved since it was made. Where the lake is behind, the next commit makes them durable, though
+        // nothing more may ever be read of them.
+        let behind = state.positions.iter().filter(|(shard, at)| self.positions.get(*shard) != Some(*at));
+        self.unsettled.extend(behind.map(|(shard, _)| shard.clone()));
         self.positions.extend(state.positions);
         for (table, day, batch) in segments.into_iter().flatten() {
             self.take_pending(table, day, batch)?;

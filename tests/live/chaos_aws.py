@@ -13,7 +13,7 @@ import urllib.parse
 import boto3
 import oracle
 from botocore.config import Config
-from chaos_base import HERE, PATIENCE, Scenario
+from chaos_base import HERE, Scenario
 from fault_proxy import FaultProxy
 from harness import Fault, Sluice, Traffic, kill, wait_until, whole_lines
 from kill import shape
@@ -142,7 +142,9 @@ class S3(Scenario):
 
     name = "s3"
     calls = 1000
-    # Each fire takes several calls of an emulator that answers one at a time.
+    # Each fire, and each hour and window of a lake that is in no memory, takes several calls of an emulator that answers one at a time.
+    hours = 7
+    patience = 300
     without = ("agents by day", "sessions")
     look = 1
 
@@ -167,9 +169,9 @@ class S3(Scenario):
         return self.dice.choice(("200ms", "1s", "2s"))
 
     def add_traffic(self, traffic: Traffic, seed: int, part: int) -> None:
-        traffic.add("plain", seed, 2 * part, "--shape", "meta", "--files", "16", "--shuffle")
+        traffic.add("plain", seed, 2 * part, "--shape", "meta", "--files", "16", "--shuffle", span="6h")
         traffic.add("s3", seed + 1, part, "--shape", "agent", "--files", "1", "--layout", "s3", "--gzip", "--shuffle", span="5h")
-        traffic.add("watch", seed + 2, part, "--shape", "meta", "--files", "12", "--cloudwatch", "--gzip")
+        traffic.add("watch", seed + 2, part, "--shape", "meta", "--files", "12", "--cloudwatch", "--gzip", span="6h")
         self.records = Objects(self.dice, traffic.truth)
         self.records.add(traffic)
 
@@ -246,7 +248,7 @@ class S3(Scenario):
         for at in range(0, len(self.records.told), 10):
             self.moto.tell(self.records.told[at : at + 10])
         self.ready(process)
-        wait_until("an empty queue", self.is_complete, PATIENCE, self.look)
+        wait_until("an empty queue", self.is_complete, self.patience, self.look)
         self.stop(process)
         self.copy()
         return [f"a run with nothing new changed {name}" for name, state in shape(self.lake).items() if before[name] != state]
@@ -293,18 +295,25 @@ class Takeover(S3):
         old.send_signal(signal.SIGSTOP)
         self.sleeper, log, acted = old, self.sluice.log, self.acted(self.sluice.log)
         self.move_to(machine)
+        if self.dice.random() < 0.5:
+            # One dies while it takes over, and its machine may be gone with it.
+            self.start()
+            time.sleep(self.dice.uniform(0.02, 2))
+            self.kills += kill(self.daemon)
+            if self.dice.random() < 0.5:
+                self.move_to(f"{machine}-again")
         new = self.start()
         self.ready(new)
         before = self.entries("calls/_delta_log")
         self.produce(self.records.take(quota - quota // 2))
         if self.dice.random() < 0.5:
             has_committed = lambda: self.entries("calls/_delta_log") > before or new.poll() is not None
-            wait_until("a commit of the new ledger", has_committed, PATIENCE, self.look)
+            wait_until("a commit of the new ledger", has_committed, self.patience, self.look)
         old.send_signal(signal.SIGCONT)
         try:
-            old.wait(PATIENCE)
+            old.wait(self.patience)
         except subprocess.TimeoutExpired:
-            raise Fault(f"the old ledger went on for {PATIENCE} s") from None
+            raise Fault(f"the old ledger went on for {self.patience} s") from None
         self.rounds += 1
         if old.returncode != FENCED:
             with open(log, encoding="utf-8", errors="replace") as said:

@@ -92,6 +92,10 @@ class Scenario:
     calls = 1600
     # Budgets that would fire more often than the service can stand.
     without = ()
+    # Hours of traffic, up to about now.
+    hours = 30
+    # How long the service may take for what happens by itself.
+    patience = PATIENCE
     # Seconds between two looks at whether it is done.
     look = 0.2
 
@@ -134,7 +138,7 @@ class Scenario:
     def prepare(self) -> None:
         """Makes the traffic and the configuration."""
         now = datetime.datetime.now(datetime.timezone.utc)
-        start = (now - datetime.timedelta(hours=30)).replace(minute=0, second=0, microsecond=0)
+        start = (now - datetime.timedelta(hours=self.hours)).replace(minute=0, second=0, microsecond=0)
         self.traffic = traffic = Traffic(self.sluice, self.work.at("traffic"), start)
         seed, part = self.args.seed * 10, self.calls // 4
         self.add_traffic(traffic, seed, part)
@@ -192,10 +196,10 @@ class Scenario:
         """Ends a process as an operator does; it has to drain."""
         process.terminate()
         try:
-            code = process.wait(PATIENCE)
+            code = process.wait(self.patience)
         except subprocess.TimeoutExpired:
             kill(process)
-            raise Fault(f"did not end within {PATIENCE} s of SIGTERM: {self.tail()}") from None
+            raise Fault(f"did not end within {self.patience} s of SIGTERM: {self.tail()}") from None
         if code != 0:
             raise Fault(f"ended with {code} on SIGTERM: {self.tail()}")
 
@@ -267,13 +271,20 @@ class Scenario:
             self.produce(self.records.take(200))
         self.ready(process)
         try:
-            wait_until("all of it in the lake", lambda: self.is_complete() or process.poll() is not None, PATIENCE, self.look)
+            wait_until("all of it in the lake", lambda: self.is_complete() or process.poll() is not None, self.patience, self.look)
         except Fault as fault:
             # The oracle tells what is missing.
             self.notes.append(f"{fault}: {self.count('calls')} of {len(self.truth)} calls, {self.count('rejected')} of {self.bad} rejected")
         if process.poll() is None:
             self.check_sources()
+            wait_until("the actions of breaches", lambda: not self.is_acting() or process.poll() is not None, self.patience, self.look)
         self.stop(process)
+
+    def is_acting(self) -> bool:
+        """Tells whether actions are under way."""
+        # Its exit code tells whether the daemon is ready.
+        _, out, _ = self.sluice.call("status", "--config", self.config, "--format", "json", **self.environment)
+        return bool(out) and json.loads(out)["outbox_open"] > 0
 
     def check_sources(self) -> None:
         """Asks the daemon for its shards, which have to be at their ends."""

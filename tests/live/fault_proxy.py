@@ -13,9 +13,9 @@ import threading
 import time
 
 # Of a thousand requests.
-FAULTS = 60
+FAULTS = 40
 # Seconds that a client waits for an answer that never comes.
-STALL = 4
+STALL = 2
 HOP_BY_HOP = ("connection", "keep-alive", "proxy-connection", "expect", "transfer-encoding")
 
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sluice_aggregate::lake::Lake;
 use sluice_enforce::HoldState;
 use sluice_enforce::hold::{Cause, Hold};
+use sluice_ingest::committed::Durable;
 use sluice_schemas::position::Positions;
 use sluice_schemas::time::{DAY, MINUTE};
 use sluice_schemas::{Micros, PicoUsd};
@@ -150,6 +151,13 @@ fn check_rolling(pipeline: &Pipeline, truth: &Truth, now: Micros) {
         let agent = status.target.trim_start_matches("agent_id=");
         let expected = PicoUsd(expect::last_hour(truth, agent, as_of));
         assert_eq!(status.spent, expected, "last hour of {agent} as of {as_of} (C8)");
+    }
+}
+
+/// Sources have heard of everything the lake holds: a message whose object was read by an earlier process waits for that.
+pub(crate) fn told_durable(pipeline: &Pipeline) {
+    for (shard, at) in &pipeline.lake.state().positions {
+        assert_eq!(pipeline.committed.of(Durable::Lake, shard).as_ref(), Some(at), "{shard} is in the lake, and its source was not told");
     }
 }
 

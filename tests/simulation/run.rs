@@ -295,6 +295,7 @@ impl Simulation {
             self.durable_now();
             let process = self.process.as_ref().unwrap();
             self.auditor.lake(&self.world, &process.pipeline.lake);
+            audit::told_durable(&process.pipeline);
             let (epoch, places) = (process.pipeline.lake.state().epoch, self.durable_in_lake.clone());
             self.outcome.epochs = epoch;
             self.note(|line| write!(line, "epoch {epoch} at {places:?}").unwrap());
