@@ -13,6 +13,7 @@ mod output;
 mod pipeline;
 mod simulate;
 mod sources;
+mod standby;
 mod view;
 
 // Reads the configuration beside everything else that comes from outside, so it is a test of the binary.

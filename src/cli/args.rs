@@ -97,6 +97,9 @@ pub(crate) struct RunArgs {
     /// Which part to run
     #[arg(long, value_enum, default_value_t = Role::All)]
     pub(crate) role: Role,
+    /// Wait while another process is the ledger of this lake, and take over once it has ended or fallen silent
+    #[arg(long)]
+    pub(crate) standby: bool,
     /// Folders and files to follow, beside those of the configuration
     pub(crate) paths: Vec<PathBuf>,
 }

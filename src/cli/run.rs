@@ -15,6 +15,7 @@ use crate::control::Server;
 use crate::operate::{Board, HttpServer, Stage, Terms, Watch, watch_deadline};
 use crate::pipeline::{Handle, Mode, Pipeline, Settings};
 use crate::sources::{self, Keeping, Opening};
+use crate::standby::{self, Keeper};
 
 /// Lake commits that may be missed before one counts as overdue.
 const COMMITS_MISSED: u32 = 3;
@@ -42,7 +43,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     // The first to open and the last to close: whoever asks is told what it waits for.
     let http = operate.listen.map(|address| HttpServer::start(address, Arc::clone(&board))).transpose()?;
     let watch = Watch::start(Arc::clone(&board), &operate)?;
-    let mut pipeline = recover(Settings { config, mode: Mode::Live, act: true, clock, board: Arc::clone(&board) })?;
+    let (mut pipeline, keeper) = take_turn(config, args.standby, clock, &board)?;
     pipeline.cover_day()?;
     watch.look_with(pipeline.probe());
     board.enter(Stage::Opening);
@@ -68,7 +69,10 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     ended?;
     let counts = pipeline.counts;
     tracing::info!(event = "stopped", calls = counts.facts, usd = %counts.cost, "stopped; everything since the start is committed");
+    // Whoever waits for this process's turn finds nothing open.
+    drop(pipeline);
     drop(watch);
+    drop(keeper);
     drop(http);
     Ok(ExitCode::SUCCESS)
 }
@@ -90,6 +94,24 @@ fn worker(_config: &Config) -> anyhow::Result<ExitCode> {
 fn terms(config: &Config) -> Terms {
     let overdue_after = (config.commit_interval * COMMITS_MISSED).max(OVERDUE_MIN);
     Terms { stuck_after: config.operate.stuck_after, overdue_after }
+}
+
+/// Opens everything, when it is this process's turn to be the ledger; it keeps the turn until it ends.
+fn take_turn(config: Config, standby: bool, clock: Arc<dyn Clock>, board: &Arc<Board>) -> anyhow::Result<(Pipeline, Keeper)> {
+    let standby = standby || config.operate.standby;
+    if standby {
+        board.stand_by();
+    }
+    let (lease, lasts, me) = (config.shared.lease()?, config.operate.lease, standby::name(&*clock));
+    let settings = |config| Settings { config, mode: Mode::Live, act: true, clock: Arc::clone(&clock), board: Arc::clone(board) };
+    if !standby {
+        let pipeline = recover(settings(config))?;
+        return Ok((pipeline, Keeper::seize(lease, &me, lasts, Arc::clone(board))?));
+    }
+    let beat = standby::wait(&*lease, &me, lasts, board, &*clock);
+    let keeper = Keeper::start(lease, beat, lasts, Arc::clone(board))?;
+    standby::take_from_other(&config)?;
+    Ok((recover(settings(config))?, keeper))
 }
 
 fn recover(settings: Settings) -> anyhow::Result<Pipeline> {

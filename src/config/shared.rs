@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 #[cfg(feature = "aws")]
-use sluice_enforce::{DynamoSettings, DynamoStore};
-use sluice_enforce::{FileStore, SharedStore};
+use sluice_enforce::{DynamoLease, DynamoSettings, DynamoStore};
+use sluice_enforce::{FileLease, FileStore, Lease, SharedStore};
 
 /// The place of the shared store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +54,38 @@ impl SharedPlace {
             }
             #[cfg(feature = "aws")]
             Self::Table(settings) => Ok(Arc::new(DynamoStore::open(settings).with_context(|| format!("open shared store {self}"))?)),
+        }
+    }
+
+    /// Opens the lease of the ledger, which is kept beside the store.
+    ///
+    /// # Errors
+    /// It cannot be reached.
+    pub(crate) fn lease(&self) -> anyhow::Result<Box<dyn Lease>> {
+        match self {
+            Self::File(path) => {
+                if let Some(folder) = path.parent() {
+                    std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+                }
+                Ok(Box::new(FileLease::new(path.with_extension("lease"))))
+            }
+            #[cfg(feature = "aws")]
+            Self::Table(settings) => Ok(Box::new(DynamoLease::open(settings).with_context(|| format!("open shared store {self}"))?)),
+        }
+    }
+
+    /// Takes the store from another process that has it open and is silent; `true` if there was one. A table has a fence alone.
+    ///
+    /// # Errors
+    /// It cannot be taken now.
+    pub(crate) fn take_from_other(&self) -> anyhow::Result<bool> {
+        match self {
+            Self::File(path) if path.exists() => {
+                Ok(FileStore::take_from_other(path).with_context(|| format!("take over shared store {self}"))?)
+            }
+            Self::File(_) => Ok(false),
+            #[cfg(feature = "aws")]
+            Self::Table(_) => Ok(false),
         }
     }
 

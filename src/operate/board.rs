@@ -17,6 +17,8 @@ use super::watch::Outside;
 /// Where a process stands in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
+    /// Another process is the ledger; this one waits for its turn.
+    Standby,
     /// Lake, local state and shared store are brought into step.
     Recovering,
     /// State is there, the sources are not open yet.
@@ -33,6 +35,7 @@ impl Stage {
     /// Returns its word.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
+            Self::Standby => "standby",
             Self::Recovering => "recovering",
             Self::Opening => "opening",
             Self::Running => "running",
@@ -58,7 +61,7 @@ pub(crate) enum Phase {
 }
 
 const PHASES: [Phase; 5] = [Phase::Turning, Phase::LocalCommit, Phase::LakeCommit, Phase::Effects, Phase::Joining];
-const STAGES: [Stage; 5] = [Stage::Recovering, Stage::Opening, Stage::Running, Stage::Draining, Stage::Stopped];
+const STAGES: [Stage; 6] = [Stage::Standby, Stage::Recovering, Stage::Opening, Stage::Running, Stage::Draining, Stage::Stopped];
 
 /// From when on something takes too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,13 +126,18 @@ impl Board {
             started: clock.now(),
             clock,
             terms,
-            stage: AtomicU8::new(0),
+            stage: AtomicU8::new(Stage::Recovering as u8),
             phase: AtomicU8::new(0),
             turned: AtomicI64::new(i64::MIN),
             measures: RwLock::new(None),
             outside: RwLock::default(),
             held: Mutex::default(),
         }
+    }
+
+    /// Begins with waiting for another process to end.
+    pub(crate) fn stand_by(&self) {
+        self.stage.store(Stage::Standby as u8, Ordering::Relaxed);
     }
 
     /// Moves on to a later stage; never back.

@@ -18,6 +18,8 @@ const DRAIN_MAX: Duration = Duration::from_secs(3_600);
 pub(crate) struct RawOperate {
     listen: Option<String>,
     instance: String,
+    standby: bool,
+    lease: String,
     stuck_after: String,
     drain: String,
     export_interval: String,
@@ -31,6 +33,8 @@ impl Default for RawOperate {
         Self {
             listen: None,
             instance: "sluice".to_owned(),
+            standby: false,
+            lease: "10s".to_owned(),
             stuck_after: "2m".to_owned(),
             drain: "25s".to_owned(),
             export_interval: "60s".to_owned(),
@@ -57,6 +61,10 @@ pub(crate) struct OperateConfig {
     pub(crate) listen: Option<SocketAddr>,
     /// Name of this installation in exported metrics.
     pub(crate) instance: String,
+    /// Wait while another process is the ledger.
+    pub(crate) standby: bool,
+    /// How long a ledger may be silent before a standby takes over.
+    pub(crate) lease: Duration,
     /// A coordinator that has not turned for so long is stuck.
     pub(crate) stuck_after: Duration,
     /// How long a stopping process may take for what it has read.
@@ -93,6 +101,7 @@ impl RawOperate {
             }
         };
         let second = Duration::from_secs(1);
+        let lease = time(&self.lease, "lease", second, DRAIN_MAX);
         let stuck_after = time(&self.stuck_after, "stuck_after", 5 * second, DRAIN_MAX);
         let drain = time(&self.drain, "drain", second, DRAIN_MAX);
         let export_interval = time(&self.export_interval, "export_interval", second, DRAIN_MAX);
@@ -114,6 +123,8 @@ impl RawOperate {
         OperateConfig {
             listen,
             instance: self.instance,
+            standby: self.standby,
+            lease,
             stuck_after,
             drain,
             export_interval,

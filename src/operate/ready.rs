@@ -26,6 +26,10 @@ fn reason(resource: impl Into<String>, problem: impl Into<String>, fix: impl Int
 /// Returns everything that stands in the way.
 pub(super) fn reasons(sight: &Sight) -> Vec<Reason> {
     match sight.stage {
+        Stage::Standby => {
+            let fix = "nothing: it takes over by itself once the ledger has ended or has been silent for as long as its lease lasts";
+            return vec![reason("process", "is a standby: another one is the ledger", fix)];
+        }
         Stage::Recovering => {
             let fix = "wait: it takes longest when local state was lost and is made again from the lake; the log tells";
             return vec![reason("state", "is being recovered", fix)];
@@ -137,7 +141,7 @@ mod tests {
         let mut sight = sight();
         sight.measures = None;
         sight.turned = Some(Micros(0));
-        for stage in [Stage::Recovering, Stage::Opening, Stage::Running, Stage::Draining] {
+        for stage in [Stage::Standby, Stage::Recovering, Stage::Opening, Stage::Running, Stage::Draining] {
             sight.stage = stage;
             let reasons = sight.reasons();
             assert!(!reasons.is_empty() && reasons.iter().all(|reason| !reason.fix.is_empty() && !reason.problem.is_empty()));

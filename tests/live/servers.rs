@@ -32,7 +32,10 @@ pub(crate) fn start(script: &str) -> Option<Server> {
         let is_set = std::env::var(name).is_ok_and(|found| found == value);
         assert!(is_set, "set {name}={value}, as `make test-live` does: a live test must not find the credentials of a real account");
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/live/servers").join(script);
+    // This file is part of tests of the whole and of those of a stage.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = if root.join("tests/live").is_dir() { root.to_owned() } else { root.join("..") };
+    let path = root.join("tests/live/servers").join(script);
     let mut child = Command::new(&path)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -213,6 +213,23 @@ impl Objects for LocalObjects {
     }
 }
 
+/// Takes the lock of a local lake from a process that holds it and is silent. It is a courtesy to people who start two processes by
+/// mistake; what keeps an old writer from committing is the fence in the log. `false` if nobody holds it.
+pub(super) fn take_lock(root: &Path, lock: &str) -> Result<bool, LakeError> {
+    let path = root.join(lock);
+    let failed = |source| LakeError::io("lock", &path, source);
+    let file = match OpenOptions::new().read(true).write(true).open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(source) => return Err(failed(source)),
+    };
+    match file.try_lock() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => fs::remove_file(&path).map(|()| true).map_err(failed),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
 /// A file written in pieces; it is open only while a piece is written, so that any number of them can be in the making.
 #[derive(Debug)]
 struct LocalStaged {

@@ -13,10 +13,10 @@ use sluice_schemas::position::Positions;
 use sluice_schemas::{Clock, Micros, tables};
 
 use super::action::{FENCE_APP, Line, Signature};
-use super::local::TEMPORARY;
+use super::local::{TEMPORARY, take_lock};
 use super::log::{TableLog, log_folder};
 use super::objects::{Objects, WriterLock};
-use super::place::objects_at;
+use super::place::{is_remote, objects_at};
 use super::{Lake, LakeError, LakeState, columns, commit, hex, manifest, random_id};
 
 /// Bytes of a staged file that are hashed at once.
@@ -63,6 +63,15 @@ impl Lake {
         lake.recover(now_ms)?;
         lake.sweep_temporaries()?;
         Ok(lake)
+    }
+
+    /// Takes the lock of a lake from another process that holds it and is silent, so that this one can open it and put its fence; `false`
+    /// if nobody holds it. A lake in S3 has a fence alone.
+    ///
+    /// # Errors
+    /// The storage failed.
+    pub fn take_lock_from_other(root: &Path) -> Result<bool, LakeError> {
+        if is_remote(root) { Ok(false) } else { take_lock(root, &format!("{}/lock", manifest::FOLDER)) }
     }
 
     /// Opens the lake in a folder or at an `s3://bucket/prefix` for reading: every table as of the same epoch, without a lock.

@@ -9,8 +9,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sluice_schemas::Micros;
 
+use self::guard::Guard;
 use super::{AuditEntry, Claim, Command, Confirmation, FireRecord, Receipt, SharedStore, StoreError};
 use crate::hold::Hold;
+
+mod guard;
 
 /// Format that is written.
 const FORMAT: u32 = 1;
@@ -28,6 +31,7 @@ type Rows = TableDefinition<'static, &'static str, &'static [u8]>;
 /// A shared store in a file.
 pub struct FileStore {
     database: Arc<Database>,
+    guard: Guard,
     path: PathBuf,
     /// Fence this handle took; 0 if it took none.
     own: AtomicU64,
@@ -41,8 +45,12 @@ impl FileStore {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let place = path.display().to_string();
         let is_new = !path.exists();
-        let database = Database::create(path).map_err(|error| failure(&place, "open", &error.into()))?;
-        let store = Self { database: Arc::new(database), path: path.to_owned(), own: AtomicU64::new(0) };
+        let (guard, database) = Guard::opening(
+            path,
+            |error| StoreError::Unavailable { operation: "open", detail: error.to_string() },
+            || Database::create(path).map_err(|error| failure(&place, "open", &error.into())),
+        )?;
+        let store = Self { database: Arc::new(database), guard, path: path.to_owned(), own: AtomicU64::new(0) };
         if is_new {
             store.sync_folder()?;
         }
@@ -56,10 +64,25 @@ impl FileStore {
         Ok(store)
     }
 
+    /// Takes a file from a process that has it open and is silent: a copy takes its place, and that process writes nothing any more,
+    /// however late it wakes up. `false` if nobody has it open.
+    ///
+    /// # Errors
+    /// It cannot be copied, or the other process was stopped in the middle of a write.
+    pub fn take_from_other(path: &Path) -> Result<bool, StoreError> {
+        match Self::open(path) {
+            Ok(_) => Ok(false),
+            Err(StoreError::Busy { .. }) => guard::replace(path)
+                .map(|()| true)
+                .map_err(|error| StoreError::Unavailable { operation: "take over", detail: error.to_string() }),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Returns another handle, with no fence of its own.
     #[must_use]
     pub fn share(&self) -> Self {
-        Self { database: Arc::clone(&self.database), path: self.path.clone(), own: AtomicU64::new(0) }
+        Self { database: Arc::clone(&self.database), guard: self.guard.clone(), path: self.path.clone(), own: AtomicU64::new(0) }
     }
 
     /// A new file is durable once its folder is.
@@ -92,6 +115,11 @@ impl FileStore {
 
     /// Runs one durable transaction; an error leaves the file as it was.
     fn write<T>(&self, operation: &'static str, step: impl FnOnce(&WriteTransaction) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let held = self.guard.hold().map_err(|error| StoreError::Unavailable { operation, detail: error.to_string() })?;
+        let Some(_held) = held else {
+            let own = self.own.load(Ordering::Relaxed);
+            return Err(StoreError::Fenced { own, current: own + 1 });
+        };
         let transaction = self.database.begin_write().map_err(|error| self.failed(operation, error))?;
         let result = step(&transaction)?;
         transaction.commit().map_err(|error| self.failed(operation, error))?;

@@ -19,7 +19,7 @@ mod dynamo;
 mod file;
 
 #[cfg(feature = "aws")]
-pub use dynamo::{DynamoSettings, DynamoStore};
+pub use dynamo::{DynamoLease, DynamoSettings, DynamoStore};
 pub use file::FileStore;
 
 /// Actor of what the program does by itself.

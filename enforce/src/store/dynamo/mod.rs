@@ -4,7 +4,7 @@
 //!
 //! | `pk` | `sk` | `body` |
 //! |---|---|---|
-//! | `meta` | `format`, `fence`, `stopped` | format of the table; owner of the fence, whose `rev` is the fence; the kill switch |
+//! | `meta` | `format`, `fence`, `stopped`, `lease` | format of the table; owner of the fence, whose `rev` is the fence; the kill switch; the ledger's last [`Beat`](crate::Beat) |
 //! | `fire` | fire id | [`FireRecord`](super::FireRecord) |
 //! | `fire-open` | fire id | when it was claimed; there while an action is unsettled |
 //! | `hold` | hold id | [`Hold`](crate::Hold) |
@@ -34,6 +34,7 @@
 mod bridge;
 mod commit;
 mod error;
+mod lease;
 mod row;
 mod settings;
 mod steps;
@@ -47,6 +48,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::commit::{Committed, FenceCheck, Put, Try, Write};
+pub use self::lease::DynamoLease;
 use self::row::{Key, Row};
 pub use self::settings::DynamoSettings;
 use self::table::Table;

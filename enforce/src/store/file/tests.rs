@@ -90,3 +90,33 @@ fn a_truncated_file_is_refused() {
     let error = FileStore::open(&path).err().expect("refused");
     assert_eq!(error.class(), ErrorClass::Corrupt, "{error}");
 }
+
+#[test]
+fn who_was_overtaken_writes_nothing() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("s.redb");
+    let old = FileStore::open(&path).expect("a new store");
+    assert_eq!(old.take_fence("old", Micros(1)).expect("the fence"), 1);
+    let hold = |id: &str| AuditEntry {
+        at: Micros(1),
+        fire_id: id.to_owned(),
+        action: "note".to_owned(),
+        target: String::new(),
+        state: "done".to_owned(),
+        actor: super::super::SELF.to_owned(),
+        detail: String::new(),
+    };
+    old.audit(&hold("before")).expect("a line");
+    assert!(FileStore::take_from_other(&path).expect("taken"));
+    let new = FileStore::open(&path).expect("the store");
+    assert_eq!(new.take_fence("new", Micros(2)).expect("the fence"), 2);
+    // It wakes up.
+    let error = old.audit(&hold("late")).expect_err("fenced");
+    assert_eq!(error.class(), ErrorClass::Fenced);
+    assert_eq!(old.share().take_fence("old", Micros(3)).expect_err("fenced").class(), ErrorClass::Fenced);
+    let lines = new.audit_trail(0, 10).expect("lines");
+    assert_eq!(lines.iter().map(|(_, line)| line.fire_id.as_str()).collect::<Vec<_>>(), ["before"]);
+    drop((old, new));
+    assert!(!FileStore::take_from_other(&path).expect("nobody has it"));
+    assert_eq!(FileStore::open(&path).expect("the store").fence().expect("the fence"), 2);
+}
