@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use sluice_schemas::tables::{self, TOKENS};
 use sluice_schemas::time::MINUTE;
 use sluice_schemas::{
-    Batch, CostBasis, EnrichedBatch, Invocation, Micros, Owner, PicoUsd, PriceStatus, Pricing, RequestId, SpendDelta, Sums, Sym,
+    Batch, CostBasis, EnrichedBatch, Invocation, Micros, Owner, PicoUsd, PriceStatus, Pricing, Rejected, RequestId, SpendDelta, Sums, Sym,
 };
 
 use keys::{PerProfile, PerSymbol, constant};
@@ -244,6 +244,11 @@ pub fn rejected_rows(batch: &Batch, source: &str, ingest_time: Micros) -> Option
         }
     }
     let hash = |raw: &[u8]| -> String { Sha256::digest(raw).iter().map(|byte| format!("{byte:02x}")).collect() };
+    // Length and hash are of the whole record, also where only its beginning is kept.
+    let whole = |record: &Rejected| match &record.cut {
+        Some(cut) => (cut.bytes, Some(cut.sha256.clone()).filter(|hash| !hash.is_empty())),
+        None => (record.raw.len() as u64, Some(hash(&record.raw))),
+    };
     let columns: Vec<ArrayRef> = vec![
         times(rejected.iter().map(|_| ingest_time)),
         Arc::new(sources.iter().map(|source| Some(*source)).collect::<StringArray>()),
@@ -251,8 +256,8 @@ pub fn rejected_rows(batch: &Batch, source: &str, ingest_time: Micros) -> Option
         Arc::new(rejected.iter().map(|record| (!record.sequence.is_none()).then_some(record.sequence.as_str())).collect::<StringArray>()),
         Arc::new(rejected.iter().map(|record| Some(record.reason.code())).collect::<StringArray>()),
         Arc::new(rejected.iter().map(|record| Some(record.reason.to_string())).collect::<StringArray>()),
-        Arc::new(rejected.iter().map(|record| i64::try_from(record.raw.len()).ok()).collect::<Int64Array>()),
-        Arc::new(rejected.iter().map(|record| Some(hash(&record.raw))).collect::<StringArray>()),
+        Arc::new(rejected.iter().map(|record| i64::try_from(whole(record).0).ok()).collect::<Int64Array>()),
+        Arc::new(rejected.iter().map(|record| whole(record).1).collect::<StringArray>()),
         Arc::new(rejected.iter().map(|record| Some(record.raw.as_slice())).collect::<BinaryArray>()),
     ];
     RecordBatch::try_new(tables::schema(tables::REJECTED)?, columns).ok()

@@ -65,7 +65,7 @@ impl Pipeline {
             tracing::error!(shard = gap.shard, detail, "a stretch upstream is missing: replay it from where it is kept");
             batch.seen += 1;
             let (offset, sequence) = (gap.after.offset, gap.after.sequence);
-            batch.rejected.push(Rejected { offset, sequence, reason: RejectReason::DataGap { detail }, raw: Vec::new() });
+            batch.rejected.push(Rejected { offset, sequence, reason: RejectReason::DataGap { detail }, raw: Vec::new(), cut: None });
         }
         self.reading.extend(upstream.iter().map(|(key, at)| (key.clone(), at.clone())));
         upstream
