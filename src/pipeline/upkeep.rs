@@ -27,6 +27,10 @@ impl Pipeline {
     pub(super) fn upkeep(&mut self) -> anyhow::Result<()> {
         let now = self.settings.clock.now();
         let Some(watermark) = self.watermark() else { return Ok(()) };
+        if self.rating.is_some() {
+            // It knows its files by name.
+            return Ok(());
+        }
         let round = &mut self.upkeep;
         if round.left.is_empty() {
             if watermark.day() <= round.open_from && now.0 - round.began.0 < EVERY {
