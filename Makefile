@@ -8,9 +8,11 @@ VENV := $(TARGET)/venv
 FEATURES := aws,kafka
 # Kills of each scenario of the live kill loop: `make test-live-chaos KILLS=50` for a long one.
 KILLS ?= 4
+# Version of cargo-deny.
+DENY := 0.20.2
 LIVE := $(CARGO) test --locked --profile $(PROFILE) --workspace --features $(FEATURES)
 
-.PHONY: all build demo test test-rust test-peers test-kill test-live test-live-services test-live-chaos bench bench-live fmt lint deny clean tools
+.PHONY: all build demo test test-rust test-peers test-kill test-live test-live-services test-live-chaos bench bench-live fmt lint deny deny-advisories deny-tool clean tools
 
 all: build
 
@@ -66,8 +68,17 @@ lint: tools
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --locked --workspace --all-targets --features $(FEATURES) -- -D warnings
 
-deny:
-	$(CARGO) deny check
+# Licences, bans and sources; seconds, once the tool is there. It takes minutes to compile, so no other target asks for it.
+deny: deny-tool
+	$(CARGO) deny --locked check licenses bans sources
+
+# Known vulnerabilities: fetches the database of the RustSec project from GitHub.
+deny-advisories: deny-tool
+	$(CARGO) deny --locked check advisories
+
+deny-tool: tools
+	@$(CARGO) deny --version 2>/dev/null | grep -qx "cargo-deny $(DENY)" || \
+		CARGO_TARGET_DIR=$(abspath $(TARGET))/deny $(CARGO) install --locked cargo-deny --version $(DENY)
 
 tools:
 	@command -v $(CARGO) >/dev/null || { echo "no cargo found: install Rust 1.95 or newer (https://rustup.rs), then run this again" >&2; exit 1; }

@@ -3,11 +3,13 @@
 #![cfg(test)]
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, bounded};
 use serde_json::Value;
 
 const SLUICE: &str = env!("CARGO_BIN_EXE_sluice");
@@ -300,4 +302,53 @@ fn a_restart_loses_neither_the_day_nor_the_end_of_a_window() {
         let top = daemon.json(&["top", "--once", "--format", "json"]);
         top["day"] == "2026-10-02" && top["totals"]["facts"] == 1
     });
+}
+
+/// Takes posts and hands their bodies on, one connection at a time.
+fn endpoint(listener: TcpListener) -> Receiver<String> {
+    let (bodies, received) = bounded(16);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let (mut line, mut length) = (String::new(), 0);
+            while stream.read_line(&mut line).unwrap() > 2 {
+                let (name, value) = line.split_once(':').unwrap_or_default();
+                if name.eq_ignore_ascii_case("content-length") {
+                    length = value.trim().parse().unwrap();
+                }
+                line.clear();
+            }
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).unwrap();
+            stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
+            if bodies.send(String::from_utf8(body).unwrap()).is_err() {
+                return;
+            }
+        }
+    });
+    received
+}
+
+#[test]
+fn a_stop_does_not_wait_for_an_endpoint_that_refuses_and_the_next_start_delivers() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    // A stop that waited for the endpoint would be cut off at this deadline, with another exit code.
+    let more = format!("[enforce]\nwebhook = 'http://{address}/hook'\n[operate]\ndrain = '5s'\n[enrich]\nprices_file = 'prices.toml'\n");
+    let mut daemon = Daemon::with(&more, &[("prices.toml", prices(&["acme.known-v1:0"]))]);
+    for number in 1..5 {
+        daemon.log(number, "acme.known-v1:0", "2026-10-01T00:00:00Z");
+    }
+    daemon.wait_until("a hold", || !daemon.json(&["hold", "list", "--format", "json"]).as_array().unwrap().is_empty());
+    daemon.stop();
+
+    let received = endpoint(TcpListener::bind(address).unwrap());
+    daemon.start_again();
+    let breach: Value = serde_json::from_str(&received.recv_timeout(PATIENCE).unwrap()).unwrap();
+    assert_eq!((&breach["schema"], &breach["budget"]), (&"sluice.breach/1".into(), &"agents".into()), "{breach}");
+    daemon.stop();
+    daemon.start_again();
+    daemon.stop();
+    assert!(received.try_recv().is_err(), "it was told once");
 }

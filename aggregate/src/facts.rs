@@ -19,10 +19,10 @@ use hashbrown::HashMap;
 use sluice_schemas::tables::{self, TOKENS};
 use sluice_schemas::time::MINUTE;
 use sluice_schemas::{
-    Batch, CostBasis, EnrichedBatch, Invocation, Micros, Owner, PicoUsd, PriceStatus, Pricing, RequestId, SpendDelta, Sums, Sym,
+    Batch, CostBasis, EnrichedBatch, Invocation, Micros, Owner, PicoUsd, PriceStatus, Pricing, Rejected, RequestId, SpendDelta, Sums, Sym,
 };
 
-use crate::known::sha256_text;
+use crate::known::sha256_of;
 use keys::{PerProfile, PerSymbol, constant};
 
 /// Length of a UUID's text.
@@ -260,6 +260,8 @@ pub fn rejected_rows(batch: &Batch, source: &str, ingest_time: Micros) -> Option
             }
         }
     }
+    // Length and hash are of the whole record, also where only its beginning is kept.
+    let length = |record: &Rejected| record.cut.as_ref().map_or(record.raw.len() as u64, |cut| cut.bytes);
     let columns: Vec<ArrayRef> = vec![
         times(rejected.iter().map(|_| ingest_time)),
         Arc::new(sources.iter().map(|source| Some(*source)).collect::<StringArray>()),
@@ -267,8 +269,8 @@ pub fn rejected_rows(batch: &Batch, source: &str, ingest_time: Micros) -> Option
         Arc::new(rejected.iter().map(|record| (!record.sequence.is_none()).then_some(record.sequence.as_str())).collect::<StringArray>()),
         Arc::new(rejected.iter().map(|record| Some(record.reason.code())).collect::<StringArray>()),
         Arc::new(rejected.iter().map(|record| Some(record.reason.to_string())).collect::<StringArray>()),
-        Arc::new(rejected.iter().map(|record| i64::try_from(record.raw.len()).ok()).collect::<Int64Array>()),
-        Arc::new(rejected.iter().map(|record| Some(sha256_text(&record.raw))).collect::<StringArray>()),
+        Arc::new(rejected.iter().map(|record| i64::try_from(length(record)).ok()).collect::<Int64Array>()),
+        Arc::new(rejected.iter().map(sha256_of).collect::<StringArray>()),
         Arc::new(rejected.iter().map(|record| Some(record.raw.as_slice())).collect::<BinaryArray>()),
     ];
     RecordBatch::try_new(tables::schema(tables::REJECTED)?, columns).ok()

@@ -113,7 +113,7 @@ pub fn for_each_refused(batch: &RecordBatch, mut each: impl FnMut(u128)) -> Resu
 #[must_use]
 pub fn refused_key(shard: &str, rejected: &Rejected) -> u128 {
     let offset = i64::try_from(rejected.offset).unwrap_or_default();
-    key_of_refused(shard, rejected.sequence.as_str(), offset, &sha256_text(&rejected.raw))
+    key_of_refused(shard, rejected.sequence.as_str(), offset, &sha256_of(rejected).unwrap_or_default())
 }
 
 fn key_of_refused(shard: &str, sequence: &str, offset: i64, sha256: &str) -> u128 {
@@ -121,9 +121,12 @@ fn key_of_refused(shard: &str, sequence: &str, offset: i64, sha256: &str) -> u12
     digest.iter().take(16).fold(0, |key, byte| key << 8 | u128::from(*byte))
 }
 
-/// Returns the SHA-256 of a record, in hexadecimal digits.
-pub(crate) fn sha256_text(raw: &[u8]) -> String {
-    Sha256::digest(raw).iter().map(|byte| format!("{byte:02x}")).collect()
+/// Returns the SHA-256 of a whole record, in hexadecimal digits, also where only its beginning is kept; `None` if it was never read.
+pub(crate) fn sha256_of(rejected: &Rejected) -> Option<String> {
+    match &rejected.cut {
+        Some(cut) => Some(cut.sha256.clone()).filter(|hash| !hash.is_empty()),
+        None => Some(Sha256::digest(&rejected.raw).iter().map(|byte| format!("{byte:02x}")).collect()),
+    }
 }
 
 #[cfg(test)]
@@ -140,6 +143,7 @@ mod tests {
             sequence: Sequence::parse(sequence).expect("a number"),
             reason: RejectReason::NotJson,
             raw: raw.to_vec(),
+            cut: None,
         };
         let rejected = vec![record("7", 0, b"a"), record("7", 1 << 32, b"a"), record("", 3, b"b")];
         let batch = Batch { rejected, ..Batch::default() };

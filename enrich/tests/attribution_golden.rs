@@ -197,8 +197,19 @@ fn closed_principals_of_several_agents() {
         (&role("Shared", "x"), NOVA, "", "unattributed none 0 unattributed", "x session_name 2", "", ""),
         (&role("Shared", "plan-1"), NOVA, "", "planner session_name 2 verified", "plan-1 session_name 2", "", ""),
         (&role("Shared", "edit"), NOVA, "", "writer session_name 2 verified", "edit session_name 2", "docs", ""),
-        // The call's own word is more specific than a session name that anyone on the role may choose.
-        (&role("Shared", "plan-1"), NOVA, r#"{"agent":"writer"}"#, "writer metadata:agent 1 verified", "plan-1 session_name 2", "docs", ""),
+        // The call's own word is more specific than a session name that anyone on the role may choose, but nothing bears it out:
+        // among the agents of a principal it is the caller who chooses.
+        (&role("Shared", "x"), NOVA, r#"{"agent":"planner"}"#, "planner metadata:agent 1 unverified", "x session_name 2", "", ""),
+        (&role("Shared", "plan-1"), NOVA, r#"{"agent":"planner"}"#, "planner metadata:agent 1 verified", "plan-1 session_name 2", "", ""),
+        (
+            &role("Shared", "plan-1"),
+            NOVA,
+            r#"{"agent":"writer"}"#,
+            "writer metadata:agent 1 unverified",
+            "plan-1 session_name 2",
+            "docs",
+            "",
+        ),
         (
             &role("Shared", "plan-1"),
             NOVA,

@@ -202,3 +202,116 @@ fn marketplace_prices_by_scope_tier_and_length() {
     let rerank = import.catalogue.cards().find(|card| card.key.model == "cohere.rerank-v3-5:0").expect("a rerank card");
     assert_eq!(rerank.units[&Unit::Query].to_string(), "0.002");
 }
+
+/// Name of the service, usage type, unit, price, and the description that tells what a unit is.
+type Row<'a> = (&'a str, &'a str, &'a str, &'a str, &'a str);
+
+/// An offer file of these rows, in the outline of the real ones.
+fn offer(code: &str, rows: &[Row<'_>]) -> String {
+    let (mut products, mut terms) = (serde_json::Map::new(), serde_json::Map::new());
+    for (number, (service, usage_type, unit, usd, description)) in rows.iter().enumerate() {
+        let sku = format!("SKU{number:03}");
+        let attributes = serde_json::json!({
+            "servicecode": code, "location": "US East (N. Virginia)", "locationType": "AWS Region", "usagetype": usage_type,
+            "operation": "", "regionCode": "us-east-1", "servicename": service,
+        });
+        products.insert(sku.clone(), serde_json::json!({ "sku": sku, "attributes": attributes }));
+        let dimension = serde_json::json!({
+            "rateCode": format!("{sku}.JRTCKXETXF.6YS6EN2CT7"), "description": description, "beginRange": "0", "endRange": "Inf",
+            "unit": unit, "pricePerUnit": { "USD": usd }, "appliesTo": [],
+        });
+        let term = serde_json::json!({
+            "offerTermCode": "JRTCKXETXF", "sku": sku, "effectiveDate": "2026-10-01T00:00:00Z",
+            "priceDimensions": { format!("{sku}.JRTCKXETXF.6YS6EN2CT7"): dimension }, "termAttributes": {},
+        });
+        terms.insert(sku.clone(), serde_json::json!({ format!("{sku}.JRTCKXETXF"): term }));
+    }
+    let offer = serde_json::json!({
+        "formatVersion": "v1.0", "disclaimer": "", "offerCode": code, "version": "20261001000000",
+        "publicationDate": "2026-10-01T00:00:00Z", "products": products, "terms": { "OnDemand": terms, "Reserved": {} },
+    });
+    offer.to_string()
+}
+
+/// Cost of a call of 1,000 input and 100 output tokens by an offer alone.
+fn costs(import: &import::Import, model_id: &str, tier: ServiceTier) -> Option<String> {
+    let usage = Usage { input: 1_000, output: 100, ..Usage::default() };
+    let call = CallToRate { event_time: at("2026-11-01T00:00:00Z"), region: "us-east-1", model_id, tier, usage, ..CallToRate::default() };
+    let (status, amount) = cost(&import.catalogue, &call);
+    (status == PriceStatus::Priced).then(|| amount.to_string())
+}
+
+#[test]
+fn names_and_units_as_the_three_offers_have_them() {
+    let haiku = "Claude Haiku 4.5 (Amazon Bedrock Edition)";
+    let sonnet = "Claude Sonnet 4.6 (Amazon Bedrock Edition)";
+    let said = |what: &str| format!("AWS Marketplace software usage|us-east-1|{what}");
+    let [input, output, regional, new, thousand, both] = [
+        "Million Input Tokens Global",
+        "Million Response Tokens Global",
+        "Million Input Tokens Regional CRIS",
+        "Million Tokens of a new kind",
+        "1K Input Tokens",
+        "1K Input Tokens, million",
+    ]
+    .map(said);
+    let marketplace = import::aws_offer(&offer(
+        "AmazonBedrockFoundationModels",
+        &[
+            // One model in units, one in millions of tokens: both are dollars a million.
+            (haiku, "USE1-MP:USE1_InputTokenCount_Global-Units", "1M tokens", "1.0000000000", &input),
+            (haiku, "USE1-MP:USE1_OutputTokenCount_Global-Units", "1M tokens", "5.0000000000", &output),
+            (sonnet, "USE1-MP:USE1_InputTokenCount-Units", "Units", "3.3000000000", &regional),
+            (sonnet, "USE1-MP:USE1_OutputTokenCount-Units", "Units", "16.5000000000", &output),
+            (sonnet, "USE1-MP:USE1_InputTokenCount_Batch-Units", "Units", "0.00165", &thousand),
+            (sonnet, "USE1-MP:USE1_OutputTokenCount_Batch-Units", "Units", "8.25", &output),
+            (sonnet, "USE1-MP:USE1_CacheReadInputTokenCount_Global-Units", "Units", "0.3", &both),
+            (sonnet, "USE1-MP:USE1_ThinkingTokenCount-Units", "Units", "1", &new),
+            (sonnet, "USE1-MP:USE1_InputTokenCount_Lunar-Units", "Units", "1", &new),
+            (sonnet, "USE1-MP:USE1_ProvisionedThroughput_1MonthCommit_ModelUnits_Usage-Units", "Units", "21.18", "1 month"),
+            (sonnet, "USE1-MP:USE1_Reserved_1Month_InputTPM_Geo-Units", "Units", "0.02", ""),
+            ("Somebody's Model (Amazon Bedrock Edition)", "USE1-MP:USE1_InputTokenCount-Units", "Units", "1", &input),
+        ],
+    ))
+    .expect("an offer");
+    assert_eq!(
+        costs(&marketplace, "global.anthropic.claude-haiku-4-5-20251001-v1:0", ServiceTier::Standard).as_deref(),
+        Some("0.001500000000")
+    );
+    assert_eq!(costs(&marketplace, "us.anthropic.claude-sonnet-4-6", ServiceTier::Standard).as_deref(), Some("0.004950000000"));
+    assert_eq!(costs(&marketplace, "us.anthropic.claude-sonnet-4-6", ServiceTier::Batch).as_deref(), Some("0.002475000000"));
+    let listed = |import: &import::Import, word: &str| import.skipped.iter().any(|(key, _)| key.contains(word));
+    for word in ["CacheReadInputTokenCount_Global", "Thinking", "Lunar", "ProvisionedThroughput", "Reserved_1Month"] {
+        assert!(listed(&marketplace, word), "{word}: {:#?}", marketplace.skipped);
+    }
+    assert_eq!(marketplace.converted + marketplace.skipped.iter().filter(|(key, _)| key.starts_with("SKU")).count(), 12, "none is dropped");
+
+    // The first-party offer prices thousands, and names tier and scope behind the meter.
+    let own = [
+        ("input-tokens", "0.00033", "output-tokens", "0.00275"),
+        ("input-tokens-flex", "0.000165", "output-tokens-flex", "0.001375"),
+        ("input-tokens-priority", "0.0005775", "output-tokens-priority", "0.0048125"),
+        ("input-tokens-cross-region-global", "0.0003", "output-tokens-cross-region-global", "0.0025"),
+    ];
+    let names: Vec<[String; 2]> =
+        own.iter().map(|(input, _, output, _)| [format!("USE1-Nova2.0Lite-{input}"), format!("USE1-Nova2.0Lite-{output}")]).collect();
+    let rows: Vec<Row<'_>> = own
+        .iter()
+        .zip(&names)
+        .flat_map(|((_, of_input, _, of_output), [input, output])| {
+            [("Amazon Bedrock", input.as_str(), "1K tokens", *of_input, ""), ("Amazon Bedrock", output, "1K tokens", *of_output, "")]
+        })
+        .collect();
+    for code in ["AmazonBedrock", "AmazonBedrockService"] {
+        let import = import::aws_offer(&offer(code, &rows)).expect("an offer");
+        assert_eq!((import.converted, import.skipped.len()), (8, 0), "{:#?}", import.skipped);
+        for (model_id, tier, expected) in [
+            ("us.amazon.nova-2-lite-v1:0", ServiceTier::Standard, "0.000605000000"),
+            ("amazon.nova-2-lite-v1:0", ServiceTier::Flex, "0.000302500000"),
+            ("amazon.nova-2-lite-v1:0", ServiceTier::Priority, "0.001058750000"),
+            ("global.amazon.nova-2-lite-v1:0", ServiceTier::Standard, "0.000550000000"),
+        ] {
+            assert_eq!(costs(&import, model_id, tier).as_deref(), Some(expected), "{code} {model_id}");
+        }
+    }
+}

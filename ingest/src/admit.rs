@@ -109,7 +109,7 @@ pub fn refuse_gap(batch: &mut Batch, gap: UpstreamGap) {
     let at = batch.rejected.len();
     let (offset, sequence) = (after.offset, after.sequence.clone());
     batch.seen += 1;
-    batch.rejected.push(Rejected { offset, sequence, reason: RejectReason::DataGap { detail }, raw: Vec::new() });
+    batch.rejected.push(Rejected { offset, sequence, reason: RejectReason::DataGap { detail }, raw: Vec::new(), cut: None });
     let span = Span { shard, from: Some(after), to: before };
     let calls = batch.invocations.len();
     let (calls, rejected) = (calls..calls, at..at + 1);

@@ -7,6 +7,8 @@ use std::io::{self, Read};
 use memchr::{memchr, memrchr};
 use serde::de::IgnoredAny;
 use serde_json::error::Category;
+use sha2::{Digest, Sha256};
+use sluice_schemas::Whole;
 
 use crate::decode::{is_one_value, without_mark};
 
@@ -21,6 +23,22 @@ pub(crate) const MAX_LINE: usize = 16 << 20;
 pub(crate) const MAX_DOCUMENT: usize = 64 << 20;
 /// Bytes kept of what is refused without a look inside.
 pub(crate) const RAW_HEAD: usize = 64 << 10;
+
+/// Longest refused record that is kept whole.
+pub(crate) const RAW_WHOLE: usize = 1 << 20;
+
+/// Returns what is kept of a refused record, and what the whole was where that is not all of it.
+pub(crate) fn kept(bytes: &[u8]) -> (Vec<u8>, Option<Box<Whole>>) {
+    if bytes.len() <= RAW_WHOLE {
+        return (bytes.to_vec(), None);
+    }
+    (head(bytes), Some(Box::new(Whole { bytes: bytes.len() as u64, sha256: sha256(bytes) })))
+}
+
+/// Returns a SHA-256, hexadecimal.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
 /// Returns what is kept of bytes that are refused without a look inside.
 pub(crate) fn head(bytes: &[u8]) -> Vec<u8> {

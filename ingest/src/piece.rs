@@ -3,10 +3,10 @@
 use std::io::Read;
 
 use sluice_schemas::position::{Sequence, Span};
-use sluice_schemas::{Batch, Micros, Position, RejectReason, Rejected};
+use sluice_schemas::{Batch, Micros, Position, RejectReason, Rejected, Whole};
 
 use crate::decode::Decoder;
-use crate::framing::{Cut, Cutter, Frame, MAX_DOCUMENT, MAX_LINE, complete_len, frame, head};
+use crate::framing::{Cut, Cutter, Frame, MAX_DOCUMENT, MAX_LINE, complete_len, frame, kept};
 use crate::inflate::{GzipReader, InflateLimits, MAGIC, inflate_bounded, survey};
 use crate::source::{Payload, Piece, StreamRecord};
 
@@ -25,8 +25,8 @@ pub fn decode_piece(piece: Piece, decoder: &mut Decoder, out: &mut Batch) -> Spa
         Payload::Document(bytes) => records.document(&bytes),
         Payload::Gzip(bytes) => records.gzip(&bytes),
         Payload::Records(stream) => stream.into_iter().for_each(|record| records.stream_record(record)),
-        Payload::Refused { reason, raw } => records.refuse(reason, raw),
-        Payload::Unreadable(message) => records.refuse(RejectReason::Unreadable { message }, Vec::new()),
+        Payload::Refused { reason, raw } => records.refuse(reason, &raw),
+        Payload::Unreadable(message) => records.refuse(RejectReason::Unreadable { message }, &[]),
     }
     let offset = to.unwrap_or(records.at);
     Span { shard, from, to: Position { offset, sequence, identity, ended } }
@@ -54,9 +54,14 @@ impl Records<'_> {
         self.at += bytes.len() as u64;
     }
 
-    fn refuse(&mut self, reason: RejectReason, raw: Vec<u8>) {
+    fn refuse(&mut self, reason: RejectReason, bytes: &[u8]) {
+        let (raw, mut cut) = kept(bytes);
+        if let RejectReason::TooLong { bytes, .. } = reason {
+            // All but its beginning was skipped.
+            cut = Some(Box::new(Whole { bytes, sha256: String::new() }));
+        }
         self.out.seen += 1;
-        self.out.rejected.push(Rejected { offset: self.at, sequence: self.sequence.clone(), reason, raw });
+        self.out.rejected.push(Rejected { offset: self.at, sequence: self.sequence.clone(), reason, raw, cut });
     }
 
     /// Decodes one record of a stream. What is refused in it is placed by the record, and within it by offset where records
@@ -102,7 +107,7 @@ impl Records<'_> {
                     }
                 }
             }
-            Err(detail) => self.refuse(RejectReason::CorruptAggregate { detail }, data.into()),
+            Err(detail) => self.refuse(RejectReason::CorruptAggregate { detail }, &data),
         }
     }
 
@@ -117,7 +122,7 @@ impl Records<'_> {
             let mut inflated = Vec::new();
             match inflate_bounded(data, &InflateLimits::default(), &mut inflated) {
                 Ok(()) => self.whole(&inflated, true),
-                Err(error) => self.refuse(error.reason(), head(data)),
+                Err(error) => self.refuse(error.reason(), data),
             }
         } else {
             self.whole(data, true);
@@ -131,7 +136,7 @@ impl Records<'_> {
             Ok(message) => message.merge(self.out),
             Err(error) => {
                 (self.at, self.sequence) = (offset, sequence);
-                self.refuse(RejectReason::CorruptAggregate { detail: error.words() }, data);
+                self.refuse(RejectReason::CorruptAggregate { detail: error.words() }, &data);
             }
         }
         self.at = offset + 1;
@@ -146,7 +151,7 @@ impl Records<'_> {
         }
         let found = match survey(compressed) {
             Ok(found) => found,
-            Err(error) => return self.refuse(RejectReason::Unreadable { message: error.to_string() }, Vec::new()),
+            Err(error) => return self.refuse(RejectReason::Unreadable { message: error.to_string() }, &[]),
         };
         let (mut trusted, sound) = (GzipReader::new(compressed).take(found.trusted), found.fault.is_none());
         if found.trusted > MAX_DOCUMENT as u64 {
@@ -155,7 +160,7 @@ impl Records<'_> {
             self.whole(&inflated, sound);
         }
         if let Some(fault) = found.fault {
-            self.refuse(fault.reason(), head(compressed));
+            self.refuse(fault.reason(), compressed);
         }
     }
 
@@ -163,7 +168,7 @@ impl Records<'_> {
     fn whole(&mut self, bytes: &[u8], sound: bool) {
         match frame(bytes) {
             Frame::Document => self.document(bytes),
-            Frame::Unfinished if sound => self.refuse(RejectReason::Unbalanced, head(bytes)),
+            Frame::Unfinished if sound => self.refuse(RejectReason::Unbalanced, bytes),
             Frame::Unfinished => {}
             Frame::Lines if bytes.len() <= MAX_LINE => self.end(bytes, sound),
             Frame::Lines => self.cuts(&mut &*bytes, sound),
@@ -179,7 +184,7 @@ impl Records<'_> {
                 Ok(Cut::Rest(bytes)) => return self.end(&bytes, sound),
                 Ok(Cut::Oversize { head, bytes, terminated }) => {
                     if terminated || sound {
-                        self.refuse(too_long(bytes), head);
+                        self.refuse(too_long(bytes), &head);
                     }
                     if !terminated {
                         return;
@@ -188,7 +193,7 @@ impl Records<'_> {
                 }
                 Err(error) => {
                     self.lines(&cutter.salvage());
-                    return self.refuse(RejectReason::Unreadable { message: error.to_string() }, Vec::new());
+                    return self.refuse(RejectReason::Unreadable { message: error.to_string() }, &[]);
                 }
             }
         }

@@ -29,7 +29,7 @@ pub use invocation::{Invocation, Profile, RequestId};
 pub use money::PicoUsd;
 pub use owner::{AgentStatus, Owner, Rank};
 pub use position::{Position, ShardId};
-pub use rejected::{RejectReason, Rejected};
+pub use rejected::{RejectReason, Rejected, Whole};
 pub use spend::{SpendDelta, SpendView, Sums};
 pub use strings::{StringTable, Sym};
 pub use time::Micros;

@@ -1,4 +1,8 @@
-//! Records that could not be read: kept whole, with where they were and why, and never in the way of their neighbours.
+//! Records that could not be read: kept, with where they were and why, and never in the way of their neighbours.
+//!
+//! Up to 1 MiB, four times the longest event that CloudWatch Logs delivers, they are kept whole. Of what is longer, and so is no
+//! record of a call, the first 64 KiB are kept, with the length and the hash of the whole: its place tells where to find it, and
+//! a folder full of such files cannot fill the memory or the lake.
 
 use crate::position::Sequence;
 
@@ -141,6 +145,17 @@ pub struct Rejected {
     pub sequence: Sequence,
     /// Why.
     pub reason: RejectReason,
-    /// The record as it came. For a stream that cannot be inflated: its first 64 KiB, compressed as it came.
+    /// The record as it came, compressed if it could not be inflated; its first 64 KiB if it is longer than 1 MiB.
     pub raw: Vec<u8>,
+    /// What the whole was, where `raw` is its beginning.
+    pub cut: Option<Box<Whole>>,
+}
+
+/// What a record was of which only the beginning is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Whole {
+    /// Its length.
+    pub bytes: u64,
+    /// Its SHA-256, hexadecimal; empty where it was skipped without being hashed.
+    pub sha256: String,
 }

@@ -80,7 +80,8 @@ mod tests {
         #[test]
         fn nothing_foreign_is_left(text in ".*") {
             prop_assert!(escape(&text).chars().all(is_plain));
-            prop_assert_eq!(escape(&escape(&text)), escape(&text));
+            let once = escape(&text);
+            prop_assert_eq!(escape(&once), once.as_ref());
             let json = serde_json::Value::from(text.as_str()).to_string();
             let shown = escape_json(&json);
             prop_assert!(shown.chars().all(is_plain));

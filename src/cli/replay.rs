@@ -17,7 +17,7 @@ use super::args::{Format, ReplayArgs};
 use crate::config::Config;
 use crate::output;
 use crate::pipeline::{Exit, Mode, Pipeline, Settings};
-use crate::sources::{self, Keeping, Opening, Parted, Stretch};
+use crate::sources::{self, Clients, Keeping, Opening, Parted, Stretch};
 use crate::view::AgentRow;
 
 /// What a replay ends with.
@@ -62,7 +62,7 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let lake = config.lake.clone();
     let settings = Settings { config, mode: Mode::Bulk, act: args.act, clock: Arc::new(SystemClock), board: Arc::default() };
     let mut pipeline = Pipeline::open(settings)?;
-    let runtime = sources::runtime()?;
+    let clients = Clients::default();
     let stretch = Stretch { since: args.since.clone(), until: args.until.clone() };
     let Parted { local: paths, remote } = sources::part(&args.paths, &stretch, pipeline.settings.clock.now())?;
     let mut open = Vec::new();
@@ -70,12 +70,12 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
         let source = FolderSource::open(&paths, &pipeline.positions, FolderMode::Once)?;
         open.push(Named { name: "files".to_owned(), source: Box::new(source) });
     }
-    pipeline.bodies = pipeline.settings.config.offload.open(runtime.handle())?;
+    pipeline.bodies = pipeline.settings.config.offload.open(&clients)?;
     let Pipeline { settings, positions, committed, .. } = &pipeline;
     let source = sources::open(
         open,
         &remote,
-        &Opening { positions, committed, clock: &settings.clock, runtime: runtime.handle(), keeping: Keeping::Ledger },
+        &Opening { positions, committed, clock: &settings.clock, clients: &clients, keeping: Keeping::Ledger },
     )?;
     let (handle, commands) = Pipeline::handle();
     super::stop_on_signal(&handle, || Ok(()))?;

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::control::Server;
 use crate::operate::{Board, HttpServer, Stage, Terms, Watch, watch_deadline};
 use crate::pipeline::{Handle, Mode, Pipeline, Settings};
-use crate::sources::{self, Keeping, Opening};
+use crate::sources::{self, Clients, Keeping, Opening};
 use crate::standby::{self, Keeper};
 
 /// Lake commits that may be missed before one counts as overdue.
@@ -34,7 +34,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     if paths.is_empty() && config.sources.is_empty() {
         bail!("nothing to follow: declare a [[source]], set paths in [files], or name folders on the command line");
     }
-    let runtime = sources::runtime()?;
+    let clients = Clients::default();
     let (poll_interval, socket, lake) = (config.poll_interval, config.socket.clone(), config.lake.clone());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let board = Arc::new(Board::new(Arc::clone(&clock), terms(&config)));
@@ -52,10 +52,10 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         let source = FolderSource::open(&paths, &pipeline.positions, FolderMode::Follow { poll_interval })?;
         open.push(Named { name: "files".to_owned(), source: Box::new(source) });
     }
-    pipeline.bodies = pipeline.settings.config.offload.open(runtime.handle())?;
+    pipeline.bodies = pipeline.settings.config.offload.open(&clients)?;
     let Pipeline { settings, positions, committed, .. } = &pipeline;
     let sources = settings.config.sources.len();
-    let opening = Opening { positions, committed, clock: &settings.clock, runtime: runtime.handle(), keeping: Keeping::Ledger };
+    let opening = Opening { positions, committed, clock: &settings.clock, clients: &clients, keeping: Keeping::Ledger };
     let source = sources::open(open, &settings.config.sources, &opening)?;
     let (handle, commands) = Pipeline::handle();
     let server = Server::start(&socket, handle.commands.clone(), Arc::clone(&board))?;

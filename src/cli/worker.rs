@@ -27,10 +27,10 @@ pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
     if config.sources.is_empty() {
         bail!("nothing to read: declare a [[source]]");
     }
-    let (runtime, clock) = (sources::runtime()?, Arc::new(SystemClock) as Arc<dyn Clock>);
+    let (clients, clock) = (Clients::default(), Arc::new(SystemClock) as Arc<dyn Clock>);
     let committed = Arc::new(Committed::default());
     let (positions, keeping) = (Positions::new(), Keeping::Group);
-    let opening = Opening { positions: &positions, committed: &committed, clock: &clock, runtime: runtime.handle(), keeping };
+    let opening = Opening { positions: &positions, committed: &committed, clock: &clock, clients: &clients, keeping };
     let mut source = sources::open(Vec::new(), &config.sources, &opening)?;
     let mut publish = relay.open(runtime.handle(), PATIENCE)?;
     let stop = stop_on_signal()?;

@@ -116,6 +116,7 @@ impl Pipeline {
         let drop_segments_below = Some(self.base.next_segment);
         self.local.commit(&LocalWrite { base: self.base.clone(), drop_segments_below, ..LocalWrite::default() })?;
         self.pending.clear();
+        self.waiting_bytes = 0;
         self.pending_keys.clear();
         self.dedup.committed(self.applied);
         let settled = std::mem::take(&mut self.unsettled);

@@ -18,7 +18,7 @@ use super::effects::{self, Delivered};
 use super::measure::Measured;
 use super::source::{self, SourceControl};
 use super::worker::{self, Channels, Decoded, Done, FoldJob, Folded, Rows};
-use super::{ALLOWED_LATENESS, BULK_ROWS, DELTAS, LOCAL_INTERVAL, Mode, Pipeline, RateOrder};
+use super::{ALLOWED_LATENESS, BULK_ROWS, DELTAS, LIVE_BYTES, LOCAL_INTERVAL, Mode, Pipeline, RateOrder};
 use crate::control::Request;
 use crate::operate::Phase;
 
@@ -131,7 +131,7 @@ impl Pipeline {
             measured: Measured::default(),
         };
         // What an earlier process claimed was committed: it may go on at once.
-        let first = effects::Job { permit: self.permit(), crossings: Vec::new() };
+        let first = effects::Job { permit: self.permit(), crossings: Vec::new(), last: false };
         let begun = flow.effects.send(first).context("the effects thread died").and_then(|()| self.send_effects(&mut flow));
         let result = begun.and_then(|()| self.turn(&mut flow, handle, commands, &done, &ended, &delivered, observe));
         let result = result.map_err(|error| effects::cause(error, &delivered));
@@ -171,7 +171,9 @@ impl Pipeline {
                     flow.total = Some(message.context("the source thread died")??);
                     ended = never();
                 }
-                recv(delivered) -> message => self.note_delivered(message.context("the effects thread died")?)?,
+                recv(delivered) -> message => {
+                    self.note_delivered(message.context("the effects thread died")?)?;
+                }
                 recv(commands) -> command => match command {
                     Ok(Command::Stop) | Err(_) => {
                         flow.stopped = true;
@@ -279,7 +281,10 @@ impl Pipeline {
     /// Puts rows where the mode wants them.
     pub(super) fn keep_rows(&mut self, rows: Rows) -> anyhow::Result<()> {
         match (self.settings.mode, rows) {
-            (Mode::Live, Rows::Plain(table, day, batch)) => self.segment.push((table, day, batch)),
+            (Mode::Live, Rows::Plain(table, day, batch)) => {
+                self.waiting_bytes += batch.get_array_memory_size();
+                self.segment.push((table, day, batch));
+            }
             (Mode::Live, Rows::Encoded(_)) => bail!("an encoded group in live mode"),
             (Mode::Bulk, Rows::Plain(table, day, batch)) => self.epoch().append(&table, day, batch)?,
             (Mode::Bulk, Rows::Encoded(group)) => self.epoch().append_encoded(*group)?,
@@ -304,7 +309,8 @@ impl Pipeline {
     }
 
     fn commit_if_due(&mut self, flow: &mut Flow) -> anyhow::Result<bool> {
-        let lake_due = flow.last_lake.elapsed() >= self.settings.config.commit_interval;
+        let full = self.waiting_bytes > LIVE_BYTES;
+        let lake_due = full || flow.last_lake.elapsed() >= self.settings.config.commit_interval;
         match self.settings.mode {
             Mode::Live => {
                 let local_due = flow.last_local.elapsed() >= LOCAL_INTERVAL && self.has_segment();
@@ -316,6 +322,7 @@ impl Pipeline {
                 if lake_due {
                     flow.last_lake = Instant::now();
                     self.commit_lake()?;
+                    self.upkeep()?;
                 }
                 Ok(local_due || lake_due)
             }
@@ -342,15 +349,18 @@ impl Pipeline {
             self.send_effects(flow)?;
         }
         self.meter.board.set_phase(Phase::Effects);
+        let last = effects::Job { permit: self.permit(), crossings: Vec::new(), last: true };
+        flow.effects.send(last).context("the effects thread died")?;
         let deadline = Instant::now() + effects::DRAIN;
-        while !self.in_hand.is_empty() {
+        let mut told = false;
+        while !told {
             match delivered.recv_deadline(deadline) {
-                Ok(message) => self.note_delivered(message)?,
-                Err(_) => {
-                    tracing::warn!(open = self.in_hand.len(), "actions still under way; they go on at the next start");
-                    break;
-                }
+                Ok(message) => told = self.note_delivered(message)?,
+                Err(_) => break,
             }
+        }
+        if !self.in_hand.is_empty() {
+            tracing::warn!(open = self.in_hand.len(), "actions that did not succeed yet go on at the next start");
         }
         if self.settings.mode == Mode::Live {
             self.commit_local()?;

@@ -16,7 +16,8 @@ use sluice_schemas::Clock;
 use super::Pipeline;
 use crate::config::Config;
 
-/// How long an ending process waits for effects; what is left goes on at the next start.
+/// How long an ending process waits for actions that are being carried out. What waits for another try is not waited for: it is in
+/// the shared store, and goes on at the next start.
 pub(super) const DRAIN: Duration = Duration::from_secs(10);
 const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest pause between two looks at waiting actions.
@@ -26,10 +27,21 @@ const LOOK: Duration = Duration::from_millis(500);
 pub(super) struct Job {
     pub(super) permit: CommitPermit,
     pub(super) crossings: Vec<Crossing>,
+    /// Nothing comes after it: told of even if nothing was settled.
+    pub(super) last: bool,
+}
+
+/// What came of one look at everything that is due.
+#[derive(Debug)]
+pub(super) struct Told {
+    /// Fire ids of which nothing is left to do.
+    pub(super) settled: Vec<String>,
+    /// The last job was among it. What is not settled now waits for a later try.
+    pub(super) last: bool,
 }
 
 /// What came of them.
-pub(super) type Delivered = Result<Vec<String>, OutboxError>;
+pub(super) type Delivered = Result<Told, OutboxError>;
 
 /// Starts the thread; it ends when the jobs do.
 ///
@@ -44,17 +56,18 @@ pub(super) fn start(
     thread::Builder::new().name("effects".to_owned()).spawn(move || {
         let mut permit = CommitPermit::nothing();
         loop {
+            let mut last = false;
             match jobs.recv_timeout(LOOK) {
                 Ok(job) => {
-                    permit = job.permit;
+                    (permit, last) = (job.permit, job.last);
                     job.crossings.into_iter().for_each(|crossing| outbox.enqueue(crossing));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            let result = outbox.tick(&permit, clock.now());
+            let result = outbox.tick(&permit, clock.now()).map(|settled| Told { settled, last });
             let failed = result.is_err();
-            let worth_telling = result.as_ref().map_or(true, |settled| !settled.is_empty());
+            let worth_telling = result.as_ref().map_or(true, |told| told.last || !told.settled.is_empty());
             if worth_telling && delivered.send(result).is_err() {
                 return;
             }
@@ -110,15 +123,16 @@ impl Pipeline {
         self.in_hand.extend(due.iter().map(|crossing| crossing.breach.fire_id.clone()));
         let permit = self.permit();
         let epoch = permit.epoch();
-        Some(Job { permit, crossings: due.into_iter().map(|crossing| crossing.committed_in(epoch)).collect() })
+        Some(Job { permit, crossings: due.into_iter().map(|crossing| crossing.committed_in(epoch)).collect(), last: false })
     }
 
-    /// Notes what was settled; their rows go with the next commit.
-    pub(super) fn note_delivered(&mut self, delivered: Delivered) -> anyhow::Result<()> {
-        for fire_id in delivered.context("the actions of breaches cannot go on")? {
+    /// Notes what was settled; their rows go with the next commit. Tells whether it was the last there is to be told.
+    pub(super) fn note_delivered(&mut self, delivered: Delivered) -> anyhow::Result<bool> {
+        let Told { settled, last } = delivered.context("the actions of breaches cannot go on")?;
+        for fire_id in settled {
             self.ledger.settle(&fire_id);
             self.in_hand.remove(&fire_id);
         }
-        Ok(())
+        Ok(last)
     }
 }

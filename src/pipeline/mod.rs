@@ -23,6 +23,7 @@ mod refused;
 mod rerate;
 mod seed;
 mod source;
+mod upkeep;
 mod windows;
 mod worker;
 
@@ -68,6 +69,8 @@ pub(crate) const ALLOWED_LATENESS: i64 = 5 * sluice_schemas::time::MINUTE;
 const DEDUP_BYTES: usize = 96 << 20;
 /// Shortest time between two local commits.
 const LOCAL_INTERVAL: Duration = Duration::from_millis(100);
+/// Bytes of rows that wait for the lake commit of a daemon before it is made early: a backlog, or large records that are refused.
+const LIVE_BYTES: usize = 96 << 20;
 /// Rows of an epoch that goes straight to the lake.
 const BULK_ROWS: u64 = 1_500_000;
 
@@ -122,6 +125,8 @@ pub(crate) struct Pipeline {
     pub(crate) windows: windows::Windows,
     /// Rows since the last local commit (live mode).
     segment: Vec<segment::Rows>,
+    /// Bytes of the rows of both.
+    waiting_bytes: usize,
     /// Rows in local state and not in the lake (live mode).
     pub(crate) pending: Vec<segment::Rows>,
     /// The epoch under way (bulk mode).
@@ -139,6 +144,8 @@ pub(crate) struct Pipeline {
     pub(crate) newest_event: Option<Micros>,
     /// Fire ids whose row is in the lake or on its way there.
     recorded: HashSet<String>,
+    /// Merging and deleting.
+    upkeep: upkeep::Upkeep,
     /// Calls that are being rated again.
     rating: Option<rerate::Rating>,
     /// Breaches since the start, for the closing words.
@@ -162,12 +169,13 @@ impl Pipeline {
         self.fence
     }
 
-    /// Merges the small files of all dates; nothing is being written any more.
+    /// Merges the small files of all dates and deletes what nobody needs; nothing is being written any more.
     pub(crate) fn compact_all(&mut self) -> anyhow::Result<()> {
         let now = self.settings.clock.now();
         for table in self.lake.tables() {
             self.lake.compact(&table, i32::MAX, now)?;
         }
+        self.vacuum(now)?;
         self.note_head()
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError};
 use anyhow::Context;
 use crossbeam_channel::Sender;
 use serde_json::{Value, json};
-use sluice_aggregate::correct::{self, Correction, CorrectionReport, NewPrice, StoredCall, Terms, correct_files};
+use sluice_aggregate::correct::{self, CorrectError, Correction, CorrectionReport, NewPrice, StoredCall, Terms, correct_files};
 use sluice_aggregate::lake::{LakeFile, SealedEpoch};
 use sluice_aggregate::query::{Listing, MEMORY_LIMIT, QueryEngine};
 use sluice_aggregate::store::{LocalWrite, Sealing};
@@ -23,6 +23,8 @@ use crate::view::Level;
 
 /// Bytes of files that are rated between two steps of the coordinator: about a second.
 const STEP_BYTES: u64 = 16 << 20;
+/// Files that are looked at between two steps.
+const STEP_FILES: usize = 64;
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -65,8 +67,8 @@ impl Pipeline {
     pub(crate) fn rate_lake(&mut self, order: Order) -> anyhow::Result<Value> {
         self.begin_rating(order, None)?;
         loop {
-            if let Some(summary) = self.rate_step()? {
-                return Ok(summary);
+            if let Some(ended) = self.rate_step()? {
+                return ended;
             }
         }
     }
@@ -94,30 +96,30 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Rates a few files more, if a rating is under way; `Some` at its end.
-    pub(super) fn rate_step(&mut self) -> anyhow::Result<Option<Value>> {
+    /// Rates a few files more, if a rating is under way; `Some` at its end. What cannot be read ends the rating and nothing else:
+    /// every step before was committed as a whole.
+    fn rate_step(&mut self) -> anyhow::Result<Option<anyhow::Result<Value>>> {
         let Some(mut rating) = self.rating.take() else { return Ok(None) };
-        let files = self.next_files(&mut rating)?;
-        if files.is_empty() {
-            let summary = rating.summary();
-            let report = &rating.report;
-            let difference = report.difference_usd.display(6);
-            if !rating.order.dry_run && report.changed > 0 {
-                self.live.event(self.settings.clock.now(), Level::Info, format!("{} calls rated again: {difference} more", report.changed));
+        let files = match self.next_files(&mut rating) {
+            Ok(files) => files,
+            Err(error) => return Ok(Some(Err(error))),
+        };
+        if !files.is_empty() {
+            // The commit of a correction carries no records: counters and lake must agree before it.
+            self.commit_lake()?;
+            let now = self.settings.clock.now();
+            let mut touched = Vec::new();
+            match self.rate_files(&rating, &files, &mut touched, now) {
+                Ok(correction) => {
+                    rating.report.add(&correction.report);
+                    self.follow(correction, &touched, now)?;
+                }
+                Err(error) => return Ok(Some(Err(error.into()))),
             }
-            tracing::info!(
-                event = "rated",
-                changed = report.changed,
-                still_unpriced = report.still_unpriced,
-                difference,
-                "calls rated again"
-            );
-            if let Some(reply) = &rating.reply {
-                super::answer::send(reply, Answer::Json(summary.clone()));
-            }
-            return Ok(Some(summary));
         }
-        self.rate_files(&mut rating, &files)?;
+        if rating.left.is_empty() {
+            return Ok(Some(Ok(rating.summary())));
+        }
         self.rating = Some(rating);
         Ok(None)
     }
@@ -125,39 +127,43 @@ impl Pipeline {
     /// Takes the next files that may have something to change, and counts the others.
     fn next_files(&mut self, rating: &mut Rating) -> anyhow::Result<Vec<LakeFile>> {
         let (mut files, mut bytes) = (Vec::new(), 0);
-        while let Some(file) = rating.left.front().filter(|file| files.is_empty() || bytes + file.bytes <= STEP_BYTES).cloned() {
-            rating.left.pop_front();
+        for _ in 0..STEP_FILES {
+            let Some(file) = rating.left.pop_front() else { break };
             let (calls, unpriced) = correct::count_calls(&self.lake, &file)?;
-            if unpriced > 0 || rating.order.all {
-                bytes += file.bytes;
-                files.push(file);
-            } else {
+            if unpriced == 0 && !rating.order.all {
                 rating.report.calls += calls;
+                continue;
+            }
+            bytes += file.bytes;
+            files.push(file);
+            if bytes > STEP_BYTES {
+                break;
             }
         }
         Ok(files)
     }
 
-    fn rate_files(&mut self, rating: &mut Rating, files: &[LakeFile]) -> anyhow::Result<()> {
-        // The commit below carries no records: counters and lake must agree before it.
-        self.commit_lake()?;
-        let now = self.settings.clock.now();
+    fn rate_files(
+        &mut self,
+        rating: &Rating,
+        files: &[LakeFile],
+        touched: &mut Vec<BTreeSet<Micros>>,
+        now: Micros,
+    ) -> Result<Correction, CorrectError> {
         let terms = Terms { now, dry_run: rating.order.dry_run, reason: &rating.reason };
-        let mut touched: Vec<BTreeSet<Micros>> = Vec::new();
         let (catalogue, all, windows) = (&rating.catalogue, rating.order.all, &self.windows);
-        let correction = correct_files(&mut self.lake, files, terms, &mut |call| new_price(catalogue, call, all), &mut |rows| {
-            windows.find(rows, &mut touched)
-        })?;
-        rating.report.add(&correction.report);
-        self.follow(correction, &touched, now)
+        let mut price = |call: &StoredCall<'_>| new_price(catalogue, call, all);
+        correct_files(&mut self.lake, files, terms, &mut price, &mut |rows| windows.find(rows, touched))
     }
 
     /// Lets everything follow a correction, and publishes it.
     fn follow(&mut self, mut correction: Correction, touched: &[BTreeSet<Micros>], now: Micros) -> anyhow::Result<()> {
         let Some(epoch) = correction.epoch.take() else { return Ok(()) };
         let calls = epoch.seal()?;
-        let engine = QueryEngine::of_listing(Listing::replacing(&self.lake, &correction.replaced, &calls)?, Vec::new(), MEMORY_LIMIT)?;
-        self.windows.reload(&engine, touched)?;
+        if !self.windows.is_empty() {
+            let listing = Listing::replacing(&self.lake, &correction.replaced, &calls)?;
+            self.windows.reload(&QueryEngine::of_listing(listing, Vec::new(), MEMORY_LIMIT)?, touched)?;
+        }
         self.ledger.retract(correction.before.view(), now);
         let crossings = self.ledger.apply(correction.after.view(), now);
         self.live.correct(correction.before.view(), correction.after.view());
@@ -187,9 +193,27 @@ impl Pipeline {
         self.settle(manifest.epoch, manifest.uuid, watermark)
     }
 
-    /// Goes on with a rating; what it changed was committed.
+    /// Goes on with a rating that was asked for over the socket.
     pub(super) fn go_on_rating(&mut self) -> anyhow::Result<Progressed> {
-        Ok(if self.rate_step()?.is_some() { Progressed::Tick } else { Progressed::Committed })
+        let reply = self.rating.as_ref().and_then(|rating| rating.reply.clone());
+        let Some(ended) = self.rate_step()? else { return Ok(Progressed::Committed) };
+        let now = self.settings.clock.now();
+        let answer = match ended {
+            Ok(summary) => {
+                tracing::info!(event = "rated", %summary, "calls rated again");
+                let (changed, moved) = (&summary["changed"], summary["difference_usd"].as_str().unwrap_or_default());
+                self.live.event(now, Level::Info, format!("{changed} calls rated again, {moved} USD in all"));
+                Answer::Json(summary)
+            }
+            Err(error) => {
+                tracing::warn!(event = "rated", error = format!("{error:#}"), "calls cannot be rated again");
+                Answer::Refused(format!("{error:#}"))
+            }
+        };
+        if let Some(reply) = reply {
+            super::answer::send(&reply, answer);
+        }
+        Ok(Progressed::Tick)
     }
 }
 
@@ -230,3 +254,6 @@ fn new_price(catalogue: &Catalogue, call: &StoredCall<'_>, all: bool) -> Option<
         price_version: rated.price_version,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,8 +23,9 @@ impl Configured for KinesisSettings {
         if opening.keeping == Keeping::Group {
             return Err(not_shared(self.name(), "let the ledger read it (role 'all'), or put it on a Kafka topic"));
         }
-        let sdk = opening.runtime.block_on(aws::load(&self.aws()))?;
-        let (committed, runtime) = (Arc::clone(opening.committed), opening.runtime.clone());
+        let runtime = opening.clients.runtime()?;
+        let sdk = runtime.block_on(aws::load(&self.aws()))?;
+        let (committed, runtime) = (Arc::clone(opening.committed), runtime.clone());
         Ok(Box::new(KinesisSource::open(self, opening.positions, committed, runtime, &sdk, opening.clock.now())?))
     }
 }

@@ -22,7 +22,8 @@ impl Configured for LogsSettings {
         if opening.keeping == Keeping::Group {
             return Err(not_shared(self.name(), "replay it into the ledger's lake while no daemon runs"));
         }
-        let sdk = opening.runtime.block_on(aws::load(&self.aws))?;
-        Ok(Box::new(LogsSource::open(self.clone(), opening.positions, opening.runtime.clone(), &sdk)))
+        let runtime = opening.clients.runtime()?;
+        let sdk = runtime.block_on(aws::load(&self.aws))?;
+        Ok(Box::new(LogsSource::open(self.clone(), opening.positions, runtime.clone(), &sdk)))
     }
 }

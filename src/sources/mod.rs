@@ -27,13 +27,15 @@ use sluice_ingest::merge::{Merged, Named};
 use sluice_ingest::source::{Source, SourceError};
 use sluice_schemas::Clock;
 use sluice_schemas::position::Positions;
-use tokio::runtime::{Handle, Runtime};
+#[cfg(feature = "aws")]
+use tokio::runtime::Handle;
 
 pub(crate) use remote::{Parted, Stretch, part};
 
 /// Kinds of sources and the feature of the build each needs.
 const KINDS: [(&str, &str); 4] = [("kinesis", "aws"), ("s3", "aws"), ("logs", "aws"), ("kafka", "kafka")];
 /// Threads that carry out calls of clients: they wait far more than they work.
+#[cfg(feature = "aws")]
 const CLIENT_THREADS: usize = 2;
 
 /// A source that passed every check and is not opened yet.
@@ -58,7 +60,7 @@ pub(crate) struct Opening<'a> {
     /// The time.
     pub(crate) clock: &'a Arc<dyn Clock>,
     /// Where clients make their calls.
-    pub(crate) runtime: &'a Handle,
+    pub(crate) clients: &'a Clients,
     /// Who keeps the positions.
     pub(crate) keeping: Keeping,
 }
@@ -85,13 +87,34 @@ fn not_shared(name: String, fix: &str) -> SourceError {
     }
 }
 
-/// Starts the threads on which clients make their calls; sources need them as long as they live.
-///
-/// # Errors
-/// The system refused a thread.
-pub(crate) fn runtime() -> anyhow::Result<Runtime> {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.worker_threads(CLIENT_THREADS).thread_name("client").enable_all().build().context("start the client threads")
+/// The threads on which clients make their calls, started for the first that needs them; sources need them as long as they live.
+#[derive(Debug, Default)]
+pub(crate) struct Clients {
+    #[cfg(feature = "aws")]
+    runtime: std::sync::OnceLock<tokio::runtime::Runtime>,
+}
+
+#[cfg(feature = "aws")]
+impl Clients {
+    /// Returns where calls are made.
+    ///
+    /// # Errors
+    /// The system refused a thread.
+    fn runtime(&self) -> Result<&Handle, SourceError> {
+        if let Some(runtime) = self.runtime.get() {
+            return Ok(runtime.handle());
+        }
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let built = builder.worker_threads(CLIENT_THREADS).thread_name("client").enable_all().build();
+        let built = built.map_err(|source| SourceError::Service {
+            resource: "the clients of services".to_owned(),
+            problem: "the system gives them no thread".to_owned(),
+            fix: "raise the limit of threads".to_owned(),
+            class: sluice_schemas::ErrorClass::Misconfigured,
+            source: Some(Box::new(source)),
+        })?;
+        Ok(self.runtime.get_or_init(|| built).handle())
+    }
 }
 
 /// Checks one `[[source]]`.
@@ -179,8 +202,8 @@ impl OffloadConfig {
     /// # Errors
     /// AWS cannot be reached as configured.
     #[cfg(feature = "aws")]
-    pub(crate) fn open(&self, runtime: &Handle) -> Result<Option<Arc<dyn bodies::Bodies>>, SourceError> {
-        self.settings.as_ref().map(|settings| offload::open(settings, runtime)).transpose()
+    pub(crate) fn open(&self, clients: &Clients) -> Result<Option<Arc<dyn bodies::Bodies>>, SourceError> {
+        self.settings.as_ref().map(|settings| offload::open(settings, clients.runtime()?)).transpose()
     }
 
     /// Opens nothing.
@@ -188,7 +211,7 @@ impl OffloadConfig {
     /// # Errors
     /// None.
     #[cfg(not(feature = "aws"))]
-    pub(crate) fn open(&self, _runtime: &Handle) -> Result<Option<Arc<dyn bodies::Bodies>>, SourceError> {
+    pub(crate) fn open(&self, _clients: &Clients) -> Result<Option<Arc<dyn bodies::Bodies>>, SourceError> {
         Ok(None)
     }
 }

@@ -22,7 +22,8 @@ impl Configured for S3Settings {
         if opening.keeping == Keeping::Group && self.mode != S3Mode::Notifications {
             return Err(not_shared(self.name(), "workers share a queue: set mode = \"notifications\""));
         }
-        let sdk = opening.runtime.block_on(aws::load(&self.aws))?;
-        Ok(Box::new(S3Source::open(self.clone(), opening.positions, opening.committed, opening.runtime.clone(), &sdk)?))
+        let runtime = opening.clients.runtime()?;
+        let sdk = runtime.block_on(aws::load(&self.aws))?;
+        Ok(Box::new(S3Source::open(self.clone(), opening.positions, opening.committed, runtime.clone(), &sdk)?))
     }
 }

@@ -18,6 +18,7 @@ import sys
 import zlib
 
 import bad_places  # noqa: F401 (registers its cases)
+import bad_shapes  # noqa: F401 (registers its cases)
 from bad_records import BAD, ODD, line
 from cases import CASES, Place, case, lines
 from harness import Fault, Workdir, write_config

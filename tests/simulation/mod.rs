@@ -7,7 +7,7 @@
 mod audit;
 mod effects;
 mod expect;
-mod faults;
+pub(crate) mod faults;
 mod lost_disk;
 mod random;
 mod run;

@@ -13,6 +13,7 @@ use sluice_ingest::decode::Decoder;
 use sluice_ingest::source::Piece;
 use sluice_schemas::{Clock, Micros};
 
+use super::super::effects::Told;
 use super::super::worker::{self, DecodeJob, Done, FoldJob};
 use super::super::{Mode, Pipeline, Settings};
 
@@ -131,7 +132,7 @@ impl Process {
     /// Lets the effects go on that are due; returns how many are under way still.
     pub(crate) fn effects(&mut self, now: Micros) -> anyhow::Result<usize> {
         let settled = self.outbox.tick(&self.permit, now)?;
-        self.pipeline.note_delivered(Ok(settled))?;
+        self.pipeline.note_delivered(Ok(Told { settled, last: false }))?;
         Ok(self.outbox.len())
     }
 }

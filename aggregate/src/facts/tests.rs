@@ -123,6 +123,7 @@ fn rejected_records_are_kept_whole() {
         sequence: Sequence::default(),
         reason: RejectReason::Missing { field: "requestId" },
         raw: b"{\xff}".to_vec(),
+        cut: None,
     });
     let rows = rejected_rows(&batch, "s", Micros(1)).unwrap();
     assert_eq!(rows.schema(), tables::schema(tables::REJECTED).unwrap());

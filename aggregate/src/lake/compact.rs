@@ -8,7 +8,7 @@ use sluice_schemas::tables::CALLS;
 
 use super::action::{Line, Signature};
 use super::rewrite::Rewrite;
-use super::{Lake, LakeError, LakeFile, VacuumReport, commit, random_id};
+use super::{Lake, LakeError, LakeFile, commit, random_id};
 
 /// Files of one date that are left alone.
 const FEW: usize = 8;
@@ -37,7 +37,7 @@ pub struct CompactReport {
 impl Lake {
     /// Merges the small files of every event date before `open_from` (days since 1970-01-01); later dates may still grow.
     ///
-    /// No sum over the table changes. The replaced files stay on disk for readers of older versions; those of the day before go now.
+    /// No sum over the table changes. The replaced files stay on disk for readers of older versions, until [`Lake::vacuum`].
     ///
     /// # Errors
     /// The storage failed, or another writer took over.
@@ -57,7 +57,6 @@ impl Lake {
             }
         }
         self.maintain();
-        self.sweep(table, now, &mut VacuumReport::default())?;
         Ok(report)
     }
 

@@ -5,8 +5,9 @@ use sluice_schemas::Micros;
 use super::action::decode_path;
 use super::{Lake, LakeError, commit};
 
-/// How long a file that was taken out of a table stays on disk, for readers of older versions: 24 hours.
-const RETENTION_MS: i64 = 24 * 60 * 60 * 1_000;
+/// How long a file that was taken out of a table stays on disk, for readers of older versions: 7 days, what readers of Delta tables
+/// are used to. Recovery needs none of them: it repeats the last epoch alone, whose files are part of their tables or about to be.
+const RETENTION_MS: i64 = 7 * 24 * 60 * 60 * 1_000;
 
 /// What a vacuum did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub struct VacuumReport {
 }
 
 impl Lake {
-    /// Deletes files that were taken out of their tables 24 hours before `now` or earlier, and files that a crash left behind. Files of
+    /// Deletes files that were taken out of their tables 7 days before `now` or earlier, and files that a crash left behind. Files of
     /// other programs are touched only if this one has seen them taken out.
     ///
     /// # Errors
@@ -33,7 +34,7 @@ impl Lake {
     }
 
     /// Vacuums one table.
-    pub(crate) fn sweep(&mut self, table: &str, now: Micros, report: &mut VacuumReport) -> Result<(), LakeError> {
+    fn sweep(&mut self, table: &str, now: Micros, report: &mut VacuumReport) -> Result<(), LakeError> {
         self.delete_expired(table, commit::millis(now), report)?;
         self.delete_orphans(table, report)
     }

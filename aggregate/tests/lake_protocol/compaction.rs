@@ -29,11 +29,11 @@ fn small_files_become_one_and_no_sum_changes() {
     audit(&lake, 108_000, "compacted");
     assert_eq!(lake.compact(tables::CALLS, START.day() + 1, START).unwrap(), CompactReport::default(), "once is enough");
     audit(&place.reader().unwrap(), 108_000, "for a reader");
-    // Readers of older versions keep their files for a day.
-    assert_eq!(lake.vacuum(START.plus(DAY - 1)).unwrap().expired, 0);
+    // Readers of older versions keep their files for a week.
+    assert_eq!(lake.vacuum(START.plus(7 * DAY - 1)).unwrap().expired, 0);
     let is_there = |name: &str| place.objects.size(&format!("calls/{name}")).unwrap().is_some();
     assert!(files.iter().all(|file| is_there(&file.name)));
-    assert!(lake.vacuum(START.plus(DAY)).unwrap().expired > 0);
+    assert!(lake.vacuum(START.plus(7 * DAY)).unwrap().expired > 0);
     assert!(files.iter().filter(|file| file.dt == START.day()).all(|file| !is_there(&file.name)));
     publish(&mut lake, 108_000, 10).unwrap();
     drop(lake);

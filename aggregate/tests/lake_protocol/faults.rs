@@ -138,7 +138,7 @@ fn scenario(objects: &Faulty, committed: &mut u64) -> Result<(), LakeError> {
     }
     lake.compact(tables::CALLS, START.day() + 1, START)?;
     lake.compact(tables::SPEND_DAY, START.day() + 1, START)?;
-    lake.vacuum(START.plus(2 * DAY))?;
+    lake.vacuum(START.plus(9 * DAY))?;
     publish(&mut lake, *committed, 4)?;
     *committed += 4;
     Ok(())
@@ -170,7 +170,7 @@ fn run(place: &Place, at: u64, kind: Kind, crash: bool) -> bool {
     audit(&lake, count, &context);
     publish(&mut lake, count, 4).unwrap_or_else(|error| panic!("{context}: {error:?}"));
     count += 4;
-    lake.vacuum(START.plus(5 * DAY)).unwrap();
+    lake.vacuum(START.plus(30 * DAY)).unwrap();
     audit(&lake, count, &format!("{context}, gone on"));
     no_leftovers(&lake, place, &context);
     objects.plan.edges.load(Ordering::SeqCst) > at

@@ -58,7 +58,7 @@ fn a_lake_is_whole_whatever_the_network_does() {
             count += 7;
         }
         lake.compact(tables::CALLS, START.day() + 1, START).unwrap();
-        lake.vacuum(START.plus(2 * DAY)).unwrap();
+        lake.vacuum(START.plus(9 * DAY)).unwrap();
         audit(&direct.reader().unwrap(), count, "for a reader with a network that works");
     }
     // A takeover through the same network.

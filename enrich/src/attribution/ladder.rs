@@ -89,10 +89,12 @@ pub(crate) fn decide(registry: &impl Registry, facts: &Facts<'_>) -> Decision {
         (false, Some(claim)) => {
             let allowed =
                 |agent: &u32| registered.contains(agent) && is_bound_here(registry, facts, *agent) && fits_pin(registry, facts, *agent);
-            match registry.by_id(claim).filter(allowed) {
-                Some(agent) => Decision::verified(agent, Evidence::Metadata, Rank::Claimed),
-                None => Decision::spoofed(Evidence::Metadata, Rank::Claimed),
-            }
+            let Some(agent) = registry.by_id(claim).filter(allowed) else {
+                return Decision::spoofed(Evidence::Metadata, Rank::Claimed);
+            };
+            let is_sole = sole(registered.iter().copied().filter(allowed)).is_some();
+            let status = if is_sole || is_session_of(registry, facts, agent) { AgentStatus::Verified } else { AgentStatus::Unverified };
+            Decision { named: Named::Agent(agent), evidence: Evidence::Metadata, rank: Rank::Claimed, status }
         }
         (false, None) => closed(registry, facts, registered),
     }
@@ -127,6 +129,12 @@ fn closed(registry: &impl Registry, facts: &Facts<'_>, registered: &[u32]) -> De
         let rank = if registry.is_pinned(agent) { Rank::Pinned } else { Rank::Chosen };
         Decision::verified(agent, Evidence::SessionName, rank)
     })
+}
+
+/// Tells whether the session name says of the agents that share the principal that it is this one.
+fn is_session_of(registry: &impl Registry, facts: &Facts<'_>, agent: u32) -> bool {
+    let owners = facts.principal.iter().copied().filter(|&other| registry.owns_session(other, facts.session_name));
+    sole(owners) == Some(agent)
 }
 
 /// Tells whether the call's principal and inference profile both allow an agent that is registered on one of them.

@@ -39,6 +39,8 @@ pub use offloaded::{Correction, Uncorrected, usage_from_bodies};
 use profile::Profiles;
 use scan::Scanner;
 
+use crate::framing::kept;
+
 /// What Bedrock writes once, when logging is switched on.
 const PERMISSION_LINE: &[u8] = b"Permissions are correctly set for Amazon Bedrock logs.";
 /// Most containers that may hold one another before a record: real data has three.
@@ -71,7 +73,8 @@ impl Sink<'_> {
     }
 
     fn reject(&mut self, text: &[u8], offset: u64, reason: RejectReason) {
-        self.out.rejected.push(Rejected { offset, sequence: Sequence::default(), reason, raw: text.to_vec() });
+        let (raw, cut) = kept(text);
+        self.out.rejected.push(Rejected { offset, sequence: Sequence::default(), reason, raw, cut });
     }
 }
 

@@ -153,3 +153,23 @@ proptest! {
         prop_assert_eq!(at, bytes.len());
     }
 }
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_the_first_record() {
+    let mark = "\u{feff}";
+    assert_eq!(frame(format!("{mark}{{\"a\":1}}\n{{\"a\":2}}\n").as_bytes()), Frame::Lines);
+    assert_eq!(frame(format!("{mark}{{\n\"a\":1\n}}\n").as_bytes()), Frame::Document);
+    assert_eq!(frame(format!("{mark}{{\n\"a\":").as_bytes()), Frame::Unfinished);
+    assert_eq!(frame(mark.as_bytes()), Frame::Lines);
+    assert_eq!(complete_len(format!("{mark}{{}}{{}}").as_bytes()), 7);
+    assert_eq!(complete_len(format!("{mark}{{}}{{").as_bytes()), 5);
+}
+
+#[test]
+fn what_is_longer_than_a_record_can_be_is_kept_by_its_beginning_and_its_hash() {
+    let (raw, whole) = kept(&[b'x'; RAW_WHOLE]);
+    assert_eq!((raw.len(), whole), (RAW_WHOLE, None));
+    let (raw, whole) = kept(&[b'x'; RAW_WHOLE + 1]);
+    let whole = whole.unwrap();
+    assert_eq!((raw.len(), whole.bytes, whole.sha256.len()), (RAW_HEAD, RAW_WHOLE as u64 + 1, 64));
+}

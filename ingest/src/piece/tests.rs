@@ -75,7 +75,7 @@ fn what_is_refused_and_what_is_unreadable() {
     let (batch, span) = decode(refused, 9, Some(9));
     assert_eq!(
         batch.rejected,
-        [Rejected { offset: 9, sequence: Sequence::default(), reason: RejectReason::CorruptGzip, raw: b"raw".to_vec() }]
+        [Rejected { offset: 9, sequence: Sequence::default(), reason: RejectReason::CorruptGzip, raw: b"raw".to_vec(), cut: None }]
     );
     assert_eq!((batch.bytes, span.to.offset), (0, 9));
     let (batch, _) = decode(Payload::Unreadable("input/output error".to_owned()), 9, Some(9));

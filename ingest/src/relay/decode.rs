@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use sluice_schemas::position::{Sequence, Span};
 use sluice_schemas::time::MINUTE;
-use sluice_schemas::{Batch, ControlMark, Invocation, Micros, Offloaded, Position, Profile, Rejected, Relayed, RequestId, Sym, Usage};
+use sluice_schemas::{
+    Batch, ControlMark, Invocation, Micros, Offloaded, Position, Profile, Rejected, Relayed, RequestId, Sym, Usage, Whole,
+};
 
 use super::encode::{BASES, TIERS, extras_of, map_syms, profile_of};
 use super::frame::{Section, Sections, unwrap};
@@ -50,7 +52,7 @@ const EXTRAS: [Kind; 16] = {
     kinds[0] = Kind::Text;
     kinds
 };
-const REJECTED: [Kind; 7] = [Kind::U64, Kind::Text, Kind::Text, Kind::Text, Kind::U64, Kind::U64, Kind::Bytes];
+const REJECTED: [Kind; 9] = [Kind::U64, Kind::Text, Kind::Text, Kind::Text, Kind::U64, Kind::U64, Kind::Bytes, Kind::U64, Kind::Text];
 
 const fn damaged(detail: &'static str) -> RelayError {
     RelayError::Damaged { detail }
@@ -199,11 +201,15 @@ fn invocations(sections: &Sections<'_>, batch: &mut Batch) -> Result<(), RelayEr
 fn rejected(sections: &Sections<'_>, batch: &mut Batch) -> Result<(), RelayError> {
     let table = Table::read(sections.get(Section::Rejected), &REJECTED)?;
     for row in 0..table.rows() {
+        let raw = table.bytes(6, row);
+        let (bytes, sha256) = (table.u64(7)[row], table.text(8, row));
+        let is_cut = bytes > raw.len() as u64;
         batch.rejected.push(Rejected {
             offset: table.u64(0)[row],
             sequence: sequence(table.text(1, row))?,
             reason: reason::join(table.text(2, row), table.text(3, row), table.u64(4)[row], table.u64(5)[row]),
-            raw: table.bytes(6, row).to_vec(),
+            raw: raw.to_vec(),
+            cut: is_cut.then(|| Box::new(Whole { bytes, sha256: sha256.to_owned() })),
         });
     }
     Ok(())

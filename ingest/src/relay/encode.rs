@@ -9,6 +9,7 @@ use sluice_schemas::{Batch, CostBasis, Extras, Invocation, Position, Profile, Re
 use super::frame::{Section, wrap};
 use super::table::{Column, write};
 use super::{Origin, RelayError, items, reason};
+use crate::framing::sha256;
 
 /// What a message of one refused record needs beside the record.
 const OVERHEAD: usize = 4 << 10;
@@ -128,6 +129,15 @@ fn origin_table(origin: &Origin, last: bool, control: u64, bytes: u64) -> Result
 fn rejected_table(rejected: &[Rejected], longest: usize) -> Result<Vec<u8>, RelayError> {
     let reasons: Vec<_> = rejected.iter().map(|rejected| reason::split(&rejected.reason)).collect();
     let raw = |rejected: &'_ Rejected| rejected.raw.len().min(longest.max(1));
+    // A record that is cut only here is told apart like one that was cut before.
+    let whole = |rejected: &Rejected| -> (u64, String) {
+        match &rejected.cut {
+            Some(cut) => (cut.bytes, cut.sha256.clone()),
+            None if raw(rejected) < rejected.raw.len() => (rejected.raw.len() as u64, sha256(&rejected.raw)),
+            None => (rejected.raw.len() as u64, String::new()),
+        }
+    };
+    let whole: Vec<(u64, String)> = rejected.iter().map(whole).collect();
     write(vec![
         Column::U64(rejected.iter().map(|rejected| rejected.offset).collect()),
         Column::Text(rejected.iter().map(|rejected| rejected.sequence.as_str()).collect()),
@@ -136,6 +146,8 @@ fn rejected_table(rejected: &[Rejected], longest: usize) -> Result<Vec<u8>, Rela
         Column::U64(reasons.iter().map(|reason| reason.a).collect()),
         Column::U64(reasons.iter().map(|reason| reason.b).collect()),
         Column::Bytes(rejected.iter().map(|rejected| rejected.raw.get(..raw(rejected)).unwrap_or_default()).collect()),
+        Column::U64(whole.iter().map(|(bytes, _)| *bytes).collect()),
+        Column::Text(whole.iter().map(|(_, sha256)| sha256.as_str()).collect()),
     ])
 }
 

@@ -105,7 +105,7 @@ fn rejects() -> impl Strategy<Value = Rejected> {
     let sequence = prop_oneof![Just(String::new()), "[1-9][0-9]{0,55}"];
     (any::<u64>(), sequence, reasons(), prop::collection::vec(any::<u8>(), 0..200)).prop_map(|(offset, sequence, reason, raw)| {
         let sequence = if sequence.is_empty() { Sequence::default() } else { Sequence::parse(&sequence).expect("a number") };
-        Rejected { offset, sequence, reason, raw }
+        Rejected { offset, sequence, reason, raw, cut: None }
     })
 }
 
@@ -267,7 +267,7 @@ proptest! {
 fn no_single_byte_makes_it_panic() {
     let profile = (0, Some("an id".to_owned()), 0, [1, 2, 3, 4, 5], Some(6), Some(7), 8);
     let event = TrailEvent { resources: vec!["r".to_owned()], assumed: Some(AssumedSession::default()), ..TrailEvent::default() };
-    let rejected = Rejected { offset: 1, sequence: Sequence::default(), reason: RejectReason::NotJson, raw: b"raw".to_vec() };
+    let rejected = Rejected { offset: 1, sequence: Sequence::default(), reason: RejectReason::NotJson, raw: b"raw".to_vec(), cut: None };
     let texts = ["a", "b", "c", "d"].map(ToOwned::to_owned);
     let batch = batch(vec![profile.clone(), profile], texts, vec![event.clone(), event], vec![rejected], 2);
     let message = encode(&batch, &origin(), MESSAGE_BYTES).expect("encoded").remove(0);
@@ -294,7 +294,8 @@ fn foreign_bytes_are_named() {
 
 #[test]
 fn a_huge_refused_record_is_cut_and_nothing_else() {
-    let rejected = Rejected { offset: 1, sequence: Sequence::default(), reason: RejectReason::NotJson, raw: vec![b'x'; 3_000_000] };
+    let rejected =
+        Rejected { offset: 1, sequence: Sequence::default(), reason: RejectReason::NotJson, raw: vec![b'x'; 3_000_000], cut: None };
     let mut batch = batch(Vec::new(), Default::default(), Vec::new(), vec![rejected.clone(), rejected], 0);
     batch.rejected[1].raw.truncate(100_000);
     let messages = encode(&batch, &origin(), MESSAGE_BYTES).expect("encoded");
@@ -409,6 +410,7 @@ fn idle_time_upstream_is_no_hole() {
         sequence: Sequence::parse(number).expect("a number"),
         reason: RejectReason::NotJson,
         raw: Vec::new(),
+        cut: None,
     };
     let mut batch = Batch { rejected: vec![rejected("7"), rejected("8")], ..Batch::default() };
     let relayed =
@@ -446,7 +448,8 @@ fn a_hole_upstream_is_told() {
 fn unordered_batches_lose_and_double_no_refused_record() {
     let number = |at: u64| Sequence::parse(&(1_000 + at).to_string()).expect("a number");
     let message = |records: &[u64], last: bool| {
-        let rejected = |at: &u64| Rejected { offset: 0, sequence: number(*at), reason: RejectReason::NotJson, raw: at.to_string().into() };
+        let rejected =
+            |at: &u64| Rejected { offset: 0, sequence: number(*at), reason: RejectReason::NotJson, raw: at.to_string().into(), cut: None };
         let rejected: Vec<Rejected> = records.iter().map(rejected).collect();
         let end = records.last().map(|at| number(*at)).expect("a record");
         let to = Position { sequence: end, identity: UNORDERED.to_owned(), ..Position::default() };

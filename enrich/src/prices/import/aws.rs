@@ -63,6 +63,8 @@ struct Dimension {
     #[serde(default)]
     unit: String,
     #[serde(default)]
+    description: String,
+    #[serde(default)]
     price_per_unit: BTreeMap<String, String>,
 }
 
@@ -123,7 +125,7 @@ fn read_product(
         };
         let from: Micros = term.effective_date.parse().map_err(|_| format!("effective date '{}'", term.effective_date))?;
         let text = dimension.price_per_unit.get("USD").ok_or("no price in USD")?;
-        let power = units_of(&usage.meter, &dimension.unit)?;
+        let power = units_of(&usage.meter, &dimension.unit, &dimension.description)?;
         let price = UnitPrice::parse(text, power).map_err(|error| error.to_string())?;
         points.push(Point { model: model.clone(), region: region.to_owned(), item: item_of(&usage), usage: usage.clone(), from, price });
     }
@@ -152,13 +154,22 @@ fn item_of(usage: &UsageType) -> Item {
     }
 }
 
-/// Returns the power of ten of units that a price is for.
-fn units_of(meter: &Meter, unit: &str) -> Result<u32, String> {
+/// Returns the power of ten of units that a price is for. Products of the Marketplace are sold in `Units`, and what one is, a million
+/// tokens as a rule, stands in the description alone.
+fn units_of(meter: &Meter, unit: &str, description: &str) -> Result<u32, String> {
     let unit = unit.to_ascii_lowercase();
+    let description = description.to_ascii_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| description.contains(word));
     let tokens = matches!(meter, Meter::Tokens(_)) || matches!(meter, Meter::Unit(unit) if unit.is_token());
     match (tokens, unit.as_str()) {
         (true, "1k tokens" | "1k token") => Ok(3),
-        // The Marketplace counts tokens in units of a million.
+        (true, "units" | "unit") if says(&["thousand", "1k ", "1,000 "]) => {
+            if says(&["million", "1m "]) {
+                Err(format!("units that are told in two ways: '{description}'"))
+            } else {
+                Ok(3)
+            }
+        }
         (true, "1m tokens" | "1m token" | "million tokens" | "units" | "unit") => Ok(6),
         (true, "tokens" | "token") => Ok(0),
         (false, "image" | "images") if matches!(meter, Meter::Image { .. } | Meter::Unit(Unit::InputImage)) => Ok(0),

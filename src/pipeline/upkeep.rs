@@ -1,0 +1,145 @@
+//! What keeps a lake small while a daemon writes to it: closed dates are merged, and files that nobody can need any more are deleted.
+
+use sluice_aggregate::lake::LakeError;
+use sluice_schemas::time::HOUR;
+use sluice_schemas::{ErrorClass, Micros};
+
+use super::Pipeline;
+use crate::operate::Phase;
+
+/// Time between two rounds while no date closes.
+const EVERY: i64 = HOUR;
+
+/// Where the round is.
+#[derive(Debug, Default)]
+pub(super) struct Upkeep {
+    /// When the last round began.
+    began: Micros,
+    /// Dates before this one were closed then.
+    open_from: i32,
+    /// Tables that are still to be merged.
+    left: Vec<String>,
+}
+
+impl Pipeline {
+    /// Takes the next step if one is due: a round begins when a date has closed, or after an hour. A step is one table, so that
+    /// spend never waits for all of them.
+    pub(super) fn upkeep(&mut self) -> anyhow::Result<()> {
+        let now = self.settings.clock.now();
+        let Some(watermark) = self.watermark() else { return Ok(()) };
+        if self.rating.is_some() {
+            // It knows its files by name.
+            return Ok(());
+        }
+        let round = &mut self.upkeep;
+        if round.left.is_empty() {
+            if watermark.day() <= round.open_from && now.0 - round.began.0 < EVERY {
+                return Ok(());
+            }
+            *round = Upkeep { began: now, open_from: watermark.day(), left: self.lake.tables() };
+        }
+        let (table, open_from) = (round.left.pop(), round.open_from);
+        self.meter.board.set_phase(Phase::LakeCommit);
+        let merged = table.map_or(Ok(()), |table| {
+            self.lake.compact(&table, open_from, now).map(|report| {
+                tracing::debug!(event = "merged", table, dates = report.dates, removed = report.removed, added = report.added, "merged");
+            })
+        });
+        put_off(merged)?;
+        if self.upkeep.left.is_empty() {
+            put_off(self.vacuum(now))?;
+        }
+        self.meter.board.set_phase(Phase::Turning);
+        Ok(())
+    }
+
+    /// Deletes files that no table has named for the time readers are given, and what crashes left.
+    pub(super) fn vacuum(&mut self, now: Micros) -> Result<(), LakeError> {
+        let report = self.lake.vacuum(now)?;
+        if report.expired + report.orphans > 0 {
+            tracing::info!(event = "vacuumed", expired = report.expired, orphans = report.orphans, "deleted files that no table names");
+        }
+        Ok(())
+    }
+}
+
+/// What cannot be done now is done in the next round; whoever was overtaken or finds damage stops.
+fn put_off(result: Result<(), LakeError>) -> Result<(), LakeError> {
+    match result {
+        Err(error) if !matches!(error.class(), ErrorClass::Fenced | ErrorClass::Corrupt | ErrorClass::Bug) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "upkeep of the lake is put off");
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use sluice_ingest::files::{FolderSource, Mode as FolderMode};
+    use sluice_schemas::tables;
+    use sluice_schemas::time::DAY;
+
+    use super::super::simulation::step::VirtualClock;
+    use super::super::{Mode, Pipeline, Settings};
+    use super::*;
+    use crate::config::{Config, Origin};
+
+    /// 2026-10-20T12:00:00Z.
+    const NOW: Micros = Micros(1_792_497_600_000_000);
+
+    fn line(number: u32, at: &str) -> String {
+        format!(
+            r#"{{"schemaType":"ModelInvocationLog","schemaVersion":"1.0","timestamp":"{at}","accountId":"111122223333","identity":{{"arn":"arn:aws:iam::111122223333:user/a"}},"region":"us-east-1","requestId":"{number:08x}-0000-4000-8000-000000000000","operation":"Converse","modelId":"amazon.nova-lite-v1:0","input":{{"inputTokenCount":1000}},"output":{{"outputTokenCount":1}}}}"#
+        )
+    }
+
+    /// Reads one more call and commits it.
+    fn read(pipeline: &mut Pipeline, folder: &Path, number: u32, at: &str) {
+        std::fs::write(folder.join(format!("{number}.jsonl")), line(number, at) + "\n").unwrap();
+        let source = FolderSource::open(&[folder.to_owned()], &pipeline.positions, FolderMode::Once).unwrap();
+        let (handle, commands) = Pipeline::handle();
+        pipeline.run(Box::new(source), &handle, &commands, &mut |_, _| {}).unwrap();
+    }
+
+    fn data_files(folder: &Path) -> usize {
+        std::fs::read_dir(folder).map_or(0, |entries| entries.count())
+    }
+
+    #[test]
+    fn closed_dates_are_merged_and_replaced_files_go_after_a_week() {
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let (logs, lake) = (folder.path().join("logs"), folder.path().join("lake"));
+        std::fs::create_dir(&logs).unwrap();
+        let clock = VirtualClock::at(NOW);
+        let config = Config::load(&Origin { file: None, lake: Some(lake.clone()) }).unwrap();
+        let settings = Settings { config, mode: Mode::Live, act: false, clock: Arc::new(clock.clone()), board: Arc::default() };
+        let mut pipeline = Pipeline::open(settings).unwrap();
+        for number in 0..10 {
+            read(&mut pipeline, &logs, number, &format!("2026-10-18T00:{number:02}:00Z"));
+        }
+        let round = |pipeline: &mut Pipeline| (0..=pipeline.lake.tables().len()).for_each(|_| pipeline.upkeep().unwrap());
+        let closed = lake.join("calls/dt=2026-10-18");
+        round(&mut pipeline);
+        assert_eq!(pipeline.lake.files(tables::CALLS).unwrap().len(), 10, "the date may still grow");
+
+        // The date closes: its files are merged, and those they were stay for readers of older versions.
+        read(&mut pipeline, &logs, 10, "2026-10-19T01:00:00Z");
+        round(&mut pipeline);
+        assert_eq!(pipeline.lake.files(tables::CALLS).unwrap().len(), 2);
+        assert_eq!(data_files(&closed), 11);
+        std::fs::write(closed.join("e000000000001-f000000-1-0.parquet"), b"left by a crash").unwrap();
+
+        // Not yet after six days; what a crash left goes at once.
+        clock.reach(NOW.plus(6 * DAY));
+        round(&mut pipeline);
+        assert_eq!(data_files(&closed), 11);
+        clock.reach(NOW.plus(7 * DAY + 2 * EVERY));
+        round(&mut pipeline);
+        assert_eq!(data_files(&closed), 1);
+        assert_eq!(crate::lakeview::engine(&pipeline.lake, Vec::new()).unwrap().call_dates().len(), 2);
+    }
+}
