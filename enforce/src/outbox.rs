@@ -194,12 +194,20 @@ impl Outbox {
     /// # Errors
     /// Returns [`OutboxError`] if another process took over or the store is damaged: then nothing more may be done.
     pub fn tick(&mut self, permit: &CommitPermit, now: Micros) -> Result<Vec<String>, OutboxError> {
+        self.tick_while(permit, now, &|| true)
+    }
+
+    /// Does what is due as [`Outbox::tick`] does, and takes on no further crossing once `goes_on` says no.
+    ///
+    /// # Errors
+    /// As for [`Outbox::tick`].
+    pub fn tick_while(&mut self, permit: &CommitPermit, now: Micros, goes_on: &dyn Fn() -> bool) -> Result<Vec<String>, OutboxError> {
         let mut settled = Vec::new();
         let fire_ids: Vec<String> = self.jobs.keys().cloned().collect();
         // All holds before any news: a slow receiver must not keep a runaway going.
         for holds_only in [true, false] {
             let mut round = Round { permit, now, holds_only, down: BTreeSet::new() };
-            for fire_id in &fire_ids {
+            for fire_id in fire_ids.iter().take_while(|_| goes_on()) {
                 settled.extend(self.take_on(fire_id, &mut round)?);
             }
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -113,7 +113,8 @@ impl Pipeline {
         )?;
         let clock = Arc::clone(&self.settings.clock);
         let reader = source::start(source, clock, handle.source.clone(), credits, piece_sender, ended_sender)?;
-        let actor = effects::start(self.outbox()?, Arc::clone(&self.settings.clock), effect_jobs, delivered_sender)?;
+        let ending = Arc::new(AtomicBool::new(false));
+        let actor = effects::start(self.outbox()?, Arc::clone(&self.settings.clock), effect_jobs, delivered_sender, Arc::clone(&ending))?;
         let now = Instant::now();
         let mut flow = Flow {
             decoded: BTreeMap::new(),
@@ -136,6 +137,7 @@ impl Pipeline {
         let result = begun.and_then(|()| self.turn(&mut flow, handle, commands, &done, &ended, &delivered, observe));
         let result = result.map_err(|error| effects::cause(error, &delivered));
         handle.source.stop.store(true, Ordering::Relaxed);
+        ending.store(true, Ordering::Relaxed);
         let stopped = flow.stopped;
         drop((flow, done, delivered));
         self.meter.board.set_phase(Phase::Joining);

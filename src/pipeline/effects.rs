@@ -4,6 +4,7 @@
 //! shared store keeps what was done, so neither a crash here nor one there loses or repeats anything.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ pub(super) struct Told {
 /// What came of them.
 pub(super) type Delivered = Result<Told, OutboxError>;
 
-/// Starts the thread; it ends when the jobs do.
+/// Starts the thread; it ends when the jobs do, or once `ending` is set and the action under way is done.
 ///
 /// # Errors
 /// The system refused a thread.
@@ -52,6 +53,7 @@ pub(super) fn start(
     clock: Arc<dyn Clock>,
     jobs: Receiver<Job>,
     delivered: Sender<Delivered>,
+    ending: Arc<AtomicBool>,
 ) -> std::io::Result<JoinHandle<()>> {
     thread::Builder::new().name("effects".to_owned()).spawn(move || {
         let mut permit = CommitPermit::nothing();
@@ -65,7 +67,8 @@ pub(super) fn start(
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            let result = outbox.tick(&permit, clock.now()).map(|settled| Told { settled, last });
+            let goes_on = || !ending.load(Ordering::Relaxed);
+            let result = outbox.tick_while(&permit, clock.now(), &goes_on).map(|settled| Told { settled, last });
             let failed = result.is_err();
             let worth_telling = result.as_ref().map_or(true, |told| told.last || !told.settled.is_empty());
             if worth_telling && delivered.send(result).is_err() {

@@ -266,7 +266,7 @@ class Loop:
         print(
             f"kills {self.kills}, seed {self.args.seed}, calls {numbers['calls']}, lost {numbers['lost']}, double {numbers['double']}, "
             f"fired {numbers['fired']}, fired twice {numbers['fired_twice']}, sum difference ${difference // 10**12}.{difference % 10**12:012d}, "
-            f"versions {numbers['versions']}, redelivered {self.feeder.again}, state deleted {self.deleted}, damaged {self.damaged} (refused "
+            f"versions {numbers['versions']} from {numbers['first_version']}, redelivered {self.feeder.again}, state deleted {self.deleted}, damaged {self.damaged} (refused "
             f"{self.refused}), recovery p50 {statistics.median(recovery) * 1000:.0f} ms max {recovery[-1] * 1000:.0f} ms, {seconds:.0f} s",
             flush=True,
         )

@@ -200,7 +200,8 @@ def check_versions(report: Report, root: str, sums: FileSums) -> None:
                 total = sums.of(table, version.files)
                 if total != by_epoch[epoch]:
                     wrong.append(f"{name} version {version.number} (epoch {version.epoch}): {total}; calls at epoch {epoch}: {by_epoch[epoch]}")
-    report.check("versions", wrong, versions=len(calls.versions()), epochs=len(by_epoch))
+    seen = calls.versions()
+    report.check("versions", wrong, versions=len(seen), first_version=seen[0].number, epochs=len(by_epoch))
 
 
 def check_rejected(report: Report, root: str, expected: int) -> None:
