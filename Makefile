@@ -38,8 +38,8 @@ test-live-services: tools
 	$(LIVE) --no-run
 	$(LIVE) --lib --bins
 	SLUICE_LIVE=1 $(LIVE) --test kafka_live --test s3_live
-	SLUICE_LIVE=1 AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=eu-central-1 $(LIVE) --test dynamo_live
-	SLUICE_LIVE=1 tests/live/servers/kinesis_local.sh $(LIVE) --offline --test kinesis_live
+	SLUICE_LIVE=1 AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=eu-central-1 $(LIVE) --test dynamo_live --test standby
+	SLUICE_LIVE=1 tests/live/servers/kinesis_local.sh $(LIVE) --offline --test kinesis_live --test lambda_live --test accounts_live
 
 # A program with every client, killed while real services feed it: run it after a change of sources, the lake or the commit.
 test-live-chaos: tools
