@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn time_is_left_for_the_answer() {
-        let left = |ms| time_for(1_000_000 + ms, 1_000_000_000);
+        let left = |ms: i64| time_for(1_000_000 + ms, 1_000_000_000);
         assert_eq!(left(60_000), Duration::from_secs(57));
         assert_eq!(left(4_000), Duration::from_secs(3));
         assert_eq!(left(-5), Duration::ZERO);

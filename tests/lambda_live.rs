@@ -8,7 +8,7 @@
 mod fault_proxy;
 #[path = "lambda_live/mapping.rs"]
 mod mapping;
-#[path = "lambda_live/stream.rs"]
+#[path = "live/kinesis_stream.rs"]
 mod stream;
 
 use std::fs;
@@ -144,7 +144,7 @@ fn table(ledger: &Ledger, sql: &str) -> Vec<String> {
 fn functions_before_a_ledger_give_what_one_process_gives() {
     let Some(endpoint) = stream::endpoint() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let service = Service::new(&endpoint);
+    let service = Service::new(&endpoint, "eu-central-1");
     service.create("lambda-raw", 2);
     service.create("lambda-relay", 2);
     let placed = service.put("lambda-raw", &records(folder.path()));

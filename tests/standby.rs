@@ -83,7 +83,7 @@ impl Site {
     /// Writes a configuration for a process of that name.
     fn configure(&self, name: &str, hook: &str, lake: &str, more: &str) -> PathBuf {
         let text = format!(
-            "[lake]\npath = 'lake'\ncommit_interval = '1s'\n{lake}\n[files]\npaths = ['logs']\n[control]\nsocket = '{name}.sock'\n\
+            "[lake]\npath = 'lake'\ncommit_interval = '1s'\n{lake}\n[files]\npaths = ['logs']\n[control]\nsocket = 'control.sock'\n\
              [enforce]\nwebhook = '{hook}'\n[operate]\nlisten = '127.0.0.1:0'\nlease = '1s'\n{more}\n\
              [[budget]]\nname = 'agents'\neach = ['agent_id']\nlimit = '0.05 USD'\nwindow = 'lifetime'\n\
              [[budget.threshold]]\nat = '50%'\ndo = ['notify']\n[[budget.threshold]]\nat = '100%'\ndo = ['notify', 'hold']\n"

@@ -4,10 +4,14 @@
 //! streams created anew. It does not throttle, nor break connections, nor tell the end of a shard in a subscription; the
 //! proxy here does.
 
+#[path = "../../tests/live/fault_proxy.rs"]
+mod fault_proxy;
 #[path = "kinesis_live/proxy.rs"]
 mod proxy;
 #[path = "kinesis_live/pushing.rs"]
 mod pushing;
+#[path = "kinesis_live/relay.rs"]
+mod relay;
 #[path = "kinesis_live/support.rs"]
 mod support;
 

@@ -1,7 +1,7 @@
 //! The daemon's side of the socket: one thread that accepts, one for each connection.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,6 +25,8 @@ const CONNECTIONS_MAX: usize = 32;
 /// The listening socket; removed on drop.
 pub(crate) struct Server {
     path: PathBuf,
+    /// Its inode: a process that was overtaken must not remove its successor's.
+    inode: u64,
 }
 
 impl Server {
@@ -42,14 +44,18 @@ impl Server {
         }
         let listener = UnixListener::bind(path).with_context(|| format!("listen at {}", path.display()))?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).context("permissions of the socket")?;
+        let inode = std::fs::metadata(path).context("the socket")?.ino();
         let open = Arc::new(AtomicUsize::new(0));
         thread::Builder::new().name("control".to_owned()).spawn(move || accept(&listener, &commands, &board, &open))?;
-        Ok(Self { path: path.to_owned() })
+        Ok(Self { path: path.to_owned(), inode })
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if std::fs::metadata(&self.path).is_ok_and(|found| found.ino() != self.inode) {
+            return;
+        }
         if let Err(error) = std::fs::remove_file(&self.path) {
             tracing::debug!(%error, "socket was already gone");
         }

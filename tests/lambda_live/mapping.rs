@@ -11,16 +11,17 @@ use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use serde_json::{Value, json};
+use sluice_schemas::{Clock, SystemClock};
 
 use crate::SLUICE;
 use crate::stream::{Placed, base64};
 
 /// Time an invocation has.
-const TIMEOUT_MS: u128 = 2_500;
+const TIMEOUT_MS: i64 = 2_500;
 /// Records of a batch.
 const BATCH: usize = 9;
 
@@ -46,7 +47,7 @@ pub(crate) struct Mapping {
 
 impl Default for Mapping {
     fn default() -> Self {
-        Self { waiting: unbounded(), next_id: AtomicU64::new(1), complaints: Mutex::default() }
+        Self { waiting: bounded(1_000), next_id: AtomicU64::new(1), complaints: Mutex::default() }
     }
 }
 
@@ -175,7 +176,7 @@ fn serve(listener: &TcpListener, mapping: &Mapping) {
             // Whoever asks anew has forgotten what it was asked for.
             outstanding.take().into_iter().for_each(|lost| drop(lost.reply.send(Outcome::Lost)));
             let Ok(invocation) = mapping.waiting.1.recv() else { return };
-            let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() + TIMEOUT_MS;
+            let deadline = SystemClock.now().0 / 1_000 + TIMEOUT_MS;
             let head = format!("Lambda-Runtime-Aws-Request-Id: {}\r\nLambda-Runtime-Deadline-Ms: {deadline}\r\n", invocation.id);
             write(&client, "200 OK", &head, &invocation.event);
             outstanding = Some(invocation);

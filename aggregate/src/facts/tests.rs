@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Decimal128Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use proptest::prelude::*;
-use sluice_schemas::position::Sequence;
+use sluice_schemas::position::{Sequence, Span};
 use sluice_schemas::time::{DAY, SECOND};
 use sluice_schemas::usage::GuardrailUnits;
-use sluice_schemas::{AgentStatus, Extras, Profile, Rank, RejectReason, Rejected, Usage};
+use sluice_schemas::{AgentStatus, Extras, Position, Profile, Rank, RejectReason, Rejected, Relayed, Usage};
 
 use super::*;
 
@@ -112,6 +112,25 @@ fn what_is_not_kept_is_not_there() {
     // A call without a profile is passed over by rows and spend alike.
     assert_eq!(call_rows(&batch, &[true, true], "", Micros(0))[0].1.num_rows(), 1);
     assert_eq!(spend_deltas(&batch, &[true, true]).iter().map(|delta| delta.sums.cost.0).sum::<i128>(), 1);
+}
+
+#[test]
+fn calls_of_workers_name_the_shard_the_worker_read() {
+    let mut batch = two_profiles();
+    for at in 0..5 {
+        push(&mut batch, at, 0, Some(1));
+    }
+    let mut message = |shard: &str, calls| {
+        let span = Span { shard: shard.to_owned(), from: None, to: Position::default() };
+        let relayed = Relayed { worker: "w".to_owned(), span, last: true, calls, rejected: 0..0, control: 0, marks: Vec::new() };
+        batch.batch.relayed.push(relayed);
+    };
+    message("kinesis:a", 0..2);
+    message("kinesis:b", 2..2);
+    message("kinesis:b", 2..3);
+    message("kinesis:a", 3..4);
+    let rows = call_rows(&batch, &[true, false, true, true, true], "kafka:relay/0", Micros(0));
+    assert_eq!(texts(&rows[0].1, "source"), some(&["kinesis:a", "kinesis:b", "kinesis:a", "kafka:relay/0"]));
 }
 
 #[test]

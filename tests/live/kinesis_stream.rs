@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 #[expect(clippy::print_stderr, reason = "a test that did not run says so")]
 pub(crate) fn endpoint() -> Option<String> {
     let endpoint = std::env::var("SLUICE_KINESIS_ENDPOINT").ok();
-    let how = "tests/live/servers/kinesis_local.sh cargo test --features aws,kafka --test lambda_live";
+    let how = "tests/live/servers/kinesis_local.sh cargo test --features aws,kafka --test lambda_live --test accounts_live";
     assert!(endpoint.is_some() || std::env::var("SLUICE_LIVE").as_deref() != Ok("1"), "no emulator of Kinesis: run {how}");
     if endpoint.is_none() {
         eprintln!("not run, there is no emulator of Kinesis: run {how}");
@@ -48,24 +48,28 @@ pub(crate) struct Placed {
 
 pub(crate) struct Service {
     endpoint: String,
+    region: String,
     agent: ureq::Agent,
 }
 
 impl Service {
-    pub(crate) fn new(endpoint: &str) -> Self {
-        Self { endpoint: endpoint.to_owned(), agent: ureq::Agent::config_builder().http_status_as_error(false).build().into() }
+    pub(crate) fn new(endpoint: &str, region: &str) -> Self {
+        Self {
+            endpoint: endpoint.to_owned(),
+            region: region.to_owned(),
+            agent: ureq::Agent::config_builder().http_status_as_error(false).build().into(),
+        }
     }
 
     fn call(&self, action: &str, body: &Value) -> Value {
-        let credential =
-            "AWS4-HMAC-SHA256 Credential=111122223333/20261001/eu-central-1/kinesis/aws4_request, SignedHeaders=host, Signature=0";
+        let scope = format!("111122223333/20261001/{}/kinesis/aws4_request", self.region);
         let request = self
             .agent
             .post(&self.endpoint)
             .header("Content-Type", "application/x-amz-json-1.1")
             .header("X-Amz-Target", format!("Kinesis_20131202.{action}"))
             .header("X-Amz-Date", "20261001T000000Z")
-            .header("Authorization", credential);
+            .header("Authorization", format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"));
         let mut answer = request.send(body.to_string().as_bytes()).unwrap();
         let text = answer.body_mut().read_to_string().unwrap();
         assert_eq!(answer.status(), 200, "{action}: {text}");
