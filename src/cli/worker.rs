@@ -12,7 +12,7 @@ use sluice_schemas::position::Positions;
 use sluice_schemas::{Clock, SystemClock};
 
 use crate::config::Config;
-use crate::sources::{self, Keeping, Opening};
+use crate::sources::{self, Clients, Keeping, Opening};
 
 pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
     let Some(relay) = &config.relay else {
