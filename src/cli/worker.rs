@@ -12,7 +12,7 @@ use sluice_schemas::position::Positions;
 use sluice_schemas::{Clock, SystemClock};
 
 use crate::config::Config;
-use crate::sources::{self, Keeping, Opening};
+use crate::sources::{self, Clients, Keeping, Opening};
 
 /// Longest wait for a message to be taken before it is tried anew.
 const PATIENCE: Duration = Duration::from_secs(60);

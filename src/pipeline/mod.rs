@@ -70,7 +70,7 @@ const DEDUP_BYTES: usize = 96 << 20;
 /// Shortest time between two local commits.
 const LOCAL_INTERVAL: Duration = Duration::from_millis(100);
 /// Bytes of rows that wait for the lake commit of a daemon before it is made early: a backlog, or large records that are refused.
-const LIVE_BYTES: usize = 96 << 20;
+const LIVE_BYTES: usize = 48 << 20;
 /// Rows of an epoch that goes straight to the lake.
 const BULK_ROWS: u64 = 1_500_000;
 

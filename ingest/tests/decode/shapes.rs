@@ -209,11 +209,11 @@ fn one_batch_over_many_calls_and_one_decoder_over_many_batches() {
 fn a_byte_order_mark_costs_no_record() {
     let (mark, a, b) = ("\u{feff}", call("a"), call("b"));
     // Files that begin with a mark are joined, too.
-    let batch = lines(&format!("{mark}{a}\n{mark}{b}\r\n{mark}\n{mark}x\n"));
+    let batch = lines(format!("{mark}{a}\n{mark}{b}\r\n{mark}\n{mark}x\n"));
     assert_eq!((ids(&batch), counts(&batch)), (vec!["a", "b"], (2, 0, 1, 0)));
     assert_eq!(batch.rejected[0].raw, b"x");
     assert_eq!(ids(&document(format!("{mark}[\n{a},\n{b}\n]\n"))), ["a", "b"]);
     assert_eq!(ids(&document(format!("{mark}{}", cloudwatch(&[&a])))), ["a"]);
     // Within a record it is text like any other.
-    assert_eq!(counts(&lines(&format!("{mark}{mark}{a}\n{{{mark}\"a\":1}}\n"))), (0, 0, 2, 0));
+    assert_eq!(counts(&lines(format!("{mark}{mark}{a}\n{{{mark}\"a\":1}}\n"))), (0, 0, 2, 0));
 }
