@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, RwLock};
 use std::thread::{self, ScopedJoinHandle};
+use std::time::Instant;
 
 use anyhow::Context;
 use arrow::array::RecordBatch;
@@ -165,13 +166,28 @@ impl Pipeline {
         Ok(unfinished.iter().map(|record| record.crossing.breach.epoch).max().unwrap_or(0))
     }
 
-    /// Makes local state again from the lake.
+    /// Makes local state again from the lake, and tells how long it took.
     fn rebuild(&mut self) -> anyhow::Result<()> {
-        if self.base.lake_epoch > 0 {
-            tracing::info!(epoch = self.base.lake_epoch, "local state is made again from the lake");
+        let epoch = self.base.lake_epoch;
+        if epoch == 0 {
+            self.local.clear()?;
+            return self.seed_all();
         }
+        tracing::info!(epoch, "local state is made again from the lake");
+        let begun = Instant::now();
         self.local.clear()?;
-        self.seed_all()
+        self.seed_all()?;
+        let calls: u64 = self.lake.files(tables::CALLS)?.iter().map(|file| file.rows).sum();
+        let (took_ms, shards) = (begun.elapsed().as_millis() as u64, self.positions.len());
+        tracing::info!(
+            event = "rebuilt",
+            epoch,
+            calls,
+            shards,
+            took_ms,
+            "local state was made again from the lake; sources go on from its positions"
+        );
+        Ok(())
     }
 }
 

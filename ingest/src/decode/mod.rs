@@ -64,6 +64,20 @@ struct Sink<'o> {
     nesting: u32,
 }
 
+/// `detail-type` of the EventBridge events that carry a CloudTrail event.
+#[cfg(feature = "aws")]
+pub(crate) const BRIDGED_CALL: &str = trail::DETAIL_TYPE;
+
+/// Checks that a text is an EventBridge event which carries a CloudTrail event that can be read, whenever it happened.
+///
+/// # Errors
+/// Why it is none.
+#[cfg(feature = "aws")]
+pub(crate) fn check_bridged(text: &[u8]) -> Result<(), RejectReason> {
+    const ANY_TIME: Micros = Micros(i64::MAX / 2);
+    trail::event(trail::bridged(text)?, ANY_TIME).map(drop)
+}
+
 impl Sink<'_> {
     fn event(&mut self, text: &[u8], accepts: Option<&Accepts>) -> Result<(), RejectReason> {
         let event = trail::event(text, self.arrival)?;

@@ -19,7 +19,7 @@ use super::record::event_time;
 use super::scan::Scanner;
 
 /// `detail-type` of the EventBridge events that carry a CloudTrail event.
-const DETAIL_TYPE: &[u8] = b"AWS API Call via CloudTrail";
+pub(super) const DETAIL_TYPE: &str = "AWS API Call via CloudTrail";
 /// Longest string field, in bytes.
 const MAX_TEXT: usize = 4096;
 /// Deepest nesting that is read.
@@ -122,7 +122,7 @@ pub(super) fn bridged(text: &[u8]) -> Result<&[u8], RejectReason> {
     Scanner::new(text).object(|scanner, key| match key {
         b"detail-type" if is_call.is_some() => Err(Fault::Duplicate(Field::DetailType)),
         b"detail-type" if scanner.peek() == Some(b'"') => {
-            is_call = Some(*scanner.string()?.bytes()? == *DETAIL_TYPE);
+            is_call = Some(*scanner.string()?.bytes()? == *DETAIL_TYPE.as_bytes());
             Ok(())
         }
         b"detail" if detail.is_some() => Err(Fault::Duplicate(Field::Detail)),

@@ -46,7 +46,7 @@ pub use settings::{RawS3Settings, S3Mode, S3SettingFault, S3Settings, S3Settings
 use crate::committed::Committed;
 use crate::framing::head;
 use crate::source::{Payload, Piece, Poll, Progress, Source, SourceError};
-use crate::sqs::{Created, Delivered, MessageId, ObjectId, Queue, Queues, created};
+use crate::sqs::{Created, Delivered, MessageId, ObjectId, Queue, Queues, Told, told};
 
 /// Pages of a listing, of a thousand objects, that wait to be taken.
 const PAGES: usize = 4;
@@ -71,6 +71,8 @@ pub struct S3Source {
     /// Ended when the source is dropped.
     _lister: JoinSet<()>,
     progress: Progress,
+    /// Tells this process from others that read the same queues.
+    process: String,
     /// Why nothing more is read.
     failed: Option<(String, ErrorClass)>,
 }
@@ -109,6 +111,7 @@ impl S3Source {
             refused: opening::refused_before(start),
             _lister: JoinSet::new(),
             progress: Progress::default(),
+            process: process_name(),
             failed: None,
             handle,
             settings,
@@ -218,8 +221,12 @@ impl S3Source {
     fn take_mail(&mut self, mail: Vec<Delivered>) {
         for Delivered { id, body } in mail {
             let mut objects = Vec::new();
-            match created(&body) {
-                Ok(created) => created.into_iter().for_each(|created| objects.extend(self.take_created(created))),
+            match told(&body) {
+                Ok(Told::Objects(created)) => created.into_iter().for_each(|created| objects.extend(self.take_created(created))),
+                Ok(Told::Event(event)) => {
+                    self.take_event(&id, event);
+                    continue;
+                }
                 Err(reason) => {
                     self.refuse_message(&id, reason, &body);
                     continue;
@@ -257,8 +264,7 @@ impl S3Source {
     /// Makes a record of a message that cannot be read; it is done with when that is durable. A message is a shard of its own, so that one
     /// which comes again, as after a crash, is known.
     fn refuse_message(&mut self, id: &MessageId, reason: RejectReason, body: &str) {
-        let url = self.settings.queues.get(id.queue).map_or("", String::as_str);
-        let shard = format!("{QUEUE_PREFIX}{}#{}", url.split_once("://").map_or(url, |(_, rest)| rest), id.id);
+        let shard = format!("{}#{}", self.queue_shard(id), id.id);
         let object = self.slots.name();
         let position = self.positions.get(&shard).cloned().unwrap_or_else(|| {
             let raw = head(body.as_bytes());
@@ -271,6 +277,30 @@ impl S3Source {
             desk.opened(id, &[object]);
             desk.given(object, &shard, position, false);
         });
+    }
+
+    /// Takes a message that is an event itself. The events of a queue are a shard of this process alone: several may read one queue, and
+    /// an event that comes again is told by its own id.
+    fn take_event(&mut self, id: &MessageId, event: String) {
+        let shard = format!("{}@{}", self.queue_shard(id), self.process);
+        let (object, size) = (self.slots.name(), event.len() as u64);
+        let piece = Lane::new(shard.clone(), String::new(), self.positions.get(&shard)).piece(
+            Payload::Document(event.into_bytes()),
+            1,
+            false,
+            size,
+        );
+        let position = self.remember(&piece);
+        self.ready.push_back(piece);
+        self.with_desk(|desk| {
+            desk.opened(id, &[object]);
+            desk.given(object, &shard, position, false);
+        });
+    }
+
+    fn queue_shard(&self, id: &MessageId) -> String {
+        let url = self.settings.queues.get(id.queue).map_or("", String::as_str);
+        format!("{QUEUE_PREFIX}{}", url.split_once("://").map_or(url, |(_, rest)| rest))
     }
 
     fn with_desk(&self, act: impl FnOnce(&mut crate::sqs::Desk)) {
@@ -332,8 +362,14 @@ impl std::fmt::Debug for S3Source {
     }
 }
 
-/// Prefix of the shards of refused messages.
+/// Prefix of the shards of messages.
 const QUEUE_PREFIX: &str = "sqs:";
+
+/// Returns a name that no other process has had.
+fn process_name() -> String {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    format!("{:x}-{}", since.as_micros(), std::process::id())
+}
 
 async fn receive<T>(from: Option<&mut mpsc::Receiver<T>>) -> Option<T> {
     match from {

@@ -1,12 +1,15 @@
-//! Reads a message that tells of new objects, in each of the shapes S3, SNS, EventBridge and CloudTrail give it.
+//! Reads a message that tells of new objects, in each of the shapes S3, SNS, EventBridge and CloudTrail give it, or that is itself a
+//! CloudTrail event from EventBridge.
 //!
 //! Sources of the shapes: AWS, "Event message structure" and "EventBridge event message structure" of the S3 user guide,
-//! "Amazon SNS message and JSON formats", "Configuring Amazon SNS notifications for CloudTrail".
+//! "Amazon SNS message and JSON formats", "Configuring Amazon SNS notifications for CloudTrail", "Events from AWS services" of the
+//! EventBridge user guide.
 
 use serde::Deserialize;
 use serde_json::error::Category;
 use sluice_schemas::RejectReason;
 
+use crate::decode::{BRIDGED_CALL, check_bridged};
 use crate::s3::Claim;
 
 /// Most envelopes around an event: SNS within SNS does not occur.
@@ -21,6 +24,15 @@ pub(crate) struct Created {
     pub(crate) key: String,
     /// What is said of its version.
     pub(crate) claim: Claim,
+}
+
+/// What a message says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// Objects were written; none for a test event and for what is no new object.
+    Objects(Vec<Created>),
+    /// It is an EventBridge event that carries a CloudTrail event.
+    Event(String),
 }
 
 /// Every shape at once: a message has the keys of one.
@@ -74,32 +86,36 @@ struct Object {
     version: Option<String>,
 }
 
-/// Returns the objects a message tells of: none for a test event and for what is no new object.
+/// Returns what a message says.
 ///
 /// # Errors
 /// Why the message cannot be read; nothing of it is used then.
-pub(crate) fn created(body: &str) -> Result<Vec<Created>, RejectReason> {
+pub(crate) fn told(body: &str) -> Result<Told, RejectReason> {
     read(body, 0)
 }
 
-fn read(body: &str, nesting: u32) -> Result<Vec<Created>, RejectReason> {
-    let body: Body = serde_json::from_str(body).map_err(|error| match error.classify() {
+fn read(text: &str, nesting: u32) -> Result<Told, RejectReason> {
+    let body: Body = serde_json::from_str(text).map_err(|error| match error.classify() {
         Category::Eof => RejectReason::Unbalanced,
         Category::Data => RejectReason::Malformed { field: "message" },
         Category::Syntax | Category::Io => RejectReason::NotJson,
     })?;
     if let Some(records) = body.records {
         let lists: Result<Vec<_>, _> = records.into_iter().map(record).collect();
-        return lists.map(|lists| lists.into_iter().flatten().collect());
+        return lists.map(|lists| Told::Objects(lists.into_iter().flatten().collect()));
     }
     if let (Some(bucket), Some(keys)) = (body.trail_bucket, body.trail_keys) {
-        return Ok(keys.into_iter().map(|key| Created { bucket: bucket.clone(), key, claim: Claim::default() }).collect());
+        let created = |key| Created { bucket: bucket.clone(), key, claim: Claim::default() };
+        return Ok(Told::Objects(keys.into_iter().map(created).collect()));
+    }
+    if body.detail_type.as_deref() == Some(BRIDGED_CALL) {
+        return check_bridged(text.as_bytes()).map(|()| Told::Event(text.to_owned()));
     }
     match (body.event.as_deref(), body.source.as_deref(), body.kind.as_deref(), body.message) {
-        (Some("s3:TestEvent"), ..) => Ok(Vec::new()),
+        (Some("s3:TestEvent"), ..) => Ok(Told::Objects(Vec::new())),
         (_, Some("aws.s3"), ..) => match (body.detail_type.as_deref(), body.detail) {
-            (Some("Object Created" | "Object Restore Completed"), Some(detail)) => Ok(vec![object(detail, false)?]),
-            (Some(_), Some(_)) => Ok(Vec::new()),
+            (Some("Object Created" | "Object Restore Completed"), Some(detail)) => Ok(Told::Objects(vec![object(detail, false)?])),
+            (Some(_), Some(_)) => Ok(Told::Objects(Vec::new())),
             _ => Err(RejectReason::Missing { field: "detail" }),
         },
         (_, _, Some("Notification"), Some(message)) if nesting < MAX_NESTING => read(&message, nesting + 1),
@@ -153,6 +169,31 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn created(body: &str) -> Result<Vec<Created>, RejectReason> {
+        told(body).map(|told| match told {
+            Told::Objects(created) => created,
+            Told::Event(event) => panic!("an event: {event}"),
+        })
+    }
+
+    fn bridged(detail: &serde_json::Value) -> String {
+        json!({"version": "0", "id": "x", "detail-type": "AWS API Call via CloudTrail", "source": "aws.bedrock", "account": "111122223333",
+            "time": "2026-10-01T12:00:00Z", "region": "us-east-1", "resources": [], "detail": detail})
+        .to_string()
+    }
+
+    #[test]
+    fn a_trail_event_is_taken_as_it_is() {
+        let detail = json!({"eventVersion": "1.11", "eventID": "e-1", "eventTime": "2026-10-01T12:00:00Z", "eventSource": "bedrock.amazonaws.com",
+            "eventName": "Converse", "awsRegion": "us-east-1", "recipientAccountId": "111122223333", "requestID": "r-1"});
+        let event = bridged(&detail);
+        assert_eq!(told(&event), Ok(Told::Event(event.clone())));
+        let sns = json!({"Type": "Notification", "Message": event}).to_string();
+        assert_eq!(told(&sns), Ok(Told::Event(event)));
+        assert!(matches!(told(&bridged(&json!({"eventName": "Converse"}))), Err(RejectReason::Missing { .. })));
+        assert!(told(&bridged(&json!("text"))).is_err());
+    }
 
     fn s3_event(name: &str, key: &str) -> serde_json::Value {
         json!({"Records": [{"eventVersion": "2.1", "eventSource": "aws:s3", "awsRegion": "eu-central-1", "eventName": name,
@@ -226,7 +267,7 @@ mod tests {
 
         #[test]
         fn no_message_breaks_the_reader(body in "\\PC{0,200}") {
-            let _ignored: Option<Vec<Created>> = created(&body).ok();
+            let _ignored: Option<Told> = told(&body).ok();
         }
     }
 }

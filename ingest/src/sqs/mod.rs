@@ -6,5 +6,5 @@ mod event;
 mod keeper;
 
 pub(crate) use desk::{Desk, MessageId, ObjectId};
-pub(crate) use event::{Created, created};
+pub(crate) use event::{Created, Told, told};
 pub(crate) use keeper::{Delivered, Queue, Queues};

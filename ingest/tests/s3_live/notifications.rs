@@ -130,6 +130,38 @@ fn a_version_that_was_overwritten_unread_is_told_as_lost() {
 }
 
 #[test]
+fn trail_events_from_eventbridge_are_messages_themselves() {
+    let Some(aws) = Aws::live() else { return };
+    aws.create_bucket(false);
+    let queue = aws.create_queue();
+    let event = |id: &str| {
+        json!({"version": "0", "id": id, "detail-type": "AWS API Call via CloudTrail", "source": "aws.bedrock", "account": ACCOUNT,
+            "region": REGION, "detail": {"eventVersion": "1.11", "eventID": id, "eventTime": "2026-10-01T12:00:00Z",
+                "eventSource": "bedrock.amazonaws.com", "eventName": "Converse", "awsRegion": REGION, "recipientAccountId": ACCOUNT}})
+    };
+    aws.send(&queue, &event("e-1").to_string());
+    aws.send(&queue, &json!({"Type": "Notification", "Message": event("e-2").to_string()}).to_string());
+    let mut broken = event("e-3");
+    broken["detail"]["eventTime"] = json!("soon");
+    aws.send(&queue, &broken.to_string());
+    let mut ledger = Ledger::default();
+    let mut source = aws.source(RawS3Settings { queue_visibility: Some("60s".to_owned()), ..settings(&aws, &queue) }, &ledger);
+    ledger.read(&mut source, |ledger| ledger.trail == 2 && ledger.rejected.len() == 1);
+    stays_silent(&mut source, 2);
+    assert_eq!(aws.messages(&queue), (0, 3), "they wait for the lake");
+    ledger.commit();
+    eventually("an empty queue", || aws.messages(&queue) == (0, 0));
+    drop(source);
+
+    // A later process has a shard of its own.
+    let shards = ledger.shards.len();
+    let mut source = aws.source(settings(&aws, &queue), &ledger);
+    aws.send(&queue, &event("e-4").to_string());
+    ledger.read(&mut source, |ledger| ledger.trail == 3);
+    assert_eq!(ledger.shards.len(), shards + 1);
+}
+
+#[test]
 fn what_cannot_be_read_becomes_a_row_and_the_rest_goes_on() {
     let Some(aws) = Aws::live() else { return };
     aws.create_bucket(false);
