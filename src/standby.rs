@@ -13,7 +13,7 @@ use anyhow::Context;
 use sluice_aggregate::lake::Lake;
 use sluice_aggregate::store::{LocalStore, StoreError};
 use sluice_enforce::{Beat, Lease, Watched, Watcher};
-use sluice_schemas::Clock;
+use sluice_schemas::{Clock, Micros};
 
 use crate::config::Config;
 use crate::operate::{Board, Stage};
@@ -30,11 +30,14 @@ pub(crate) fn name(clock: &dyn Clock) -> String {
 }
 
 /// Waits until it is this process's turn, and takes it; returns the beat to go on from. A lease that cannot be reached is asked again.
-pub(crate) fn wait(lease: &dyn Lease, me: &str, lasts: Duration, board: &Board, clock: &dyn Clock) -> Beat {
+pub(crate) fn wait(lease: &dyn Lease, me: &str, lasts: Duration, board: &Board) -> Beat {
     tracing::info!(event = "standby", lease_ms = lasts.as_millis() as u64, "waiting while another process is the ledger");
-    let mut watcher = Watcher::new(lasts, clock.now());
+    // Silence is measured by a clock that nobody sets.
+    let begun = Instant::now();
+    let mut watcher = Watcher::new(lasts, Micros(0));
     loop {
-        match turn(lease, me, &mut watcher, clock) {
+        let now = Micros(i64::try_from(begun.elapsed().as_micros()).unwrap_or(i64::MAX));
+        match turn(lease, me, &mut watcher, now) {
             Ok(Some(taken)) => {
                 board.enter(Stage::Recovering);
                 return taken;
@@ -47,8 +50,8 @@ pub(crate) fn wait(lease: &dyn Lease, me: &str, lasts: Duration, board: &Board, 
 }
 
 /// Looks once; takes the turn if it is free.
-fn turn(lease: &dyn Lease, me: &str, watcher: &mut Watcher, clock: &dyn Clock) -> Result<Option<Beat>, sluice_enforce::StoreError> {
-    if watcher.see(lease.look()?, clock.now()) == Watched::Held {
+fn turn(lease: &dyn Lease, me: &str, watcher: &mut Watcher, now: Micros) -> Result<Option<Beat>, sluice_enforce::StoreError> {
+    if watcher.see(lease.look()?, now) == Watched::Held {
         return Ok(None);
     }
     let next = Beat::after(watcher.seen(), me);

@@ -67,7 +67,7 @@ pub enum Watched {
 pub struct Watcher {
     lasts: Duration,
     seen: Option<Beat>,
-    /// Since when, by the standby's clock.
+    /// Since when, by the standby's own clock, whose zero is nobody else's.
     since: Micros,
 }
 

@@ -108,7 +108,7 @@ fn take_turn(config: Config, standby: bool, clock: Arc<dyn Clock>, board: &Arc<B
         let pipeline = recover(settings(config))?;
         return Ok((pipeline, Keeper::seize(lease, &me, lasts, Arc::clone(board))?));
     }
-    let beat = standby::wait(&*lease, &me, lasts, board, &*clock);
+    let beat = standby::wait(&*lease, &me, lasts, board);
     let keeper = Keeper::start(lease, beat, lasts, Arc::clone(board))?;
     standby::take_from_other(&config)?;
     Ok((recover(settings(config))?, keeper))

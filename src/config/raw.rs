@@ -122,6 +122,7 @@ pub(crate) fn validate(table: toml::Table, base: &Path, origin: &Origin, faults:
     if let Some(url) = webhook.as_deref().filter(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
         faults.push(format!("enforce.webhook: '{url}' is not an http(s) address"));
     }
+    let is_handed = raw.source.is_empty() && raw.files.paths.is_empty();
     Some(Config {
         commit_interval,
         state: place(raw.lake.state, "local.redb"),
@@ -137,7 +138,7 @@ pub(crate) fn validate(table: toml::Table, base: &Path, origin: &Origin, faults:
         relay: raw.relay.and_then(|table| {
             sources::relay::parse(table).map_err(|found| faults.extend(found.into_iter().map(|fault| format!("[relay] {fault}")))).ok()
         }),
-        worker: accepts(raw.worker, faults),
+        worker: accepts(raw.worker, is_handed, faults),
         paths: raw.files.paths.iter().map(|path| base.join(path)).collect(),
         poll_interval,
         prices_file: enrich.as_ref().and_then(|enrich| enrich.prices_file.as_ref()).map(|path| base.join(path)),
@@ -232,7 +233,10 @@ fn sources(tables: Vec<toml::Table>, faults: &mut Vec<String>) -> Vec<Arc<dyn Co
     sources
 }
 
-fn accepts(worker: Accepts, faults: &mut Vec<String>) -> Option<Arc<Accepts>> {
+fn accepts(worker: Accepts, is_handed: bool, faults: &mut Vec<String>) -> Option<Arc<Accepts>> {
+    if !worker.takes_all() && !is_handed {
+        faults.push("[worker] is of a worker that is handed its records: name accounts and regions in each [[source]]".to_owned());
+    }
     faults.extend(worker.faults().into_iter().map(|fault| format!("[worker] {fault}")));
     (!worker.takes_all()).then(|| Arc::new(worker))
 }
@@ -282,6 +286,14 @@ mod tests {
         let faults = check("[lake]\ncommit_interval = '45s'\n[files]\npoll_interval = '7'\n[enforce]\nwebhook = 'ftp://x'").unwrap_err();
         assert_eq!(faults.len(), 4, "{faults:?}");
         assert!(check("[lake]\npath = 'x'\ntypo = 1").unwrap_err()[0].contains("typo"));
+    }
+
+    #[test]
+    fn a_check_that_would_not_be_made_is_a_fault() {
+        let worker = "[worker]\naccounts = ['111122223333']\n";
+        assert!(check(&format!("[lake]\npath = 'x'\n{worker}")).is_ok());
+        assert!(check(&format!("[lake]\npath = 'x'\n[files]\npaths = ['logs']\n{worker}")).unwrap_err()[0].contains("[[source]]"));
+        assert!(check("[lake]\npath = 'x'\n[worker]\naccounts = ['prod']").unwrap_err()[0].contains("[worker] accounts: 'prod'"));
     }
 
     #[test]

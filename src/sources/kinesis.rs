@@ -21,7 +21,7 @@ impl Configured for KinesisSettings {
 
     fn open(&self, opening: &Opening<'_>) -> Result<Box<dyn Source>, SourceError> {
         if opening.keeping == Keeping::Group {
-            return Err(not_shared(self.name(), "let the ledger read it (role 'all'), or put it on a Kafka topic"));
+            return Err(not_shared(self.name(), "let the ledger read it (role 'all'), or run workers as Lambda functions"));
         }
         let runtime = opening.clients.runtime()?;
         let sdk = runtime.block_on(aws::load(&self.aws()))?;

@@ -64,21 +64,6 @@ impl FileStore {
         Ok(store)
     }
 
-    /// Takes a file from a process that has it open and is silent: a copy takes its place, and that process writes nothing any more,
-    /// however late it wakes up. `false` if nobody has it open.
-    ///
-    /// # Errors
-    /// It cannot be copied, or the other process was stopped in the middle of a write.
-    pub fn take_from_other(path: &Path) -> Result<bool, StoreError> {
-        match Self::open(path) {
-            Ok(_) => Ok(false),
-            Err(StoreError::Busy { .. }) => guard::replace(path)
-                .map(|()| true)
-                .map_err(|error| StoreError::Unavailable { operation: "take over", detail: error.to_string() }),
-            Err(error) => Err(error),
-        }
-    }
-
     /// Returns another handle, with no fence of its own.
     #[must_use]
     pub fn share(&self) -> Self {

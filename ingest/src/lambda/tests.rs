@@ -1,5 +1,6 @@
 //! Events as Lambda hands them over, and what is published of them.
 
+use proptest::prelude::*;
 use serde_json::json;
 use sluice_schemas::position::Positions;
 use sluice_schemas::{Batch, RejectReason, Rejected};
@@ -145,5 +146,34 @@ fn other_events_are_no_success() {
     for event in [json!({"awslogs": {"data": ""}}), json!({"Records": [{"s3": {}}]}), json!([]), nowhere] {
         let error = function(1).work(event.to_string().as_bytes(), NOW, &mut publish).expect_err("no event of Kinesis");
         assert_eq!(error.class(), ErrorClass::Misconfigured);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+    /// An event with bytes changed, cut or added is worked on or refused, never a panic; what it holds of records is published.
+    #[test]
+    fn no_bytes_make_it_panic(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+        length in any::<prop::sample::Index>(),
+        whole in any::<bool>(),
+    ) {
+        let mut bytes = event(&[record(1, &call(1)), record(2, b"nonsense")]);
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        if !whole {
+            bytes.truncate(length.index(bytes.len()));
+        }
+        let mut published = 0;
+        let worked = function(MESSAGE_BYTES).work(&bytes, NOW, &mut |_, messages| {
+            published += messages.len();
+            Ok(())
+        });
+        if let Ok((answer, tally)) = worked {
+            prop_assert_eq!(answer, Answer::default());
+            prop_assert_eq!(tally.messages, published as u64);
+        }
     }
 }

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::{FileStore, StoreError};
+
 /// Tries to get at a lock that is held for a write, and the pause between them.
 const TRIES: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(50);
@@ -78,7 +80,7 @@ fn wait_for(lock: &File) -> io::Result<()> {
 }
 
 /// Puts a copy in the place of a file that another process has open, between two of its writes.
-pub(super) fn replace(path: &Path) -> io::Result<()> {
+fn replace(path: &Path) -> io::Result<()> {
     let lock = lock_file(path)?;
     wait_for(&lock)?;
     let mut name = path.as_os_str().to_owned();
@@ -89,4 +91,21 @@ pub(super) fn replace(path: &Path) -> io::Result<()> {
     fs::rename(&copy, path)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     File::open(folder)?.sync_all()
+}
+
+impl FileStore {
+    /// Takes a file from a process that has it open and is silent: a copy takes its place, and that process writes nothing any more,
+    /// however late it wakes up. `false` if nobody has it open.
+    ///
+    /// # Errors
+    /// It cannot be copied, or the other process was stopped in the middle of a write.
+    pub fn take_from_other(path: &Path) -> Result<bool, StoreError> {
+        match Self::open(path) {
+            Ok(_) => Ok(false),
+            Err(StoreError::Busy { .. }) => {
+                replace(path).map(|()| true).map_err(|error| StoreError::Unavailable { operation: "take over", detail: error.to_string() })
+            }
+            Err(error) => Err(error),
+        }
+    }
 }
