@@ -175,7 +175,7 @@ impl Pipeline {
         for table in self.lake.tables() {
             self.lake.compact(&table, i32::MAX, now)?;
         }
-        self.vacuum(now)?;
+        self.lake.vacuum(now)?;
         self.note_head()
     }
 }

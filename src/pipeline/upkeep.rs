@@ -17,8 +17,10 @@ pub(super) struct Upkeep {
     began: Micros,
     /// Dates before this one were closed then.
     open_from: i32,
-    /// Tables that are still to be merged.
+    /// Tables that are still to be looked after.
     left: Vec<String>,
+    /// Rounds so far. In the first one what earlier processes left is looked for.
+    rounds: u64,
 }
 
 impl Pipeline {
@@ -36,28 +38,29 @@ impl Pipeline {
             if watermark.day() <= round.open_from && now.0 - round.began.0 < EVERY {
                 return Ok(());
             }
-            *round = Upkeep { began: now, open_from: watermark.day(), left: self.lake.tables() };
+            *round = Upkeep { began: now, open_from: watermark.day(), left: self.lake.tables(), rounds: round.rounds + 1 };
         }
-        let (table, open_from) = (round.left.pop(), round.open_from);
+        let (table, open_from, orphans) = (round.left.pop(), round.open_from, round.rounds == 1);
+        let Some(table) = table else { return Ok(()) };
         self.meter.board.set_phase(Phase::LakeCommit);
-        let merged = table.map_or(Ok(()), |table| {
-            self.lake.compact(&table, open_from, now).map(|report| {
-                tracing::debug!(event = "merged", table, dates = report.dates, removed = report.removed, added = report.added, "merged");
-            })
-        });
-        put_off(merged)?;
-        if self.upkeep.left.is_empty() {
-            put_off(self.vacuum(now))?;
-        }
+        put_off(self.look_after(&table, open_from, orphans, now))?;
         self.meter.board.set_phase(Phase::Turning);
         Ok(())
     }
 
-    /// Deletes files that no table has named for the time readers are given, and what crashes left.
-    pub(super) fn vacuum(&mut self, now: Micros) -> Result<(), LakeError> {
-        let report = self.lake.vacuum(now)?;
-        if report.expired + report.orphans > 0 {
-            tracing::info!(event = "vacuumed", expired = report.expired, orphans = report.orphans, "deleted files that no table names");
+    fn look_after(&mut self, table: &str, open_from: i32, orphans: bool, now: Micros) -> Result<(), LakeError> {
+        let merged = self.lake.compact(table, open_from, now)?;
+        let deleted = self.lake.vacuum_table(table, now, orphans)?;
+        if merged.dates + deleted.expired + deleted.orphans > 0 {
+            tracing::info!(
+                event = "upkeep",
+                table,
+                dates = merged.dates,
+                merged = merged.removed,
+                expired = deleted.expired,
+                orphans = deleted.orphans,
+                "closed dates merged, unused files deleted"
+            );
         }
         Ok(())
     }
@@ -116,8 +119,9 @@ mod tests {
         std::fs::create_dir(&logs).unwrap();
         let clock = VirtualClock::at(NOW);
         let config = Config::load(&Origin { file: None, lake: Some(lake.clone()) }).unwrap();
-        let settings = Settings { config, mode: Mode::Live, act: false, clock: Arc::new(clock.clone()), board: Arc::default() };
-        let mut pipeline = Pipeline::open(settings).unwrap();
+        let settings =
+            || Settings { config: config.clone(), mode: Mode::Live, act: false, clock: Arc::new(clock.clone()), board: Arc::default() };
+        let mut pipeline = Pipeline::open(settings()).unwrap();
         for number in 0..10 {
             read(&mut pipeline, &logs, number, &format!("2026-10-18T00:{number:02}:00Z"));
         }
@@ -133,8 +137,10 @@ mod tests {
         assert_eq!(data_files(&closed), 11);
         std::fs::write(closed.join("e000000000001-f000000-1-0.parquet"), b"left by a crash").unwrap();
 
-        // Not yet after six days; what a crash left goes at once.
+        // Not yet after six days; what a crash left goes when the next process begins.
         clock.reach(NOW.plus(6 * DAY));
+        drop(pipeline);
+        let mut pipeline = Pipeline::open(settings()).unwrap();
         round(&mut pipeline);
         assert_eq!(data_files(&closed), 11);
         clock.reach(NOW.plus(7 * DAY + 2 * EVERY));

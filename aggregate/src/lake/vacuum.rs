@@ -28,15 +28,26 @@ impl Lake {
         self.check_writer()?;
         let mut report = VacuumReport::default();
         for table in self.tables() {
-            self.sweep(&table, now, &mut report)?;
+            let of_table = self.vacuum_table(&table, now, true)?;
+            report.expired += of_table.expired;
+            report.orphans += of_table.orphans;
         }
         Ok(report)
     }
 
-    /// Vacuums one table.
-    fn sweep(&mut self, table: &str, now: Micros, report: &mut VacuumReport) -> Result<(), LakeError> {
-        self.delete_expired(table, commit::millis(now), report)?;
-        self.delete_orphans(table, report)
+    /// Vacuums one table. What a crash left is looked for only if `orphans` says so: that lists the folder of every date, and a writer
+    /// whose commits succeed leaves nothing.
+    ///
+    /// # Errors
+    /// As for [`Lake::vacuum`].
+    pub fn vacuum_table(&mut self, table: &str, now: Micros, orphans: bool) -> Result<VacuumReport, LakeError> {
+        self.check_writer()?;
+        let mut report = VacuumReport::default();
+        self.delete_expired(table, commit::millis(now), &mut report)?;
+        if orphans {
+            self.delete_orphans(table, &mut report)?;
+        }
+        Ok(report)
     }
 
     fn delete_expired(&mut self, table: &str, now_ms: i64, report: &mut VacuumReport) -> Result<(), LakeError> {

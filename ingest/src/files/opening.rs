@@ -12,7 +12,7 @@ use super::past::{Past, shard_of};
 use super::reading::{After, HEAVY, Lane, Reading, Stream};
 use super::tracked::{Left, Patience, Tracked};
 use crate::decode::{Decoder, is_one_value};
-use crate::framing::{Frame, MAX_DOCUMENT, MAX_LINE, RAW_HEAD, Shape, first_line, frame, head, shape};
+use crate::framing::{Frame, MAX_DOCUMENT, MAX_LINE, RAW_HEAD, Shape, first_line, frame, shape};
 use crate::inflate::{GzipFault, GzipReader, InflateLimits, MAGIC, begins_as_bomb, size_hint, survey};
 use crate::piece::decode_piece;
 use crate::source::{Payload, Piece};
@@ -196,7 +196,7 @@ impl Opening {
                 Ok(self.whole(Payload::Document(content), advance, After::More))
             }
             Frame::Unfinished if self.patience.takes_torn() => {
-                let (payload, size) = (Payload::Refused { reason: RejectReason::Unbalanced, raw: head(&content) }, self.size);
+                let (payload, size) = (Payload::Refused { reason: RejectReason::Unbalanced, raw: content }, self.size);
                 Ok(self.whole(payload, 0, After::Nothing { size, ended: false }))
             }
             Frame::Unfinished => Ok(Opened::Left(Left::Waiting { heavy: self.size > HEAVY })),

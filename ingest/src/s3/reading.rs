@@ -9,7 +9,7 @@ use sluice_schemas::position::{Position, Sequence};
 use sluice_schemas::{Micros, RejectReason, ShardId};
 
 use crate::files::{MAX_DEFLATE_RATIO, UNSUPPORTED};
-use crate::framing::{Cut, Cutter, Frame, MAX_DOCUMENT, RAW_HEAD, frame, head};
+use crate::framing::{Cut, Cutter, Frame, MAX_DOCUMENT, RAW_HEAD, frame};
 use crate::inflate::{GzipFault, GzipReader, InflateLimits, MAGIC, begins_as_bomb, size_hint};
 use crate::piece::too_long;
 use crate::source::{Payload, Piece};
@@ -122,7 +122,7 @@ impl Reading {
         Ok(match framed {
             Frame::Document => Self::once(lane, Payload::Document(bytes), stored),
             Frame::Unfinished => {
-                let refused = Payload::Refused { reason: RejectReason::Unbalanced, raw: head(&bytes) };
+                let refused = Payload::Refused { reason: RejectReason::Unbalanced, raw: bytes };
                 Self::once(lane, refused, stored)
             }
             Frame::Lines => {
