@@ -17,7 +17,7 @@ use sluice_schemas::{Clock, ErrorClass, SystemClock, error::causes};
 use ureq::Agent;
 
 use crate::config::Config;
-use crate::sources;
+use crate::sources::Clients;
 use crate::sources::relay::Publisher;
 
 /// Where the runtime API is; set within a function alone.
@@ -60,8 +60,8 @@ pub(crate) fn run(config: &Config, api: &str) -> anyhow::Result<ExitCode> {
     let agent: Agent = Agent::config_builder().http_status_as_error(false).build().into();
     let service = Api { agent, base: format!("http://{api}/{VERSION}/runtime") };
     let ready = make_ready(config);
-    // The clients live as long as their runtime does.
-    let Ready { mut function, mut publish, runtime: _runtime } = match ready {
+    // The publisher works as long as its clients live.
+    let Ready { mut function, mut publish, clients: _clients } = match ready {
         Ok(ready) => ready,
         Err(error) => {
             service.post("init/error", &fault("Sluice.Misconfigured", &format!("{error:#}")))?;
@@ -94,7 +94,7 @@ pub(crate) fn run(config: &Config, api: &str) -> anyhow::Result<ExitCode> {
 struct Ready {
     function: Function,
     publish: Publisher,
-    runtime: tokio::runtime::Runtime,
+    clients: Clients,
 }
 
 fn make_ready(config: &Config) -> anyhow::Result<Ready> {
@@ -104,13 +104,13 @@ fn make_ready(config: &Config) -> anyhow::Result<Ready> {
     if !config.sources.is_empty() || !config.paths.is_empty() {
         bail!("a function is handed its records by its event source mapping: declare no [[source]] and no paths");
     }
-    let runtime = sources::runtime()?;
-    let publish = relay.open(runtime.handle(), PATIENCE)?;
+    let clients = Clients::default();
+    let publish = relay.open(&clients, PATIENCE)?;
     let mut decoder = Decoder::allowing(std::sync::Arc::clone(&config.allow));
     decoder.accept(config.worker.clone());
     let var = |name: &str| std::env::var(name).unwrap_or_default();
     let name = format!("{}-{}", var("AWS_LAMBDA_FUNCTION_NAME"), var("AWS_LAMBDA_LOG_STREAM_NAME"));
-    Ok(Ready { function: Function { name, limit: relay.limit(), decoder }, publish, runtime })
+    Ok(Ready { function: Function { name, limit: relay.limit(), decoder }, publish, clients })
 }
 
 /// Returns how long publishing may be tried: up to the deadline, less what the answer needs.

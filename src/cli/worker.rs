@@ -32,7 +32,7 @@ pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
     let (positions, keeping) = (Positions::new(), Keeping::Group);
     let opening = Opening { positions: &positions, committed: &committed, clock: &clock, clients: &clients, keeping };
     let mut source = sources::open(Vec::new(), &config.sources, &opening)?;
-    let mut publish = relay.open(runtime.handle(), PATIENCE)?;
+    let mut publish = relay.open(&clients, PATIENCE)?;
     let stop = stop_on_signal()?;
     let name = name();
     tracing::info!(event = "running", role = "worker", name, relay = relay.name(), "running");

@@ -345,11 +345,10 @@ impl Pipeline {
     fn finish(&mut self, flow: &mut Flow, delivered: &Receiver<Delivered>) -> anyhow::Result<()> {
         if self.settings.mode == Mode::Live {
             self.commit_local()?;
-            self.send_effects(flow)?;
         } else {
             self.commit_lake()?;
-            self.send_effects(flow)?;
         }
+        self.send_effects(flow)?;
         self.meter.board.set_phase(Phase::Effects);
         let last = effects::Job { permit: self.permit(), crossings: Vec::new(), last: true };
         flow.effects.send(last).context("the effects thread died")?;

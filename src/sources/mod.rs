@@ -19,7 +19,6 @@ mod s3;
 use std::fmt;
 use std::sync::Arc;
 
-use anyhow::Context;
 use sluice_ingest::accept::Accepting;
 use sluice_ingest::committed::Committed;
 use sluice_ingest::decode::Accepts;

@@ -13,8 +13,9 @@ use sluice_ingest::kinesis::publish::{KinesisRelay, RelayStream};
 use sluice_ingest::relay::worker::PublishError;
 #[cfg(any(feature = "aws", feature = "kafka"))]
 use sluice_ingest::source::SourceError;
+
 #[cfg(any(feature = "aws", feature = "kafka"))]
-use tokio::runtime::Handle;
+use super::Clients;
 
 /// The `[relay]` section, checked.
 #[derive(Clone, Debug)]
@@ -75,7 +76,7 @@ impl RelayConfig {
     /// # Errors
     /// Settings that cannot work.
     #[cfg_attr(not(feature = "aws"), expect(unused_variables, reason = "the client of Kafka has threads of its own"))]
-    pub(crate) fn open(&self, runtime: &Handle, patience: Duration) -> Result<Publisher, SourceError> {
+    pub(crate) fn open(&self, clients: &Clients, patience: Duration) -> Result<Publisher, SourceError> {
         match self {
             #[cfg(feature = "kafka")]
             Self::Kafka(topic) => {
@@ -85,6 +86,7 @@ impl RelayConfig {
             }
             #[cfg(feature = "aws")]
             Self::Kinesis(stream) => {
+                let runtime = clients.runtime()?;
                 let sdk = runtime.block_on(aws::load(&stream.aws))?;
                 let mut relay = KinesisRelay::open(stream.clone(), &sdk, runtime.clone(), patience);
                 Ok(Box::new(move |shard, messages| relay.publish(shard, messages)))

@@ -234,15 +234,9 @@ impl Aggregation {
     }
 
     fn over_state(&self, mode: AggregateMode, state: Vec<RecordBatch>) -> Result<Arc<AggregateExec>> {
-        let exec = AggregateExec::try_new(
-            mode,
-            Arc::new(self.groups.as_final()),
-            self.functions.clone(),
-            vec![None; self.functions.len()],
-            source(state, &self.state)?,
-            self.before.schema(),
-        )?;
-        Ok(Arc::new(exec))
+        let (groups, functions) = (Arc::new(self.groups.as_final()), self.functions.clone());
+        let (filters, rows) = (vec![None; functions.len()], source(state, &self.state)?);
+        Ok(Arc::new(AggregateExec::try_new(mode, groups, functions, filters, rows, self.before.schema())?))
     }
 
     fn run(&self, plan: Arc<dyn ExecutionPlan>) -> Result<Vec<RecordBatch>> {

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 use sluice_schemas::position::Positions;
-use sluice_schemas::{ErrorClass, Micros, Position, RejectReason, ShardId};
+use sluice_schemas::{Clock, ErrorClass, Micros, Position, RejectReason, ShardId, SystemClock};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
@@ -367,8 +367,7 @@ const QUEUE_PREFIX: &str = "sqs:";
 
 /// Returns a name that no other process has had.
 fn process_name() -> String {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    format!("{:x}-{}", since.as_micros(), std::process::id())
+    format!("{:x}-{}", SystemClock.now().0, std::process::id())
 }
 
 async fn receive<T>(from: Option<&mut mpsc::Receiver<T>>) -> Option<T> {
