@@ -188,7 +188,7 @@ fn envelopes_that_are_not_on_the_list_are_refused() {
     reader.until(3, LIMIT);
     assert_eq!(
         reader.ledger.rejected,
-        ["envelope of owner 111122223333, log group /aws/bedrock/calls, filter all that is not on the allow-list"]
+        ["envelope of owner 111122223333, log group /aws/bedrock/calls, filter all that is not on the allow-list of envelopes or accounts"]
     );
 }
 
