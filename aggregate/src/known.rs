@@ -1,6 +1,6 @@
 //! What the lake and pending rows hold already: dedup keys of one event hour, and keys of refused records.
 
-use arrow::array::{Array, AsArray, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
@@ -9,7 +9,7 @@ use sluice_schemas::time::{DAY, HOUR};
 use sluice_schemas::{ErrorClass, Micros, Rejected, tables};
 
 use crate::dedup::stored_key;
-use crate::lake::{Lake, LakeError};
+use crate::lake::{Lake, LakeError, hex};
 
 const COLUMNS: [&str; 4] = ["event_time", "request_id", "account_id", "region"];
 const REFUSED: [&str; 4] = ["source", "sequence", "offset", "sha256"];
@@ -64,10 +64,8 @@ pub fn keys_of_hour(lake: &Lake, hour: i64) -> Result<Vec<u128>, KnownError> {
 /// # Errors
 /// The rows lack a column.
 pub fn for_each_key(batch: &RecordBatch, mut each: impl FnMut(Micros, u128)) -> Result<(), KnownError> {
-    let column = |name: &str| batch.column_by_name(name).ok_or_else(|| ArrowError::SchemaError(format!("no column {name}")));
-    let text = |name: &str| -> Result<StringArray, ArrowError> { Ok(cast(column(name)?, &DataType::Utf8)?.as_string::<i32>().clone()) };
-    let times = column("event_time")?.as_primitive::<TimestampMicrosecondType>();
-    let (ids, accounts, regions) = (text("request_id")?, text("account_id")?, text("region")?);
+    let times = column(batch, "event_time")?.as_primitive::<TimestampMicrosecondType>();
+    let (ids, accounts, regions) = (text(batch, "request_id")?, text(batch, "account_id")?, text(batch, "region")?);
     for row in 0..batch.num_rows() {
         if times.is_null(row) || ids.is_null(row) {
             continue;
@@ -76,6 +74,14 @@ pub fn for_each_key(batch: &RecordBatch, mut each: impl FnMut(Micros, u128)) -> 
         each(Micros(times.value(row)), stored_key(&part(&accounts), &part(&regions), ids.value(row)));
     }
     Ok(())
+}
+
+fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, ArrowError> {
+    batch.column_by_name(name).ok_or_else(|| ArrowError::SchemaError(format!("no column {name}")))
+}
+
+fn text(batch: &RecordBatch, name: &str) -> Result<StringArray, ArrowError> {
+    Ok(cast(column(batch, name)?, &DataType::Utf8)?.as_string::<i32>().clone())
 }
 
 /// Returns the keys of all refused records in the lake.
@@ -97,10 +103,8 @@ pub fn refused_keys(lake: &Lake) -> Result<Vec<u128>, KnownError> {
 /// # Errors
 /// The rows lack a column.
 pub fn for_each_refused(batch: &RecordBatch, mut each: impl FnMut(u128)) -> Result<(), KnownError> {
-    let column = |name: &str| batch.column_by_name(name).ok_or_else(|| ArrowError::SchemaError(format!("no column {name}")));
-    let text = |name: &str| -> Result<StringArray, ArrowError> { Ok(cast(column(name)?, &DataType::Utf8)?.as_string::<i32>().clone()) };
-    let (sources, sequences, hashes) = (text("source")?, text("sequence")?, text("sha256")?);
-    let offsets = column("offset")?.as_primitive::<Int64Type>();
+    let (sources, sequences, hashes) = (text(batch, "source")?, text(batch, "sequence")?, text(batch, "sha256")?);
+    let offsets = column(batch, "offset")?.as_primitive::<Int64Type>();
     for row in 0..batch.num_rows() {
         let sequence = if sequences.is_null(row) { "" } else { sequences.value(row) };
         let offset = if offsets.is_null(row) { 0 } else { offsets.value(row) };
@@ -125,7 +129,7 @@ fn key_of_refused(shard: &str, sequence: &str, offset: i64, sha256: &str) -> u12
 pub(crate) fn sha256_of(rejected: &Rejected) -> Option<String> {
     match &rejected.cut {
         Some(cut) => Some(cut.sha256.clone()).filter(|hash| !hash.is_empty()),
-        None => Some(Sha256::digest(&rejected.raw).iter().map(|byte| format!("{byte:02x}")).collect()),
+        None => Some(hex(&Sha256::digest(&rejected.raw))),
     }
 }
 

@@ -155,3 +155,26 @@ pub(crate) fn properties(schema: &SchemaRef) -> WriterPropertiesPtr {
     }
     Arc::new(builder.build())
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+    use super::*;
+
+    /// Writes the parts of a column as a row group, twice, so that offsets of the second are tried as well; every chunk is made here.
+    pub(crate) fn written_twice(field: Field, parts: &[ArrayRef]) -> ParquetRecordBatchReaderBuilder<bytes::Bytes> {
+        let schema: SchemaRef = Arc::new(arrow::datatypes::Schema::new(vec![field]));
+        let rows: Vec<Vec<ArrayRef>> = parts.iter().map(|part| vec![Arc::clone(part)]).collect();
+        let mut file = SerializedFileWriter::new(Vec::new(), parquet_schema("t", &schema).unwrap(), properties(&schema)).unwrap();
+        for _ in 0..2 {
+            let mut row_group = file.next_row_group().unwrap();
+            for chunk in encode_rows("t", 0, &schema, &rows).unwrap().chunks {
+                assert!(matches!(chunk, Chunk::Made(_)));
+                chunk.append_to(&mut row_group).unwrap();
+            }
+            row_group.close().unwrap();
+        }
+        ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(file.into_inner().unwrap())).unwrap()
+    }
+}

@@ -13,12 +13,12 @@ use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::Builder;
 use aws_sdk_kinesis::primitives::Blob;
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 use sluice_schemas::ErrorClass;
 use tokio::runtime::Handle;
 
 use super::settings::{arn_region, is_name_or_arn};
 use crate::aws::{self, AwsSettings, Fault};
+use crate::framing::sha256;
 use crate::relay::worker::PublishError;
 use crate::units::parse_bytes;
 
@@ -175,7 +175,7 @@ fn partition_key(shard: &str) -> String {
     if shard.chars().count() <= KEY_MAX && !shard.is_empty() {
         return shard.to_owned();
     }
-    Sha256::digest(shard).iter().map(|byte| format!("{byte:02x}")).collect()
+    sha256(shard.as_bytes())
 }
 
 #[cfg(test)]

@@ -23,6 +23,11 @@ fn listing(aws: &Aws) -> RawS3Settings {
     RawS3Settings { paths: vec![aws.path("")], ..RawS3Settings::default() }
 }
 
+fn notified(aws: &Aws, queue: &str) -> RawS3Settings {
+    let (queue_wait, queue_visibility) = (Some("0s".to_owned()), Some("3s".to_owned()));
+    RawS3Settings { queues: vec![queue.to_owned()], queue_wait, queue_visibility, ..listing(aws) }
+}
+
 #[test]
 fn throttling_and_broken_answers_cost_time_and_nothing_else() {
     let Some(aws) = Aws::live() else { return };
@@ -74,13 +79,7 @@ fn a_denied_object_becomes_a_row_stays_in_the_queue_and_is_read_once_it_may_be()
     });
     let proxied = aws.through(&url);
     let mut ledger = Ledger::default();
-    let raw = RawS3Settings {
-        queues: vec![queue.clone()],
-        queue_wait: Some("0s".to_owned()),
-        queue_visibility: Some("3s".to_owned()),
-        ..listing(&aws)
-    };
-    let mut source = proxied.source(raw, &ledger);
+    let mut source = proxied.source(notified(&aws, &queue), &ledger);
     ledger.read(&mut source, |ledger| ledger.calls == [2] && ledger.rejected.len() == 1);
     let RejectReason::Unreadable { message } = &ledger.rejected[0].1.reason else { panic!("{:?}", ledger.rejected) };
     assert!(message.contains("AccessDenied") && message.contains("allow kms:Decrypt on the key"), "{message}");
@@ -118,13 +117,7 @@ fn a_queue_that_fails_in_passing_loses_and_doubles_nothing() {
     });
     let proxied = aws.through(&url);
     let mut ledger = Ledger::default();
-    let raw = RawS3Settings {
-        queues: vec![queue.clone()],
-        queue_wait: Some("0s".to_owned()),
-        queue_visibility: Some("3s".to_owned()),
-        ..listing(&aws)
-    };
-    let mut source = proxied.source(raw, &ledger);
+    let mut source = proxied.source(notified(&aws, &queue), &ledger);
     ledger.read(&mut source, |ledger| ledger.calls.len() == 25);
     ledger.commit();
     eventually("an empty queue", || aws.messages(&queue) == (0, 0));

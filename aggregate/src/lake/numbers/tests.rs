@@ -4,29 +4,15 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Decimal128Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::compute::concat;
-use arrow::datatypes::{Field, Schema, SchemaRef};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::file::writer::SerializedFileWriter;
+use arrow::datatypes::Field;
 use proptest::prelude::*;
 use sluice_schemas::tables;
 
-use crate::lake::chunk::Chunk;
-use crate::lake::encode::{encode_rows, parquet_schema, properties};
+use crate::lake::encode::tests::written_twice;
 
 /// Writes parts as two row groups and returns what is read, with the statistics of the first.
 fn there_and_back(parts: &[ArrayRef]) -> (ArrayRef, Option<(i64, i64, u64)>) {
-    let schema: SchemaRef = Arc::new(Schema::new(vec![Field::new("n", parts[0].data_type().clone(), true)]));
-    let rows: Vec<Vec<ArrayRef>> = parts.iter().map(|part| vec![Arc::clone(part)]).collect();
-    let mut file = SerializedFileWriter::new(Vec::new(), parquet_schema("t", &schema).unwrap(), properties(&schema)).unwrap();
-    for _ in 0..2 {
-        let mut row_group = file.next_row_group().unwrap();
-        for chunk in encode_rows("t", 0, &schema, &rows).unwrap().chunks {
-            assert!(matches!(chunk, Chunk::Made(_)));
-            chunk.append_to(&mut row_group).unwrap();
-        }
-        row_group.close().unwrap();
-    }
-    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(file.into_inner().unwrap())).unwrap();
+    let reader = written_twice(Field::new("n", parts[0].data_type().clone(), true), parts);
     let statistics = reader.metadata().row_group(0).column(0).statistics().map(|statistics| match statistics {
         parquet::file::statistics::Statistics::Int64(found) => {
             (*found.min_opt().unwrap(), *found.max_opt().unwrap(), found.null_count_opt().unwrap())

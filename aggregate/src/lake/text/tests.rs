@@ -3,28 +3,14 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, DictionaryArray, Int32Array, MapBuilder, MapFieldNames, RecordBatch, StringArray, StringBuilder};
-use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::file::writer::SerializedFileWriter;
+use arrow::datatypes::{DataType, Field, Int32Type};
 use proptest::prelude::*;
 use sluice_schemas::tables::string_map;
 
-use crate::lake::encode::{encode_rows, parquet_schema, properties};
+use crate::lake::encode::tests::written_twice;
 
 fn there_and_back(field: Field, parts: &[ArrayRef]) -> Vec<ArrayRef> {
-    let schema: SchemaRef = Arc::new(Schema::new(vec![field]));
-    let rows: Vec<Vec<ArrayRef>> = parts.iter().map(|part| vec![Arc::clone(part)]).collect();
-    let mut file = SerializedFileWriter::new(Vec::new(), parquet_schema("t", &schema).unwrap(), properties(&schema)).unwrap();
-    // Twice, so that offsets of the second row group are tried as well.
-    for _ in 0..2 {
-        let mut row_group = file.next_row_group().unwrap();
-        for chunk in encode_rows("t", 0, &schema, &rows).unwrap().chunks {
-            assert!(matches!(chunk, crate::lake::chunk::Chunk::Made(_)));
-            chunk.append_to(&mut row_group).unwrap();
-        }
-        row_group.close().unwrap();
-    }
-    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(file.into_inner().unwrap())).unwrap();
+    let reader = written_twice(field, parts);
     let batches: Vec<RecordBatch> = reader.with_batch_size(1 << 20).build().unwrap().map(Result::unwrap).collect();
     batches.iter().map(|batch| Arc::clone(batch.column(0))).collect()
 }
