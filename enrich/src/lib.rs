@@ -8,6 +8,7 @@ pub mod agents;
 pub mod attribution;
 pub mod config;
 pub mod enricher;
+pub mod evidence;
 mod memo;
 pub mod prices;
 

@@ -7,6 +7,7 @@ pub mod batch;
 pub mod breach;
 pub mod clock;
 pub mod commit;
+pub mod directory;
 pub mod error;
 pub mod invariant;
 pub mod invocation;

@@ -28,8 +28,14 @@ pub const ACTIONS: &str = "actions";
 /// Moves of cost between owners, and re-ratings.
 pub const CORRECTIONS: &str = "corrections";
 
+/// CloudTrail events and spans that say who called, one row an event.
+pub const EVIDENCE: &str = "evidence";
+/// What AWS said about inference profiles, principals, runtimes, agents and registry records, one row whenever it changed.
+pub const DIRECTORY: &str = "directory";
+
 /// Every built-in table, the root first.
-pub const ALL: [&str; 9] = [CALLS, SPEND_MINUTE, SPEND_HOUR, SPEND_DAY, SPEND_SESSION, REJECTED, BREACHES, ACTIONS, CORRECTIONS];
+pub const ALL: [&str; 11] =
+    [CALLS, SPEND_MINUTE, SPEND_HOUR, SPEND_DAY, SPEND_SESSION, REJECTED, BREACHES, ACTIONS, CORRECTIONS, EVIDENCE, DIRECTORY];
 
 /// Type of a money column.
 pub const MONEY: DataType = DataType::Decimal128(38, 12);
@@ -73,6 +79,8 @@ pub fn schema(table: &str) -> Option<SchemaRef> {
         BREACHES => breaches(),
         ACTIONS => actions(),
         CORRECTIONS => corrections(),
+        EVIDENCE => evidence(),
+        DIRECTORY => directory(),
         _ => return None,
     };
     Some(Arc::new(Schema::new(fields)))
@@ -165,6 +173,51 @@ fn corrections() -> Vec<Field> {
     fields.extend(["request_id", "account_id", "region", "kind", "from_agent", "to_agent", "from_session", "to_session"].map(text));
     fields.extend([money("cost_before_usd"), money("cost_after_usd")]);
     fields.extend(["price_version", "reason"].map(text));
+    fields
+}
+
+/// Text columns of `evidence`, in table order.
+pub const EVIDENCE_TEXTS: [&str; 19] = [
+    "event_source",
+    "event_name",
+    "account_id",
+    "region",
+    "error_code",
+    "identity_type",
+    "principal_arn",
+    "principal_id",
+    "access_key_id",
+    "issuer_arn",
+    "source_identity",
+    "credentials_issued_to",
+    "invoked_by",
+    "user_agent",
+    "model_id",
+    "inference_region",
+    "resource_arn",
+    // JSON of the session that the event opens, of what it invoked, of further resources; null where there is none.
+    "assumed",
+    "invoked",
+];
+
+fn evidence() -> Vec<Field> {
+    let mut fields = vec![time("event_time")];
+    fields.extend(["event_id", "request_id"].map(text));
+    fields.extend(EVIDENCE_TEXTS.map(text));
+    fields.push(Field::new("bearer_token", DataType::Boolean, true));
+    fields.extend(["input_tokens", "output_tokens"].map(long));
+    fields.push(text("source"));
+    fields.push(time("ingest_time"));
+    fields
+}
+
+fn directory() -> Vec<Field> {
+    let mut fields = vec![time("seen_at")];
+    fields.extend(["kind", "arn", "name"].map(text));
+    fields.push(Field::new("deleted", DataType::Boolean, true));
+    fields.push(Field::new("tags", string_map(), true));
+    // The whole entry as JSON.
+    fields.push(text("entry"));
     fields
 }
 

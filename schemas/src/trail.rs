@@ -1,25 +1,31 @@
-//! One CloudTrail event, reduced to what joins, meters and attributes.
+//! One event that says who called: a CloudTrail event, or a span of an agent, reduced to what joins, meters and attributes.
 //!
-//! Source of the shape: AWS CloudTrail record contents, event version 1.11. Absent fields are empty strings.
+//! Source of the shapes: AWS CloudTrail record contents, event version 1.11; OpenTelemetry semantic conventions for generative
+//! AI and the AWS SDK. Absent fields are empty strings.
+
+use serde::{Deserialize, Serialize};
 
 use crate::time::Micros;
 
-/// A CloudTrail event of Bedrock, AgentCore, STS or another service.
+/// `event_source` of a span, which no AWS service uses.
+pub const SPAN_SOURCE: &str = "opentelemetry";
+
+/// A CloudTrail event of Bedrock, AgentCore, STS or another service, or a span.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrailEvent {
-    /// `eventTime`.
+    /// `eventTime`; start of a span.
     pub event_time: Micros,
-    /// `eventID`, the key that dedups it.
+    /// `eventID`, the key that dedups it; `<trace id>:<span id>` of a span.
     pub event_id: String,
-    /// `eventSource`, for example `bedrock.amazonaws.com`.
+    /// `eventSource`, for example `bedrock.amazonaws.com`; [`SPAN_SOURCE`] of a span.
     pub event_source: String,
-    /// `eventName`.
+    /// `eventName`; name of a span.
     pub event_name: String,
     /// `recipientAccountId`, else `userIdentity.accountId`.
     pub account_id: String,
     /// `awsRegion`.
     pub region: String,
-    /// `requestID`; equals `requestId` of the invocation log.
+    /// `requestID`; equals `requestId` of the invocation log. `aws.request_id` of a span.
     pub request_id: String,
     /// `errorCode`.
     pub error_code: String,
@@ -37,6 +43,12 @@ pub struct TrailEvent {
     pub source_identity: String,
     /// `userIdentity.inScopeOf.credentialsIssuedTo`.
     pub credentials_issued_to: String,
+    /// `userIdentity.invokedBy`: the service that called on the principal's behalf.
+    pub invoked_by: String,
+    /// `userAgent`.
+    pub user_agent: String,
+    /// Whether a Bedrock API key was used (`callWithBearerToken`).
+    pub bearer_token: bool,
     /// `requestParameters.modelId` or `.foundationModel`.
     pub model_id: String,
     /// `additionalEventData.inferenceRegion`.
@@ -49,10 +61,13 @@ pub struct TrailEvent {
     pub resources: Vec<String>,
     /// Session the event opens, for `AssumeRole` and its variants.
     pub assumed: Option<AssumedSession>,
+    /// Agent, flow, runtime or gateway that was invoked, for their data events and for spans.
+    pub invoked: Option<Invoked>,
 }
 
 /// What an `AssumeRole…` event says about the session it opens.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
 pub struct AssumedSession {
     /// `requestParameters.roleArn`.
     pub role_arn: String,
@@ -66,8 +81,27 @@ pub struct AssumedSession {
     pub assumed_role_id: String,
     /// `responseElements.assumedRoleUser.arn`.
     pub assumed_role_arn: String,
+    /// `responseElements.credentials.expiration`; absent when it cannot be read.
+    pub expires: Option<Micros>,
     /// `requestParameters.tags`, `incomingTransitiveTags` and `principalTags`, in that order of precedence.
     pub tags: Vec<(String, String)>,
     /// `requestParameters.transitiveTagKeys`.
     pub transitive_keys: Vec<String>,
+}
+
+/// What a data event of an agent, or a span within one, says about the run it belongs to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Invoked {
+    /// ARN of the runtime, agent alias, inline agent, flow, knowledge base or gateway: `requestParameters.agentRuntimeArn`, else of
+    /// `resources`, else made of `agentId` and `agentAliasId`.
+    pub resource_arn: String,
+    /// `runtimeSessionId`, `sessionId`; `session.id` of a span.
+    pub session_id: String,
+    /// `runtimeUserId`; `sub` of the token a gateway accepted.
+    pub user_id: String,
+    /// `gen_ai.agent.name` of a span, name of an inline agent.
+    pub agent_name: String,
+    /// Other claims of the token a gateway accepted (`iss`, `client_id`, `scope`), sorted.
+    pub claims: Vec<(String, String)>,
 }

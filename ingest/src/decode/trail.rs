@@ -45,6 +45,8 @@ struct Event<'a> {
     #[serde(borrow)]
     error_code: Option<Cow<'a, str>>,
     #[serde(borrow)]
+    user_agent: Option<Cow<'a, str>>,
+    #[serde(borrow)]
     user_identity: Option<Identity<'a>>,
     request_parameters: Value,
     response_elements: Value,
@@ -65,6 +67,8 @@ struct Identity<'a> {
     account_id: Option<Cow<'a, str>>,
     #[serde(borrow)]
     access_key_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    invoked_by: Option<Cow<'a, str>>,
     session_context: Value,
     in_scope_of: Value,
 }
@@ -92,12 +96,17 @@ pub(super) fn event(text: &[u8], arrival: Micros) -> Result<TrailEvent, RejectRe
         issuer_arn: text_at(&identity.session_context, &["sessionIssuer", "arn"]),
         source_identity: text_at(&identity.session_context, &["sourceIdentity"]),
         credentials_issued_to: text_at(&identity.in_scope_of, &["credentialsIssuedTo"]),
+        invoked_by: take(identity.invoked_by, "userIdentity.invokedBy")?,
+        user_agent: event.user_agent.filter(|text| text.len() <= MAX_TEXT).unwrap_or_default().into_owned(),
+        bearer_token: event.request_parameters["callWithBearerToken"] == Value::Bool(true)
+            || event.additional_event_data["callWithBearerToken"] == Value::Bool(true),
         model_id: Some(model("modelId")).filter(|id| !id.is_empty()).unwrap_or_else(|| model("foundationModel")),
         inference_region: text_at(&event.additional_event_data, &["inferenceRegion"]),
         input_tokens: tokens(&event.additional_event_data["inputTokens"], "additionalEventData.inputTokens")?,
         output_tokens: tokens(&event.additional_event_data["outputTokens"], "additionalEventData.outputTokens")?,
         resources: elements(&event.resources).map(|resource| text_at(resource, &["ARN"])).filter(|arn| !arn.is_empty()).collect(),
         assumed,
+        invoked: None,
     })
 }
 
@@ -158,6 +167,7 @@ fn assumed_session(name: &Option<Cow<'_, str>>, error: &Option<Cow<'_, str>>, re
         access_key_id: text_at(response, &["credentials", "accessKeyId"]),
         assumed_role_id: text_at(response, &["assumedRoleUser", "assumedRoleId"]),
         assumed_role_arn: text_at(response, &["assumedRoleUser", "arn"]),
+        expires: None,
         tags: listed.chain(mapped).filter(|(key, _)| !key.is_empty()).collect(),
         transitive_keys: elements(&request["transitiveTagKeys"]).filter_map(|key| Some(key.as_str()?.to_owned())).collect(),
     })

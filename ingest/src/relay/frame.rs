@@ -4,7 +4,7 @@ use super::RelayError;
 
 /// How a message begins: neither JSON nor gzip does.
 const MAGIC: [u8; 8] = *b"\x93SLRELAY";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Magic, version, three zeros, checksum.
 const HEAD: usize = 16;
 

@@ -1,13 +1,13 @@
 //! CloudTrail events as two tables: one row an event, and one row for each of its lists' items.
 
 use sluice_schemas::Micros;
-use sluice_schemas::trail::{AssumedSession, TrailEvent};
+use sluice_schemas::trail::{AssumedSession, Invoked, TrailEvent};
 
 use super::RelayError;
 use super::table::{Column, Kind, Table, write};
 
 /// Text fields of an event, in order.
-const TEXTS: usize = 15;
+const TEXTS: usize = 17;
 /// Text fields of the session an event opens.
 const ASSUMED: usize = 6;
 
@@ -20,6 +20,10 @@ const EVENTS: [Kind; 4 + TEXTS + ASSUMED] = {
     kinds
 };
 const ITEMS: [Kind; 4] = [Kind::U32, Kind::U8, Kind::Text, Kind::Text];
+
+/// Flags of an event: it opens a session, it came with an API key.
+const ASSUMES: u8 = 1;
+const BEARER: u8 = 2;
 
 const RESOURCE: u8 = 0;
 const TAG: u8 = 1;
@@ -42,6 +46,8 @@ fn texts(event: &TrailEvent) -> [&str; TEXTS] {
         &event.source_identity,
         &event.credentials_issued_to,
         &event.model_id,
+        &event.invoked_by,
+        &event.user_agent,
     ]
 }
 
@@ -64,7 +70,9 @@ pub(super) fn write_events(events: &[TrailEvent]) -> Result<(Vec<u8>, Vec<u8>), 
         Column::I64(events.iter().map(|event| event.event_time.0).collect()),
         Column::MaybeU64(events.iter().map(|event| event.input_tokens).collect()),
         Column::MaybeU64(events.iter().map(|event| event.output_tokens).collect()),
-        Column::U8(events.iter().map(|event| u8::from(event.assumed.is_some())).collect()),
+        Column::U8(
+            events.iter().map(|event| u8::from(event.assumed.is_some()) * ASSUMES | u8::from(event.bearer_token) * BEARER).collect(),
+        ),
     ];
     for at in 0..TEXTS {
         columns.push(Column::Text(events.iter().map(|event| texts(event)[at]).collect()));
@@ -73,7 +81,12 @@ pub(super) fn write_events(events: &[TrailEvent]) -> Result<(Vec<u8>, Vec<u8>), 
         columns.push(Column::Text(events.iter().map(|event| assumed(event.assumed.as_ref())[at]).collect()));
     }
     let mut items: Vec<(u32, u8, &str, &str)> = Vec::new();
+    let invoked = events.iter().map(|event| event.invoked.as_ref().map(to_json).transpose()).collect::<Result<Vec<_>, _>>()?;
+    let expiries: Vec<_> =
+        events.iter().map(|event| event.assumed.as_ref().and_then(|session| session.expires).map(|at| at.0.to_string())).collect();
     for (event, at) in events.iter().zip(0_u32..) {
+        items.extend(invoked[at as usize].as_deref().map(|json| (at, INVOKED, json, "")));
+        items.extend(expiries[at as usize].as_deref().map(|expires| (at, EXPIRES, expires, "")));
         items.extend(event.resources.iter().map(|resource| (at, RESOURCE, resource.as_str(), "")));
         if !event.inference_region.is_empty() {
             items.push((at, INFERENCE_REGION, &event.inference_region, ""));
@@ -92,6 +105,12 @@ pub(super) fn write_events(events: &[TrailEvent]) -> Result<(Vec<u8>, Vec<u8>), 
 }
 
 const INFERENCE_REGION: u8 = 3;
+const INVOKED: u8 = 4;
+const EXPIRES: u8 = 5;
+
+fn to_json(invoked: &Invoked) -> Result<String, RelayError> {
+    serde_json::to_string(invoked).map_err(|_| RelayError::Damaged { detail: "a run that is no text" })
+}
 
 /// Reads events.
 pub(super) fn read_events(events: &[u8], items: &[u8]) -> Result<Vec<TrailEvent>, RelayError> {
@@ -106,6 +125,8 @@ pub(super) fn read_events(events: &[u8], items: &[u8]) -> Result<Vec<TrailEvent>
             (INFERENCE_REGION, _) => event.inference_region = key,
             (TAG, Some(session)) => session.tags.push((key, value)),
             (TRANSITIVE, Some(session)) => session.transitive_keys.push(key),
+            (EXPIRES, Some(session)) => session.expires = Some(Micros(key.parse().map_err(|_| wrong())?)),
+            (INVOKED, _) => event.invoked = Some(serde_json::from_str(&key).map_err(|_| wrong())?),
             _ => return Err(wrong()),
         }
     }
@@ -132,19 +153,24 @@ fn event(table: &Table, row: usize) -> TrailEvent {
         source_identity: text(12),
         credentials_issued_to: text(13),
         model_id: text(14),
+        invoked_by: text(15),
+        user_agent: text(16),
+        bearer_token: table.u8(3)[row] & BEARER != 0,
         inference_region: String::new(),
         input_tokens: table.maybe_u64(1, row),
         output_tokens: table.maybe_u64(2, row),
         resources: Vec::new(),
-        assumed: (table.u8(3)[row] != 0).then(|| AssumedSession {
+        assumed: (table.u8(3)[row] & ASSUMES != 0).then(|| AssumedSession {
             role_arn: session(0),
             session_name: session(1),
             source_identity: session(2),
             access_key_id: session(3),
             assumed_role_id: session(4),
             assumed_role_arn: session(5),
+            expires: None,
             tags: Vec::new(),
             transitive_keys: Vec::new(),
         }),
+        invoked: None,
     }
 }

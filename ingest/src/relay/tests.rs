@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use sluice_schemas::position::{Positions, Sequence, Span};
-use sluice_schemas::trail::{AssumedSession, TrailEvent};
+use sluice_schemas::trail::{AssumedSession, Invoked, TrailEvent};
 use sluice_schemas::usage::GuardrailUnits;
 use sluice_schemas::{
     Batch, ControlMark, CostBasis, Extras, Invocation, Micros, Offloaded, Position, Profile, RejectReason, Rejected, RequestId,
@@ -115,6 +115,7 @@ fn events() -> impl Strategy<Value = TrailEvent> {
         |(role_arn, access_key_id, tags, transitive_keys)| AssumedSession {
             role_arn,
             access_key_id,
+            expires: Some(Micros(7)),
             tags,
             transitive_keys,
             ..Default::default()
@@ -127,6 +128,8 @@ fn events() -> impl Strategy<Value = TrailEvent> {
             event_id,
             inference_region,
             input_tokens,
+            bearer_token: resources.len() == 1,
+            invoked: (resources.len() == 2).then(|| Invoked { session_id: resources.concat(), ..Invoked::default() }),
             resources,
             assumed,
             ..TrailEvent::default()
