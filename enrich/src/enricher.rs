@@ -7,18 +7,24 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use sluice_schemas::{Batch, EnrichedBatch, Extras, Invocation, Owner, Pricing, Profile, ServiceTier, StringTable, Sym};
+use sluice_schemas::{Batch, EnrichedBatch, Extras, Invocation, Micros, Owner, Pricing, Profile, ServiceTier, StringTable, Sym};
 
 use crate::agents::AgentsFile;
-use crate::attribution::{OwnerCache, Owners};
+use crate::attribution::{CallToAttribute, OwnerCache, OwnerTexts, Owners, Sources};
 use crate::config::MetadataKeys;
+use crate::directory::Directory;
+use crate::evidence::CallEvidence;
 use crate::memo::Memo;
 use crate::prices::{Catalogue, ProfileRates};
 
 /// Prices and attributes batches; shared by all workers.
 #[derive(Clone, Debug)]
 pub struct Enricher {
+    /// Prices with the models of the directory's inference profiles.
     catalogue: Catalogue,
+    /// Prices as configured.
+    configured: Catalogue,
+    directory: Arc<Directory>,
     agents: AgentsFile,
     keys: MetadataKeys,
     /// Tells this enricher from any other, so that a cache filled by another one is not believed.
@@ -48,7 +54,15 @@ impl Enricher {
     /// Returns an enricher with these prices, agents and metadata keys.
     #[must_use]
     pub fn new(catalogue: Catalogue, agents: AgentsFile, keys: MetadataKeys) -> Self {
-        Self { catalogue, agents, keys, identity: Arc::new(()) }
+        Self { configured: catalogue.clone(), catalogue, directory: Arc::default(), agents, keys, identity: Arc::new(()) }
+    }
+
+    /// Returns the same enricher with what AWS says about the things that call, in place of what it knew of them. Models of inference
+    /// profiles that are configured go before those of the directory.
+    #[must_use]
+    pub fn with_directory(self, directory: Arc<Directory>) -> Self {
+        let catalogue = self.configured.with_more_aliases(directory.models());
+        Self { catalogue, directory, identity: Arc::new(()), ..self }
     }
 
     /// Returns the prices it works with.
@@ -63,11 +77,61 @@ impl Enricher {
         &self.agents
     }
 
+    /// Returns what it knows of the things that call.
+    #[must_use]
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Returns the owner of calls of a profile in the light of evidence, in symbols of `strings`, which are those of the profile.
+    /// Without the time of a call, sessions whose credentials had expired are not told: see [`Enricher::owner_at`].
+    #[must_use]
+    pub fn owner_of(&self, profile: &Profile, evidence: &CallEvidence, strings: &mut StringTable, cache: &mut EnrichCache) -> Owner {
+        self.owner(profile, (evidence, None), strings, cache)
+    }
+
+    /// Returns the owner of a call of a profile made at this time, in the light of evidence, as [`Enricher::owner_of`] does.
+    #[must_use]
+    pub fn owner_at(
+        &self,
+        at: Micros,
+        profile: &Profile,
+        evidence: &CallEvidence,
+        strings: &mut StringTable,
+        cache: &mut EnrichCache,
+    ) -> Owner {
+        self.owner(profile, (evidence, Some(at)), strings, cache)
+    }
+
+    fn owner(
+        &self,
+        profile: &Profile,
+        (evidence, at): (&CallEvidence, Option<Micros>),
+        strings: &mut StringTable,
+        cache: &mut EnrichCache,
+    ) -> Owner {
+        cache.prepare(&self.identity);
+        Owners::of_one(self.sources(), &mut cache.owners, strings).owner(profile, evidence, at, strings)
+    }
+
+    /// Returns the owner of a stored call, given as texts, in the light of evidence: the decision of [`Enricher::owner_of`].
+    #[must_use]
+    pub fn attribute(&self, call: &CallToAttribute<'_>, evidence: &CallEvidence) -> OwnerTexts {
+        let (mut strings, mut cache) = (StringTable::default(), OwnerCache::default());
+        let profile = call.profile(&mut strings);
+        let owner = Owners::of_one(self.sources(), &mut cache, &mut strings).owner(&profile, evidence, call.event_time, &mut strings);
+        OwnerTexts::new(&owner, &strings)
+    }
+
+    fn sources(&self) -> Sources<'_> {
+        Sources { agents: &self.agents, keys: &self.keys, directory: &self.directory }
+    }
+
     /// Prices and attributes a decoded batch. `cache` is per worker.
     #[must_use]
     pub fn enrich(&self, mut batch: Batch, cache: &mut EnrichCache) -> EnrichedBatch {
         cache.prepare(&self.identity);
-        let owners = self.attribute(&batch.profiles, &mut batch.strings, &mut cache.owners);
+        let owners = self.owners(&batch.profiles, &mut batch.strings, &mut cache.owners);
         let mut rating = Rating::new(&self.catalogue, &mut cache.rates);
         let routes: Vec<Route> = batch.profiles.iter().map(|profile| rating.route(profile, &mut batch.strings)).collect();
         let mut pricing = Vec::with_capacity(batch.invocations.len());
@@ -81,9 +145,9 @@ impl Enricher {
     }
 
     /// Returns the owners of profiles, one each.
-    fn attribute(&self, profiles: &[Profile], strings: &mut StringTable, cache: &mut OwnerCache) -> Vec<Owner> {
-        let mut owners = Owners::new(&self.agents, &self.keys, cache, strings);
-        profiles.iter().map(|profile| owners.owner(profile, strings)).collect()
+    fn owners(&self, profiles: &[Profile], strings: &mut StringTable, cache: &mut OwnerCache) -> Vec<Owner> {
+        let (mut owners, nothing) = (Owners::new(self.sources(), cache, strings), CallEvidence::default());
+        profiles.iter().map(|profile| owners.owner(profile, &nothing, None, strings)).collect()
     }
 }
 

@@ -7,11 +7,14 @@
 pub mod agents;
 pub mod attribution;
 pub mod config;
+pub mod directory;
 pub mod enricher;
 pub mod evidence;
 mod memo;
 pub mod prices;
 
 pub use agents::{Agent, AgentsError, AgentsFault, AgentsFile};
+pub use attribution::{CallToAttribute, OwnerTexts};
 pub use config::{EnrichConfig, EnrichConfigError, EnrichFault, MetadataKeys, RawEnrich};
+pub use directory::Directory;
 pub use enricher::{EnrichCache, Enricher};

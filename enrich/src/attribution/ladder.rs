@@ -3,6 +3,7 @@
 use sluice_schemas::{AgentStatus, Rank};
 
 use super::is_reserved;
+use super::saying::Refusal;
 
 /// What the agents file says, as far as the decision asks. Agents are numbers.
 pub(crate) trait Registry {
@@ -129,6 +130,24 @@ fn closed(registry: &impl Registry, facts: &Facts<'_>, registered: &[u32]) -> De
         let rank = if registry.is_pinned(agent) { Rank::Pinned } else { Rank::Chosen };
         Decision::verified(agent, Evidence::SessionName, rank)
     })
+}
+
+/// Tells whether evidence other than a claim may name this agent, which the agents file knows.
+pub(super) fn refusal(registry: &impl Registry, facts: &Facts<'_>, agent: Option<u32>) -> Option<Refusal> {
+    let registered = if facts.principal.is_empty() { facts.profile } else { facts.principal };
+    let here = |agent: u32| registered.contains(&agent) && is_bound_here(registry, facts, agent) && fits_pin(registry, facts, agent);
+    match agent {
+        Some(agent) if here(agent) => None,
+        Some(agent) if registry.is_bound(agent) => Some(Refusal::BoundElsewhere),
+        _ => (!registered.is_empty()).then_some(Refusal::NotRegisteredHere),
+    }
+}
+
+/// Tells whether an agent registered here is told from the others registered here by the file and the session name alone.
+pub(super) fn is_told_apart(registry: &impl Registry, facts: &Facts<'_>, agent: u32) -> bool {
+    let registered = if facts.principal.is_empty() { facts.profile } else { facts.principal };
+    let here = |agent: &u32| is_bound_here(registry, facts, *agent) && fits_pin(registry, facts, *agent);
+    sole(registered.iter().copied().filter(here)) == Some(agent) || is_session_of(registry, facts, agent)
 }
 
 /// Tells whether the session name says of the agents that share the principal that it is this one.

@@ -30,18 +30,27 @@
 //! `claimed_agent`, `claimed_session`, `claimed_team`.
 
 mod claims;
+mod findings;
 mod glob;
+mod kinds;
 mod ladder;
 mod owners;
 mod principal;
+pub(crate) mod resource;
+mod saying;
 mod text;
+mod texts;
+mod weigh;
 
+pub(crate) use findings::Sources;
 pub(crate) use glob::Glob;
 pub(crate) use ladder::Registry;
 pub(crate) use owners::{OwnerCache, Owners};
 pub(crate) use principal::PrincipalPattern;
 pub use principal::{PatternFault, Principal, PrincipalKind};
+pub use saying::{Attribute, Kind, Refusal, Specificity};
 pub(crate) use text::is_plain;
+pub use texts::{CallToAttribute, OwnerTexts};
 
 /// Agent of calls that nothing attributes.
 pub const UNATTRIBUTED: &str = "unattributed";

@@ -2,22 +2,27 @@
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use sluice_schemas::{AgentStatus, Owner, Profile, Rank, StringTable, Sym};
+use sluice_schemas::{AgentStatus, Micros, Owner, Profile, Rank, StringTable, Sym};
 
 use super::claims::{Claim, ClaimReader, Claims};
+use super::findings::{self, Asked, Base, Findings, Name, NewAgent, Sources, Told};
 use super::ladder::{Decision, Evidence, Facts, Named, decide};
 use super::principal::{Principal, PrincipalKind};
+use super::saying::Kind;
 use super::{CLAIMED_AGENT, CLAIMED_SESSION, CLAIMED_TEAM, SPOOFED_PREFIX, UNATTRIBUTED};
-use crate::agents::AgentsFile;
-use crate::config::MetadataKeys;
+use crate::evidence::CallEvidence;
 use crate::memo::Memo;
 
-/// What the agents file says about one principal.
+/// What the agents file and the directory say about one principal.
 #[derive(Debug, Default)]
 struct Known {
     /// `spoofed:<name>`.
     spoofed: Box<str>,
     agents: Vec<u32>,
+    /// Directory entry of the role or user.
+    entry: Option<u32>,
+    /// Directory entries of what runs as the role.
+    runs_as: Vec<u32>,
 }
 
 /// What one worker remembers across batches: principals by ARN without session. Sessions and metadata are mostly new in each batch,
@@ -64,10 +69,12 @@ struct Words {
 }
 
 const UNSEEN: u32 = u32::MAX;
+/// How the keys of tags begin that evidence writes.
+const EVIDENCE_KEYS: [&str; 5] = ["aws:", "bedrock:", "bedrock-agentcore:", "registry:", "run:"];
 
 /// Attributes the profiles of one batch.
 pub(crate) struct Owners<'a> {
-    agents: &'a AgentsFile,
+    sources: Sources<'a>,
     cache: &'a mut OwnerCache,
     words: Words,
     callers: Vec<Caller>,
@@ -84,8 +91,16 @@ pub(crate) struct Owners<'a> {
 }
 
 impl<'a> Owners<'a> {
-    pub(crate) fn new(agents: &'a AgentsFile, keys: &'a MetadataKeys, cache: &'a mut OwnerCache, strings: &mut StringTable) -> Self {
-        let unseen = vec![UNSEEN; strings.len()];
+    /// Prepares for the strings of one batch.
+    pub(crate) fn new(sources: Sources<'a>, cache: &'a mut OwnerCache, strings: &mut StringTable) -> Self {
+        let mut owners = Self::of_one(sources, cache, strings);
+        owners.caller_at = vec![UNSEEN; strings.len()];
+        owners.claims_at = owners.caller_at.clone();
+        owners
+    }
+
+    /// Prepares for a single profile, of a batch that may be large.
+    pub(crate) fn of_one(sources: Sources<'a>, cache: &'a mut OwnerCache, strings: &mut StringTable) -> Self {
         let words = Words {
             unattributed: strings.intern(UNATTRIBUTED),
             none: strings.intern("none"),
@@ -96,18 +111,43 @@ impl<'a> Owners<'a> {
             principal: strings.intern("principal"),
             claimed: [CLAIMED_AGENT, CLAIMED_SESSION, CLAIMED_TEAM].map(|key| strings.intern(key)),
         };
-        let reader = ClaimReader::new(keys, strings);
+        let reader = ClaimReader::new(sources.keys, strings);
         let (callers, claims, registered) = (Vec::new(), Vec::new(), HashMap::default());
-        Self { agents, cache, words, callers, caller_at: unseen.clone(), arn: String::new(), reader, claims, claims_at: unseen, registered }
+        let (caller_at, claims_at, arn) = (Vec::new(), Vec::new(), String::new());
+        Self { sources, cache, words, callers, caller_at, arn, reader, claims, claims_at, registered }
     }
 
-    /// Returns the owner of a profile of the batch whose strings these are.
-    pub(crate) fn owner(&mut self, profile: &Profile, strings: &mut StringTable) -> Owner {
+    /// Returns the owner of calls of a profile of the batch whose strings these are, in the light of evidence and of the time they were
+    /// made, if that is known.
+    pub(crate) fn owner(&mut self, profile: &Profile, evidence: &CallEvidence, at: Option<Micros>, strings: &mut StringTable) -> Owner {
         let caller = self.caller(profile.principal_arn, strings);
         let claims = self.claims(profile.metadata, strings);
         let claim = self.claims[claims].agent;
-        let through = self.agents.on_profile(strings.get(profile.model_id));
-        let decision = self.decide(caller, claim, through, strings);
+        let through = self.sources.agents.on_profile(strings.get(profile.model_id));
+        let mut decision = self.decide(caller, claim, through, strings);
+        let mut owner = self.decided(decision, caller, claims, strings);
+        let mut accused = match (decision.status, through) {
+            (AgentStatus::Spoofed, &[agent]) if claim.text.is_empty() => self.registered(agent, strings),
+            _ => claim.text,
+        };
+        let mut tags = Vec::new();
+        if self.is_more_known(caller, profile, evidence, strings) {
+            let findings = self.find((profile, evidence, at), (caller, claims, through, decision), &owner, strings);
+            if let Some(claimed) = &findings.claimed
+                && (accused.is_empty() || matches!(findings.agent, NewAgent::Spoofed(_)))
+            {
+                accused = strings.intern(claimed);
+            }
+            tags = findings.tags.iter().map(|(key, value)| (strings.intern(key), strings.intern(value))).collect();
+            self.revise(&mut owner, &mut decision, &findings, caller, strings);
+        }
+        self.tag(&mut owner, claims, decision, accused, &tags, strings);
+        owner
+    }
+
+    /// Returns the owner that agents file, session name and metadata decide, without tags.
+    fn decided(&mut self, decision: Decision, caller: Caller, claims: usize, strings: &mut StringTable) -> Owner {
+        let claim = self.claims[claims].agent;
         let agent_id = match decision.named {
             Named::Nobody => self.words.unattributed,
             Named::Agent(agent) => self.registered(agent, strings),
@@ -123,7 +163,7 @@ impl<'a> Owners<'a> {
             Evidence::Principal => self.words.principal,
         };
         let (session_id, session_evidence, session_rank) = self.session(caller, claims, decision.status);
-        let mut owner = Owner {
+        Owner {
             role: caller.role,
             role_session_name: caller.session_name,
             agent_id,
@@ -135,13 +175,79 @@ impl<'a> Owners<'a> {
             session_rank,
             team: self.team(claims, decision),
             tags: Vec::new(),
+        }
+    }
+
+    /// Tells whether anything is known beyond agents file, session name and metadata.
+    fn is_more_known(&self, caller: Caller, profile: &Profile, evidence: &CallEvidence, strings: &StringTable) -> bool {
+        let (directory, known) = (self.sources.directory, self.cache.principals.get(caller.principal));
+        let listed = || known.entry.is_some() || !known.runs_as.is_empty() || directory.has_records();
+        !evidence.is_empty() || !directory.is_empty() && (listed() || directory.profile(strings.get(profile.model_id)).is_some())
+    }
+
+    fn find(
+        &self,
+        (profile, evidence, at): (&Profile, &CallEvidence, Option<Micros>),
+        (caller, claims, through, decision): (Caller, usize, &[u32], Decision),
+        owner: &Owner,
+        strings: &StringTable,
+    ) -> Findings {
+        let known = self.cache.principals.get(caller.principal);
+        let claims = &self.claims[claims];
+        let told = |text, label, rank| Told { text: strings.get(text), label: strings.get(label), rank };
+        let claimed = |claim: Claim| if claim.valid { told(claim.text, claim.evidence, Rank::Claimed) } else { Told::NOTHING };
+        let names = !matches!(decision.status, AgentStatus::Unattributed | AgentStatus::Spoofed);
+        let base = Base {
+            facts: Facts {
+                principal: &known.agents,
+                profile: through,
+                session_name: strings.get(caller.session_name),
+                claim: claims.agent.valid.then(|| strings.get(claims.agent.text)),
+            },
+            agent: names.then(|| (decision.evidence, told(owner.agent_id, owner.agent_evidence, owner.agent_rank))),
+            status: decision.status,
+            sessions: [
+                (Kind::Runtime, told(caller.agentcore_session, self.words.agentcore_session, Rank::Pinned)),
+                (Kind::Metadata, claimed(claims.session)),
+                (Kind::SessionName, told(caller.session_name, self.words.session_name, Rank::Chosen)),
+            ],
+            team: claimed(claims.team),
         };
-        let accused = match (decision.status, through) {
-            (AgentStatus::Spoofed, &[agent]) if claim.text.is_empty() => self.registered(agent, strings),
-            _ => claim.text,
+        let asked = Asked { profile, strings, entry: known.entry, runs_as: &known.runs_as, evidence, at };
+        findings::find(&self.sources, &asked, &base, if names { strings.get(owner.agent_id) } else { "" })
+    }
+
+    /// Makes the changes that further evidence calls for.
+    fn revise(&mut self, owner: &mut Owner, decision: &mut Decision, findings: &Findings, caller: Caller, strings: &mut StringTable) {
+        let name = match &findings.agent {
+            NewAgent::Same => None,
+            NewAgent::Named { name, agent, status } => {
+                (decision.named, decision.status) = (agent.map_or(Named::Claimed, Named::Agent), *status);
+                owner.agent_id = agent.map_or(Sym::EMPTY, |agent| self.registered(agent, strings));
+                if owner.agent_id.is_empty() {
+                    owner.agent_id = strings.intern(&name.text);
+                }
+                Some(name)
+            }
+            NewAgent::Spoofed(name) => {
+                (decision.named, decision.status) = (Named::Spoofed, AgentStatus::Spoofed);
+                owner.agent_id = strings.intern(&self.cache.principals.get(caller.principal).spoofed);
+                Some(name)
+            }
         };
-        self.tag(&mut owner, claims, decision, accused, strings);
-        owner
+        if let Some(name) = name {
+            (owner.agent_evidence, owner.agent_rank, owner.agent_status) = (strings.intern(&name.label), name.rank, decision.status);
+        }
+        let nothing = Name::default();
+        let session = findings.session.as_ref().unwrap_or(&nothing);
+        (owner.session_id, owner.session_evidence) = (strings.intern(&session.text), strings.intern(&session.label));
+        owner.session_rank = session.rank;
+        let of_agent = match decision.named {
+            Named::Agent(agent) => self.registered.get(&agent).map_or(Sym::EMPTY, |agent| agent.team),
+            _ => Sym::EMPTY,
+        };
+        let told = if findings.record_team.is_empty() { &findings.team } else { &findings.record_team };
+        owner.team = if of_agent.is_empty() { strings.intern(told) } else { of_agent };
     }
 
     fn decide(&self, caller: Caller, claim: Claim, through: &[u32], strings: &StringTable) -> Decision {
@@ -151,7 +257,7 @@ impl<'a> Owners<'a> {
             session_name: strings.get(caller.session_name),
             claim: claim.valid.then(|| strings.get(claim.text)),
         };
-        decide(self.agents, &facts)
+        decide(self.sources.agents, &facts)
     }
 
     fn session(&self, caller: Caller, claims: usize, status: AgentStatus) -> (Sym, Sym, Rank) {
@@ -177,8 +283,9 @@ impl<'a> Owners<'a> {
         if of_agent.is_empty() && believed { claim.text } else { of_agent }
     }
 
-    /// Adds the agent's tags, the claims that were not believed and the other pairs of the metadata, in this order of precedence.
-    fn tag(&self, owner: &mut Owner, claims: usize, decision: Decision, accused: Sym, strings: &StringTable) {
+    /// Adds the agent's tags, the claims that were not believed, what evidence tells and the other pairs of the metadata, in this order
+    /// of precedence.
+    fn tag(&self, owner: &mut Owner, claims: usize, decision: Decision, accused: Sym, told: &[(Sym, Sym)], strings: &mut StringTable) {
         let claims = &self.claims[claims];
         // A refused claim stays, even one of the very name that it is booked to.
         let believed_agent = if decision.status == AgentStatus::Spoofed { Sym::EMPTY } else { owner.agent_id };
@@ -193,9 +300,19 @@ impl<'a> Owners<'a> {
                 owner.tags.push((key, claim));
             }
         }
-        let own = owner.tags.len();
+        for &(key, value) in told {
+            if !owner.tags.iter().any(|&(taken, _)| taken == key) {
+                owner.tags.push((key, value));
+            }
+        }
+        let mut own = owner.tags.len();
         for &(key, value) in &self.reader.tags[claims.tags.clone()] {
-            if !self.words.claimed.contains(&key) && !owner.tags[..own].iter().any(|&(taken, _)| taken == key) {
+            if is_evidence_key(strings.get(key)) {
+                // No caller may write what reads like evidence.
+                let key = strings.intern(&format!("metadata:{}", strings.get(key)));
+                owner.tags.push((key, value));
+                own = own.max(1);
+            } else if !self.words.claimed.contains(&key) && !owner.tags[..own].iter().any(|&(taken, _)| taken == key) {
                 owner.tags.push((key, value));
             }
         }
@@ -222,14 +339,17 @@ impl<'a> Owners<'a> {
     }
 
     fn read_caller(&mut self, arn: &str, strings: &mut StringTable) -> Caller {
-        let agents = self.agents;
+        let (agents, directory) = (self.sources.agents, self.sources.directory);
         let Some(principal) = Principal::parse(arn) else {
-            let unknown = || Known { spoofed: format!("{SPOOFED_PREFIX}unknown").into(), agents: Vec::new() };
+            let unknown = || Known { spoofed: format!("{SPOOFED_PREFIX}unknown").into(), ..Known::default() };
             let principal = self.cache.principals.number("", |_| unknown());
             return Caller { principal, role: Sym::EMPTY, session_name: Sym::EMPTY, agentcore_session: Sym::EMPTY };
         };
-        let known =
-            |_: &str| Known { spoofed: format!("{SPOOFED_PREFIX}{}", principal.name).into(), agents: agents.on_principal(&principal) };
+        let known = |_: &str| {
+            let (entry, runs_as) = directory.of_principal(&principal);
+            let spoofed = format!("{SPOOFED_PREFIX}{}", principal.name).into();
+            Known { spoofed, agents: agents.on_principal(&principal), entry, runs_as }
+        };
         let without_session = arn.strip_suffix(principal.session).unwrap_or(arn);
         let number = self.cache.principals.number(without_session, known);
         let role = if principal.kind == PrincipalKind::Role { principal.name } else { "" };
@@ -254,7 +374,7 @@ impl<'a> Owners<'a> {
 
     /// Returns the id of a registered agent and makes its team and tags symbols of the batch.
     fn registered(&mut self, agent: u32, strings: &mut StringTable) -> Sym {
-        let Some(known) = self.agents.numbered(agent) else {
+        let Some(known) = self.sources.agents.numbered(agent) else {
             return Sym::EMPTY;
         };
         let syms = self.registered.entry(agent).or_insert_with(|| AgentSyms {
@@ -264,4 +384,9 @@ impl<'a> Owners<'a> {
         });
         syms.id
     }
+}
+
+/// Tells whether a tag's key is of those that evidence writes.
+fn is_evidence_key(key: &str) -> bool {
+    EVIDENCE_KEYS.iter().any(|start| key.get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start)))
 }

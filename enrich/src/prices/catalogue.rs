@@ -194,6 +194,12 @@ impl Catalogue {
         Self { inner: Arc::new(Inner { version, cards, models, aliases: all }) }
     }
 
+    /// Names the models behind ARNs as [`Self::with_aliases`] does, where no alias is known yet.
+    pub(crate) fn with_more_aliases(&self, aliases: impl IntoIterator<Item = (String, String)>) -> Self {
+        let unknown = aliases.into_iter().filter(|(arn, _)| !self.inner.aliases.contains_key(arn));
+        self.with_aliases(unknown)
+    }
+
     /// Returns the versions of the price lists in it, joined by `+`; names what a whole catalogue holds.
     #[must_use]
     pub fn version(&self) -> &str {

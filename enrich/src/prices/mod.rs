@@ -12,6 +12,7 @@ mod discount;
 mod image;
 pub mod import;
 mod names;
+mod profile;
 mod quote;
 mod rerate;
 mod resolve;
@@ -23,5 +24,6 @@ pub use catalogue::{Catalogue, CatalogueError, EmptySpanError, OverlapError, Unk
 pub use decimal::{PriceTextError, UnitPrice};
 pub use diff::RateChange;
 pub use discount::{Discount, Percent, PercentError};
+pub(crate) use profile::model_behind;
 pub use quote::{ProfileRates, Quote, UnpricedReason};
 pub use rerate::{CallToRate, ExtrasError, Rerated, extras_from_json, rerate};

@@ -1,0 +1,41 @@
+//! Session tags: set when the role was assumed, fixed for the life of the session, pinned where the role's trust policy says so.
+
+use sluice_schemas::Rank;
+
+use super::{Context, say_tags, trust_of};
+use crate::attribution::principal::Principal;
+use crate::attribution::saying::{Attribute, Kind, Refusal, Said, Specificity};
+use crate::evidence::Session;
+
+pub(super) fn say<'a>(context: &Context<'a>, said: &mut Said<'a>) {
+    let Some((session, tie)) = &context.evidence.session else {
+        return;
+    };
+    if let Some(refusal) = refusal(context, session) {
+        for (key, value) in &session.tags {
+            for (about, keys) in [(Attribute::Agent, &context.keys.agent), (Attribute::Session, &context.keys.session)] {
+                if keys.iter().any(|wanted| wanted.eq_ignore_ascii_case(key)) {
+                    said.refuse(Kind::SessionTag, about, format!("session_tag:{key}"), value, (Specificity::Session, refusal));
+                }
+            }
+        }
+        return;
+    }
+    let pins = context.principal_entry.map(|role| &role.pins);
+    let pinned = |key: &str| pins.is_some_and(|pins| pins.tag_keys.iter().any(|pinned| pinned.eq_ignore_ascii_case(key)));
+    let rank = |key: &str| if pinned(key) { Rank::Pinned } else { Rank::Chosen }.min(trust_of(*tie));
+    say_tags(context, (Kind::SessionTag, "session_tag", "aws:PrincipalTag/"), &session.tags, Specificity::Session, rank, said);
+}
+
+/// Tells why what the session says cannot be meant for the call.
+pub(super) fn refusal(context: &Context<'_>, session: &Session) -> Option<Refusal> {
+    if session.expires.0 > 0 && context.at.is_some_and(|at| at > session.expires) {
+        return Some(Refusal::Expired);
+    }
+    let role = Principal::parse(&session.role_arn);
+    let same = |role: Principal<'_>, of_call: Principal<'_>| {
+        role.account == of_call.account && role.partition == of_call.partition && role.name.eq_ignore_ascii_case(of_call.name)
+    };
+    let other = role.zip(context.principal).is_some_and(|(role, of_call)| !same(role, of_call));
+    other.then_some(Refusal::OtherRole)
+}

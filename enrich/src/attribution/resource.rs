@@ -1,0 +1,87 @@
+//! ARNs of the things that hold credentials or run agents: functions, runtimes, agents, flows.
+//!
+//! Source of the forms: AWS Service Authorization Reference, "Resource types defined by" AWS Lambda, Amazon Bedrock and Amazon Bedrock
+//! AgentCore. A runtime's id is its name, a hyphen and ten letters or digits.
+
+/// Length of what AgentCore adds to a runtime's name.
+const RUNTIME_SUFFIX: usize = 10;
+
+/// What an ARN names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Resource<'a> {
+    pub(crate) service: &'a str,
+    /// `function`, `runtime`, `agent` … ; empty when the ARN does not tell.
+    pub(crate) kind: &'a str,
+    /// Name or id, without endpoint, version or alias.
+    pub(crate) id: &'a str,
+}
+
+impl<'a> Resource<'a> {
+    /// Reads an ARN; `None` for another text.
+    pub(crate) fn parse(arn: &'a str) -> Option<Self> {
+        let mut fields = arn.splitn(6, ':');
+        let (prefix, _, service) = (fields.next()?, fields.next()?, fields.next()?);
+        let resource = fields.nth(2)?;
+        let (kind, rest) = resource.split_once(['/', ':']).unwrap_or(("", resource));
+        let id = rest.split(['/', ':']).next().unwrap_or(rest);
+        (prefix == "arn" && !id.is_empty()).then_some(Self { service, kind, id })
+    }
+
+    /// Returns the name that a person gave the thing, as far as the ARN holds it: an agent's or a flow's ARN has an id alone.
+    pub(crate) fn name(&self) -> Option<&'a str> {
+        match (self.service, self.kind) {
+            ("lambda", "function") => Some(self.id),
+            ("bedrock-agentcore", "runtime" | "harness") => Some(runtime_name(self.id)),
+            ("ecs", _) | ("ec2", _) => None,
+            ("bedrock", _) => None,
+            _ => Some(self.id),
+        }
+    }
+}
+
+fn runtime_name(id: &str) -> &str {
+    let split = id.rsplit_once('-').filter(|(name, suffix)| {
+        !name.is_empty() && suffix.len() == RUNTIME_SUFFIX && suffix.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    });
+    split.map_or(id, |(name, _)| name)
+}
+
+/// Cuts endpoint, version or alias off the ARN of a runtime, a function or an agent.
+pub(crate) fn without_qualifier(arn: &str) -> &str {
+    let Some(resource) = Resource::parse(arn) else {
+        return arn;
+    };
+    // The id is part of the ARN, so its end is known from where it starts.
+    let start = resource.id.as_ptr().addr().wrapping_sub(arn.as_ptr().addr());
+    arn.get(..start + resource.id.len()).unwrap_or(arn)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_bases() {
+        for (arn, name, base) in [
+            ("arn:aws:lambda:us-east-1:1:function:ask:prod", Some("ask"), "arn:aws:lambda:us-east-1:1:function:ask"),
+            (
+                "arn:aws:bedrock-agentcore:us-east-1:1:runtime/my_helper-AbCdEfGh12/runtime-endpoint/DEFAULT",
+                Some("my_helper"),
+                "arn:aws:bedrock-agentcore:us-east-1:1:runtime/my_helper-AbCdEfGh12",
+            ),
+            (
+                "arn:aws:bedrock-agentcore:us-east-1:1:runtime/odd-id",
+                Some("odd-id"),
+                "arn:aws:bedrock-agentcore:us-east-1:1:runtime/odd-id",
+            ),
+            ("arn:aws:bedrock:us-east-1:1:agent-alias/AGENT/ALIAS", None, "arn:aws:bedrock:us-east-1:1:agent-alias/AGENT"),
+            ("arn:aws:ec2:us-east-1:1:instance/i-0", None, "arn:aws:ec2:us-east-1:1:instance/i-0"),
+        ] {
+            let resource = Resource::parse(arn).expect("an ARN");
+            assert_eq!((resource.name(), without_qualifier(arn)), (name, base));
+        }
+        for text in ["", "arn:aws:lambda", "arn:aws:lambda:::", "x"] {
+            assert_eq!((Resource::parse(text), without_qualifier(text)), (None, text));
+        }
+    }
+}
