@@ -9,5 +9,6 @@ mod decode {
     pub(crate) mod oracle;
     pub(crate) mod shapes;
     pub(crate) mod support;
+    pub(crate) mod trail;
     pub(crate) mod units;
 }

@@ -24,6 +24,10 @@ pub(super) enum Kind {
     EventBridge,
     /// A CloudTrail event.
     TrailEvent,
+    /// A span of an agent, or a log record of one.
+    Span,
+    /// Spans as OTLP groups them, by resource and scope.
+    Spans,
 }
 
 impl Kind {
@@ -33,6 +37,8 @@ impl Kind {
             b"Records" => Self::TrailFile,
             b"detail" | b"detail-type" => Self::EventBridge,
             b"eventID" | b"eventName" | b"eventSource" | b"eventTime" | b"eventVersion" => Self::TrailEvent,
+            b"traceId" | b"spanId" | b"startTimeUnixNano" | b"observedTimeUnixNano" => Self::Span,
+            b"resourceSpans" => Self::Spans,
             _ => return None,
         })
     }

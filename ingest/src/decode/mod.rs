@@ -1,6 +1,6 @@
 //! Decodes log bytes into a batch: invocations, CloudTrail events, and what could not be read.
 //!
-//! Owns: the shapes a record comes in (a line, a document, an array, a CloudTrail file, an EventBridge event, a CloudWatch
+//! Owns: the shapes a record comes in (a line, a document, an array, a CloudTrail file, an EventBridge event, a span, a CloudWatch
 //! Logs subscription envelope, several values on one line) and that none is lost: records seen = invocations + trail events
 //! + rejected + control (C1). Does not own: framing of streams and inflating.
 //!
@@ -11,7 +11,10 @@ mod accepts;
 mod body;
 mod cloudwatch;
 mod envelope;
+mod expiry;
 mod fault;
+mod invoked;
+mod loose;
 mod masks;
 mod metadata;
 mod number;
@@ -19,6 +22,7 @@ mod offloaded;
 mod profile;
 mod record;
 mod scan;
+mod span;
 mod trail;
 mod unescape;
 mod usage;
@@ -28,6 +32,7 @@ use std::sync::Arc;
 
 use memchr::memchr_iter;
 use sluice_schemas::position::Sequence;
+use sluice_schemas::trail::TrailEvent;
 use sluice_schemas::{Batch, Micros, RejectReason, Rejected};
 
 pub use accepts::Accepts;
@@ -82,6 +87,18 @@ impl Sink<'_> {
     fn event(&mut self, text: &[u8], accepts: Option<&Accepts>) -> Result<(), RejectReason> {
         let event = trail::event(text, self.arrival)?;
         accepts.map_or(Ok(()), |accepts| accepts.check(event.account_id.as_bytes(), event.region.as_bytes()))?;
+        self.out.trail.push(event);
+        Ok(())
+    }
+
+    /// Takes a span that joins something; counts another.
+    fn span(&mut self, text: &[u8], resource: &[u8], accepts: Option<&Accepts>) -> Result<(), RejectReason> {
+        let Some(event) = span::event(text, resource, self.arrival)? else {
+            self.out.control += 1;
+            return Ok(());
+        };
+        // An agent may call another region than those it is watched in.
+        accepts.map_or(Ok(()), |accepts| accepts.check(event.account_id.as_bytes(), b""))?;
         self.out.trail.push(event);
         Ok(())
     }
@@ -152,6 +169,10 @@ impl Decoder {
     }
 
     fn object(&mut self, text: &[u8], offset: u64, sink: &mut Sink<'_>) {
+        // A file of events would be read twice otherwise: once to learn what they are.
+        if let Some(event) = trail::certain(text, sink.arrival) {
+            return self.take(event, text, offset, sink);
+        }
         let (mut envelope, mut scanner) = (Envelope::default(), Scanner::new(text));
         let read = envelope.read(&mut scanner);
         match (read, envelope.foreign) {
@@ -161,6 +182,13 @@ impl Decoder {
             (_, Some(kind)) => self.foreign(kind, text, offset, sink),
             (Err(fault), None) => self.several(text, offset, fault.into(), sink),
             (Ok(()), None) => sink.reject(text, offset, RejectReason::UnknownKind),
+        }
+    }
+
+    fn take(&self, event: TrailEvent, text: &[u8], offset: u64, sink: &mut Sink<'_>) {
+        match self.accepts.as_deref().map_or(Ok(()), |accepts| accepts.check(event.account_id.as_bytes(), event.region.as_bytes())) {
+            Ok(()) => sink.out.trail.push(event),
+            Err(reason) => sink.reject(text, offset, reason),
         }
     }
 
@@ -188,6 +216,8 @@ impl Decoder {
             Kind::TrailFile => trail::records(text).map_err(RejectReason::from).map(|places| self.each(text, offset, places, sink)),
             Kind::EventBridge => trail::bridged(text).and_then(|detail| sink.event(detail, self.accepts.as_deref())),
             Kind::TrailEvent => sink.event(text, self.accepts.as_deref()),
+            Kind::Span => sink.span(text, &[], self.accepts.as_deref()),
+            Kind::Spans => span::groups(text).map_err(RejectReason::from).map(|groups| self.spans(text, offset, &groups, sink)),
         };
         if let Err(reason) = read {
             sink.reject(text, offset, reason);
@@ -223,6 +253,18 @@ impl Decoder {
             sink.reject(event, offset, refused);
         }
         self.message = plain;
+    }
+
+    /// Decodes the spans of an OTLP request.
+    fn spans(&self, text: &[u8], offset: u64, groups: &[span::Group<'_>], sink: &mut Sink<'_>) {
+        sink.out.seen -= 1;
+        for (resource, place) in groups.iter().flat_map(|group| group.spans.iter().map(|place| (group.resource, place.clone()))) {
+            sink.out.seen += 1;
+            let one = &text[place.clone()];
+            if let Err(reason) = sink.span(one, resource, self.accepts.as_deref()) {
+                sink.reject(one, offset + place.start as u64, reason);
+            }
+        }
     }
 
     /// Decodes each of the values at `places`.

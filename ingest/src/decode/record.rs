@@ -54,10 +54,16 @@ pub(super) fn event_time(text: &[u8], field: &'static str, arrival: Micros) -> R
         return Err(RejectReason::Missing { field });
     }
     let time = Micros::parse_utc(text).ok_or(RejectReason::Malformed { field })?;
-    if time.0 < 0 || time > arrival.plus(MAX_AHEAD) {
-        return Err(RejectReason::Timestamp { timestamp: String::from_utf8_lossy(text).into_owned() });
+    if is_possible(time, arrival) {
+        Ok(time)
+    } else {
+        Err(RejectReason::Timestamp { timestamp: String::from_utf8_lossy(text).into_owned() })
     }
-    Ok(time)
+}
+
+/// Tells whether a call can have happened then.
+pub(super) fn is_possible(time: Micros, arrival: Micros) -> bool {
+    time.0 >= 0 && time <= arrival.plus(MAX_AHEAD)
 }
 
 fn request_id(text: &[u8], out: &mut Batch) -> Result<RequestId, Fault> {

@@ -4,110 +4,196 @@
 //! key that stands twice is an error. Parameters and responses differ with every event, so they are looked at without
 //! demands: another service's event is never refused for the shape of its parameters.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
-use serde::Deserialize;
-use serde_json::Value;
-use serde_json::error::Category;
 use sluice_schemas::trail::{AssumedSession, TrailEvent};
-use sluice_schemas::usage::MAX_TOKENS;
 use sluice_schemas::{Micros, RejectReason};
 
+use super::expiry::expiry;
 use super::fault::{Fault, Field};
+use super::invoked;
+use super::loose::{Loose, MAX_TEXT, first};
+use super::number;
 use super::record::event_time;
-use super::scan::Scanner;
+use super::scan::{Scanner, Text};
 
 /// `detail-type` of the EventBridge events that carry a CloudTrail event.
 pub(super) const DETAIL_TYPE: &str = "AWS API Call via CloudTrail";
-/// Longest string field, in bytes.
-const MAX_TEXT: usize = 4096;
-/// Deepest nesting that is read.
-const MAX_DEPTH: u32 = 128;
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+/// The strings of an event, in the order they are kept.
+const TEXTS: [(&[u8], Field); 9] = [
+    (b"eventID", Field::EventId),
+    (b"eventTime", Field::EventTime),
+    (b"eventSource", Field::EventSource),
+    (b"eventName", Field::EventName),
+    (b"recipientAccountId", Field::Recipient),
+    (b"awsRegion", Field::AwsRegion),
+    (b"requestID", Field::TrailRequestId),
+    (b"errorCode", Field::ErrorCode),
+    (b"userAgent", Field::UserAgent),
+];
+/// The strings of its `userIdentity`.
+const IDENTITY: [(&[u8], Field); 6] = [
+    (b"type", Field::IdentityType),
+    (b"arn", Field::IdentityArn),
+    (b"accountId", Field::IdentityAccount),
+    (b"principalId", Field::PrincipalId),
+    (b"accessKeyId", Field::AccessKeyId),
+    (b"invokedBy", Field::InvokedBy),
+];
+
+/// One event as it was read, nothing looked up yet.
+#[derive(Debug, Default)]
 struct Event<'a> {
-    #[serde(rename = "eventID", borrow)]
-    event_id: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    event_time: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    event_source: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    event_name: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    recipient_account_id: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    aws_region: Option<Cow<'a, str>>,
-    #[serde(rename = "requestID", borrow)]
-    request_id: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    error_code: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    user_agent: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    user_identity: Option<Identity<'a>>,
-    request_parameters: Value,
-    response_elements: Value,
-    additional_event_data: Value,
-    resources: Value,
+    texts: [Option<Text<'a>>; TEXTS.len()],
+    identity: [Option<Text<'a>>; IDENTITY.len()],
+    has_identity: bool,
+    issuer_arn: Text<'a>,
+    source_identity: Text<'a>,
+    issued_to: Text<'a>,
+    request: Loose<'a>,
+    response: Loose<'a>,
+    additional: Loose<'a>,
+    resources: Loose<'a>,
+    /// Something that only an invocation record has.
+    is_invocation: bool,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Identity<'a> {
-    #[serde(rename = "type", borrow)]
-    kind: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    principal_id: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    arn: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    account_id: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    access_key_id: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    invoked_by: Option<Cow<'a, str>>,
-    session_context: Value,
-    in_scope_of: Value,
+impl<'a> Event<'a> {
+    fn member(&mut self, scanner: &mut Scanner<'a>, key: &[u8]) -> Result<(), Fault> {
+        if let Some(at) = TEXTS.iter().position(|(name, _)| *name == key) {
+            return read_text(scanner, &mut self.texts[at], TEXTS[at].1);
+        }
+        match key {
+            b"userIdentity" if self.has_identity => Err(Fault::Duplicate(Field::UserIdentity)),
+            b"userIdentity" => {
+                self.has_identity = true;
+                match scanner.peek() {
+                    Some(b'{') => scanner.object(|scanner, key| self.identity_member(scanner, key)),
+                    Some(_) if scanner.scalar() == b"null" => Ok(()),
+                    Some(_) => Err(Fault::Malformed(Field::UserIdentity)),
+                    None => Err(Fault::Truncated),
+                }
+            }
+            b"requestParameters" => once(scanner, &mut self.request, Field::RequestParameters),
+            b"responseElements" => once(scanner, &mut self.response, Field::ResponseElements),
+            b"additionalEventData" => once(scanner, &mut self.additional, Field::AdditionalData),
+            b"resources" => once(scanner, &mut self.resources, Field::Resources),
+            b"schemaType" => {
+                self.is_invocation = true;
+                scanner.skip_value()
+            }
+            _ => scanner.skip_value(),
+        }
+    }
+
+    fn identity_member(&mut self, scanner: &mut Scanner<'a>, key: &[u8]) -> Result<(), Fault> {
+        if let Some(at) = IDENTITY.iter().position(|(name, _)| *name == key) {
+            return read_text(scanner, &mut self.identity[at], IDENTITY[at].1);
+        }
+        match key {
+            b"sessionContext" => object_or_any(scanner, |scanner, key| match key {
+                b"sessionIssuer" => object_or_any(scanner, |scanner, key| match key {
+                    b"arn" => text_or_any(scanner, &mut self.issuer_arn),
+                    _ => scanner.skip_value(),
+                }),
+                b"sourceIdentity" => text_or_any(scanner, &mut self.source_identity),
+                _ => scanner.skip_value(),
+            }),
+            b"inScopeOf" => object_or_any(scanner, |scanner, key| match key {
+                b"credentialsIssuedTo" => text_or_any(scanner, &mut self.issued_to),
+                _ => scanner.skip_value(),
+            }),
+            _ => scanner.skip_value(),
+        }
+    }
+
+    fn resources(&self) -> Vec<String> {
+        let mut arns = Vec::new();
+        self.resources.elements(|resource| arns.push(resource.member(b"ARN").text()));
+        arns.retain(|arn| !arn.is_empty());
+        arns
+    }
+
+    /// Fills in what the parameters of a call of a model say, and what Bedrock adds to them.
+    fn call(&self, event: &mut TrailEvent) -> Result<(), Fault> {
+        let (mut model, mut foundation, mut counts) = (String::new(), String::new(), [Loose::default(); 2]);
+        self.request.members(|key, value| match key {
+            b"modelId" => model = value.text(),
+            b"foundationModel" => foundation = value.text(),
+            b"callWithBearerToken" => event.bearer_token |= value.is_true(),
+            b"bearerTokenType" => event.bearer_token |= !value.text().is_empty(),
+            _ => {}
+        });
+        self.additional.members(|key, value| match key {
+            b"inferenceRegion" => event.inference_region = value.text(),
+            b"inputTokens" => counts[0] = value,
+            b"outputTokens" => counts[1] = value,
+            b"callWithBearerToken" => event.bearer_token |= value.is_true(),
+            b"bearerTokenType" => event.bearer_token |= !value.text().is_empty(),
+            _ => {}
+        });
+        event.model_id = first([model, foundation]);
+        event.input_tokens = tokens(counts[0], Field::TrailInput)?;
+        event.output_tokens = tokens(counts[1], Field::TrailOutput)?;
+        Ok(())
+    }
 }
 
 /// Reads one CloudTrail event.
 pub(super) fn event(text: &[u8], arrival: Micros) -> Result<TrailEvent, RejectReason> {
-    let event: Event<'_> = serde_json::from_slice(text).map_err(|error| refusal(text, &error))?;
-    let identity = event.user_identity.unwrap_or_default();
-    let account = take(event.recipient_account_id, "recipientAccountId")?;
-    let assumed = assumed_session(&event.event_name, &event.error_code, &event.request_parameters, &event.response_elements);
-    let model = |key| text_at(&event.request_parameters, &[key]);
-    Ok(TrailEvent {
-        event_time: event_time(take(event.event_time, "eventTime")?.as_bytes(), "eventTime", arrival)?,
-        event_id: required(event.event_id, "eventID")?,
-        event_source: required(event.event_source, "eventSource")?,
-        event_name: required(event.event_name, "eventName")?,
-        account_id: if account.is_empty() { take(identity.account_id, "userIdentity.accountId")? } else { account },
-        region: take(event.aws_region, "awsRegion")?,
-        request_id: take(event.request_id, "requestID")?,
-        error_code: take(event.error_code, "errorCode")?,
-        identity_type: take(identity.kind, "userIdentity.type")?,
-        principal_arn: take(identity.arn, "userIdentity.arn")?,
-        principal_id: take(identity.principal_id, "userIdentity.principalId")?,
-        access_key_id: take(identity.access_key_id, "userIdentity.accessKeyId")?,
-        issuer_arn: text_at(&identity.session_context, &["sessionIssuer", "arn"]),
-        source_identity: text_at(&identity.session_context, &["sourceIdentity"]),
-        credentials_issued_to: text_at(&identity.in_scope_of, &["credentialsIssuedTo"]),
-        invoked_by: take(identity.invoked_by, "userIdentity.invokedBy")?,
-        user_agent: event.user_agent.filter(|text| text.len() <= MAX_TEXT).unwrap_or_default().into_owned(),
-        bearer_token: event.request_parameters["callWithBearerToken"] == Value::Bool(true)
-            || event.additional_event_data["callWithBearerToken"] == Value::Bool(true),
-        model_id: Some(model("modelId")).filter(|id| !id.is_empty()).unwrap_or_else(|| model("foundationModel")),
-        inference_region: text_at(&event.additional_event_data, &["inferenceRegion"]),
-        input_tokens: tokens(&event.additional_event_data["inputTokens"], "additionalEventData.inputTokens")?,
-        output_tokens: tokens(&event.additional_event_data["outputTokens"], "additionalEventData.outputTokens")?,
-        resources: elements(&event.resources).map(|resource| text_at(resource, &["ARN"])).filter(|arn| !arn.is_empty()).collect(),
-        assumed,
-        invoked: None,
-    })
+    let mut read = Event::default();
+    Scanner::new(text).object(|scanner, key| read.member(scanner, key))?;
+    finish(&read, arrival)
+}
+
+/// Reads text that begins as CloudTrail writes its events, and is nothing else; `None` leaves it to those who ask what it is.
+pub(super) fn certain(text: &[u8], arrival: Micros) -> Option<TrailEvent> {
+    if !text.starts_with(br#"{"eventVersion":"#) {
+        return None;
+    }
+    let (mut read, mut scanner) = (Event::default(), Scanner::new(text));
+    let whole = scanner.object(|scanner, key| read.member(scanner, key)).is_ok() && scanner.peek().is_none();
+    if whole && !read.is_invocation { finish(&read, arrival).ok() } else { None }
+}
+
+fn finish(read: &Event<'_>, arrival: Micros) -> Result<TrailEvent, RejectReason> {
+    let texts = |at: usize| read.texts[at].map_or_else(|| Ok(String::new()), |text| owned(text, TEXTS[at].1));
+    let identity = |at: usize| read.identity[at].map_or_else(|| Ok(String::new()), |text| owned(text, IDENTITY[at].1));
+    let required = |at: usize| texts(at).and_then(|text| if text.is_empty() { Err(Fault::Missing(TEXTS[at].1)) } else { Ok(text) });
+    let loose = |text: Text<'_>| owned(text, Field::UserIdentity).unwrap_or_default();
+    let account = texts(4)?;
+    let mut event = TrailEvent {
+        event_time: event_time(texts(1)?.as_bytes(), Field::EventTime.path(), arrival)?,
+        event_id: required(0)?,
+        event_source: required(2)?,
+        event_name: required(3)?,
+        account_id: if account.is_empty() { identity(2)? } else { account },
+        region: texts(5)?,
+        request_id: texts(6)?,
+        error_code: texts(7)?,
+        user_agent: match texts(8) {
+            // The caller's own words are no reason to refuse the event.
+            Err(Fault::OutOfRange(_)) => String::new(),
+            text => text?,
+        },
+        identity_type: identity(0)?,
+        principal_arn: identity(1)?,
+        principal_id: identity(3)?,
+        access_key_id: identity(4)?,
+        invoked_by: identity(5)?,
+        issuer_arn: loose(read.issuer_arn),
+        source_identity: loose(read.source_identity),
+        credentials_issued_to: loose(read.issued_to),
+        resources: read.resources(),
+        ..TrailEvent::default()
+    };
+    read.call(&mut event)?;
+    if event.event_source == "sts.amazonaws.com" && event.event_name.starts_with("AssumeRole") && event.error_code.is_empty() {
+        event.assumed = assumed_session(read.request, read.response);
+    }
+    invoked::fill(&mut event, read.request, read.response, read.additional);
+    Ok(event)
 }
 
 /// Returns the places of the events of a CloudTrail log file.
@@ -150,89 +236,103 @@ pub(super) fn bridged(text: &[u8]) -> Result<&[u8], RejectReason> {
     }
 }
 
-/// What `AssumeRole` and its variants say about the session they open; `None` for other events and for refused ones.
-fn assumed_session(name: &Option<Cow<'_, str>>, error: &Option<Cow<'_, str>>, request: &Value, response: &Value) -> Option<AssumedSession> {
-    let opens = name.as_deref().is_some_and(|name| name.starts_with("AssumeRole")) && error.as_deref().is_none_or(str::is_empty);
-    if !opens || !request.is_object() {
+/// What `AssumeRole` and its variants say about the session they open; `None` where the parameters were left out.
+fn assumed_session(request: Loose<'_>, response: Loose<'_>) -> Option<AssumedSession> {
+    if !request.raw().starts_with(b"{") {
         return None;
     }
-    let listed = elements(&request["tags"]).map(|tag| (text_at(tag, &["key"]), text_at(tag, &["value"])));
-    let mapped = ["incomingTransitiveTags", "principalTags"].into_iter().flat_map(|key| request[key].as_object().into_iter().flatten());
-    let mapped = mapped.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
-    let source_identity = text_at(request, &["sourceIdentity"]);
-    Some(AssumedSession {
-        role_arn: text_at(request, &["roleArn"]),
-        session_name: text_at(request, &["roleSessionName"]),
-        source_identity: if source_identity.is_empty() { text_at(response, &["sourceIdentity"]) } else { source_identity },
-        access_key_id: text_at(response, &["credentials", "accessKeyId"]),
-        assumed_role_id: text_at(response, &["assumedRoleUser", "assumedRoleId"]),
-        assumed_role_arn: text_at(response, &["assumedRoleUser", "arn"]),
-        expires: None,
-        tags: listed.chain(mapped).filter(|(key, _)| !key.is_empty()).collect(),
-        transitive_keys: elements(&request["transitiveTagKeys"]).filter_map(|key| Some(key.as_str()?.to_owned())).collect(),
-    })
-}
-
-fn elements(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
-}
-
-/// The string at a path; empty when there is none, or one longer than any name.
-fn text_at(value: &Value, path: &[&str]) -> String {
-    let found = path.iter().try_fold(value, |value, key| value.get(key)).and_then(Value::as_str);
-    found.filter(|text| text.len() <= MAX_TEXT).unwrap_or_default().to_owned()
-}
-
-fn tokens(value: &Value, field: &'static str) -> Result<Option<u64>, RejectReason> {
-    match value {
-        Value::Null => Ok(None),
-        Value::Number(number) => match number.as_u64() {
-            Some(count) if count <= MAX_TOKENS => Ok(Some(count)),
-            Some(_) => Err(RejectReason::OutOfRange { field }),
-            None => Err(RejectReason::Malformed { field }),
-        },
-        _ => Err(RejectReason::Malformed { field }),
-    }
-}
-
-fn take(text: Option<Cow<'_, str>>, field: &'static str) -> Result<String, RejectReason> {
-    match text {
-        Some(text) if text.len() > MAX_TEXT => Err(RejectReason::OutOfRange { field }),
-        text => Ok(text.unwrap_or_default().into_owned()),
-    }
-}
-
-fn required(text: Option<Cow<'_, str>>, field: &'static str) -> Result<String, RejectReason> {
-    match take(text, field)? {
-        text if text.is_empty() => Err(RejectReason::Missing { field }),
-        text => Ok(text),
-    }
-}
-
-/// Says why an event could not be parsed; the parser itself tells neither depth nor encoding apart.
-fn refusal(text: &[u8], error: &serde_json::Error) -> RejectReason {
-    match error.classify() {
-        _ if std::str::from_utf8(text).is_err() => RejectReason::NotUtf8,
-        Category::Data => RejectReason::Malformed { field: "CloudTrail event" },
-        Category::Eof => RejectReason::Unbalanced,
-        _ if depth(text) >= MAX_DEPTH => RejectReason::TooDeep { limit: MAX_DEPTH },
-        _ => RejectReason::NotJson,
-    }
-}
-
-/// The deepest nesting, brackets in strings left out.
-fn depth(text: &[u8]) -> u32 {
-    let (mut depth, mut deepest, mut inside, mut escaped) = (0_u32, 0, false, false);
-    for byte in text {
-        match byte {
-            _ if std::mem::take(&mut escaped) => {}
-            b'\\' => escaped = true,
-            b'"' => inside = !inside,
-            b'{' | b'[' if !inside => depth += 1,
-            b'}' | b']' if !inside => depth = depth.saturating_sub(1),
+    let (mut session, mut tags) = (AssumedSession::default(), [const { Vec::new() }; 3]);
+    request.members(|key, value| match key {
+        b"roleArn" => session.role_arn = value.text(),
+        b"roleSessionName" => session.session_name = value.text(),
+        b"sourceIdentity" => session.source_identity = value.text(),
+        b"tags" => value.elements(|tag| tags[0].push((tag.member(b"key").text(), tag.member(b"value").text()))),
+        b"incomingTransitiveTags" => tags[1] = pairs(value),
+        b"principalTags" => tags[2] = pairs(value),
+        b"transitiveTagKeys" => value.elements(|key| session.transitive_keys.push(key.text())),
+        _ => {}
+    });
+    let mut confirmed = String::new();
+    response.members(|key, value| match key {
+        b"sourceIdentity" => confirmed = value.text(),
+        b"credentials" => value.members(|key, value| match key {
+            b"accessKeyId" => session.access_key_id = value.text(),
+            b"expiration" => session.expires = expiry(&value.text()),
             _ => {}
-        }
-        deepest = deepest.max(depth);
+        }),
+        b"assumedRoleUser" => value.members(|key, value| match key {
+            b"assumedRoleId" => session.assumed_role_id = value.text(),
+            b"arn" => session.assumed_role_arn = value.text(),
+            _ => {}
+        }),
+        _ => {}
+    });
+    if session.source_identity.is_empty() {
+        session.source_identity = confirmed;
     }
-    deepest
+    session.tags = tags.into_iter().flatten().filter(|(key, _)| !key.is_empty()).collect();
+    session.transitive_keys.retain(|key| !key.is_empty());
+    Some(session)
+}
+
+/// The texts of a map, as they stand.
+fn pairs(map: Loose<'_>) -> Vec<(String, String)> {
+    let mut pairs = Vec::new();
+    map.members(|key, value| {
+        if value.raw().starts_with(b"\"") {
+            pairs.push((String::from_utf8_lossy(key).into_owned(), value.text()));
+        }
+    });
+    pairs
+}
+
+fn read_text<'a>(scanner: &mut Scanner<'a>, found: &mut Option<Text<'a>>, field: Field) -> Result<(), Fault> {
+    if found.is_some() {
+        return Err(Fault::Duplicate(field));
+    }
+    *found = Some(match scanner.peek() {
+        Some(b'"') => scanner.string().map_err(|fault| fault.at(field))?,
+        Some(_) if scanner.scalar() == b"null" => Text::default(),
+        Some(_) => return Err(Fault::Malformed(field)),
+        None => return Err(Fault::Truncated),
+    });
+    Ok(())
+}
+
+/// Reads an object; steps over anything else.
+fn object_or_any<'a>(scanner: &mut Scanner<'a>, each: impl FnMut(&mut Scanner<'a>, &[u8]) -> Result<(), Fault>) -> Result<(), Fault> {
+    if scanner.peek() == Some(b'{') { scanner.object(each) } else { scanner.skip_value() }
+}
+
+/// Reads a string; steps over anything else.
+fn text_or_any<'a>(scanner: &mut Scanner<'a>, found: &mut Text<'a>) -> Result<(), Fault> {
+    if scanner.peek() != Some(b'"') {
+        return scanner.skip_value();
+    }
+    *found = scanner.string()?;
+    Ok(())
+}
+
+fn once<'a>(scanner: &mut Scanner<'a>, found: &mut Loose<'a>, field: Field) -> Result<(), Fault> {
+    if !found.is_absent() {
+        return Err(Fault::Duplicate(field));
+    }
+    *found = Loose::read(scanner)?;
+    Ok(())
+}
+
+/// Returns the string a text stands for.
+pub(super) fn owned(text: Text<'_>, field: Field) -> Result<String, Fault> {
+    let bytes = text.bytes().map_err(|fault| fault.at(field))?;
+    if bytes.len() > MAX_TEXT {
+        return Err(Fault::OutOfRange(field));
+    }
+    String::from_utf8(bytes.into_owned()).map_err(|_| Fault::NotUtf8)
+}
+
+fn tokens(value: Loose<'_>, field: Field) -> Result<Option<u64>, Fault> {
+    if value.is_absent() {
+        return Ok(None);
+    }
+    number::count(value.raw(), field)
 }

@@ -8,7 +8,7 @@ const ENVELOPE: &str = r#""operation":"Converse","requestMetadata":{"agent_id":"
 const INPUT: &str = r#""inputTokenCount":10,"cacheReadInputTokenCount":0,"cacheWriteInputTokenCount":100"#;
 
 /// What a thief would like to set.
-const LOOT: &str = r#""requestId":"stolen","accountId":"999999999999","modelId":"amazon.nova-micro-v1:0","identity":{"arn":"arn:aws:iam::1:user/victim"},"requestMetadata":{"agent_id":"victim"},"inputTokenCount":0,"outputTokenCount":0,"errorCode":"ThrottlingException","usage":{"input_tokens":0,"cache_creation":{"ephemeral_5m_input_tokens":100,"ephemeral_1h_input_tokens":0},"cacheDetails":[{"ttl":"5m","inputTokens":100}]},"metrics":{"latencyMs":1},"serviceTier":{"type":"flex"},"trace":{"guardrail":{"inputAssessment":{"g":{"invocationMetrics":{"usage":{"topicPolicyUnits":5}}}}}},"amazon-bedrock-invocationMetrics":{"outputTokenCount":0},"imageGenerationConfig":{"numberOfImages":9},"schemaType":"Other","messageType":"CONTROL_MESSAGE","logEvents":[],"Records":[],"detail":{},"eventID":"x""#;
+const LOOT: &str = r#""requestId":"stolen","accountId":"999999999999","modelId":"amazon.nova-micro-v1:0","identity":{"arn":"arn:aws:iam::1:user/victim"},"requestMetadata":{"agent_id":"victim"},"inputTokenCount":0,"outputTokenCount":0,"errorCode":"ThrottlingException","usage":{"input_tokens":0,"cache_creation":{"ephemeral_5m_input_tokens":100,"ephemeral_1h_input_tokens":0},"cacheDetails":[{"ttl":"5m","inputTokens":100}]},"metrics":{"latencyMs":1},"serviceTier":{"type":"flex"},"trace":{"guardrail":{"inputAssessment":{"g":{"invocationMetrics":{"usage":{"topicPolicyUnits":5}}}}}},"amazon-bedrock-invocationMetrics":{"outputTokenCount":0},"imageGenerationConfig":{"numberOfImages":9},"schemaType":"Other","messageType":"CONTROL_MESSAGE","logEvents":[],"Records":[],"detail":{},"eventID":"x","traceId":"t","spanId":"s","resourceSpans":[]"#;
 
 /// The same, as a string would hold it.
 fn quoted() -> String {
@@ -59,7 +59,7 @@ fn show_one(text: &str) -> String {
 #[test]
 fn other_kinds_do_not_pass_for_a_call_nor_a_call_for_them() {
     // A future field of AWS may bear the name of another kind's; the record says what it is.
-    for key in ["detail", "Records", "messageType", "eventID"] {
+    for key in ["detail", "Records", "messageType", "eventID", "traceId", "resourceSpans"] {
         one(&record(&format!("\"{key}\":[],"), "", ""));
     }
 }

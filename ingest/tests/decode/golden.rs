@@ -40,4 +40,10 @@ fn cloudtrail() {
     check("trail-sts.jsonl");
     check("trail-iam-user-guide.jsonl");
     check("trail-bedrock.jsonl");
+    check("trail-agents.jsonl");
+}
+
+#[test]
+fn spans() {
+    check("spans.jsonl");
 }
