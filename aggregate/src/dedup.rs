@@ -70,7 +70,7 @@ pub fn stored_key(account_id: &str, region: &str, request_id: &str) -> u128 {
     id ^ salt(account_id, region)
 }
 
-fn text_key(text: &str) -> u128 {
+pub(crate) fn text_key(text: &str) -> u128 {
     let digest = Sha256::digest(text.as_bytes());
     digest.iter().take(16).fold(0, |key, byte| key << 8 | u128::from(*byte))
 }
@@ -127,16 +127,39 @@ impl Dedup {
     /// # Errors
     /// What `load` says; the index is then as before for that hour.
     pub fn first_seen<E>(&mut self, batch: &EnrichedBatch, load: &mut dyn FnMut(i64) -> Result<Vec<u128>, E>) -> Result<Vec<bool>, E> {
-        let salts: Vec<u128> = batch.batch.profiles.iter().map(|profile| profile_salt(profile, &batch.batch.strings)).collect();
-        self.clock += 1;
-        let mut keep = Vec::with_capacity(batch.batch.invocations.len());
-        for invocation in &batch.batch.invocations {
+        let salts = profile_salts(batch);
+        let keys = batch.batch.invocations.iter().map(|invocation| {
             let salt = salts.get(invocation.profile as usize).copied().unwrap_or_default();
-            let key = key(invocation.request_id, salt, &batch.batch.strings);
-            keep.push(self.insert(invocation.event_time, key, load)?);
-        }
+            (invocation.event_time, key(invocation.request_id, salt, &batch.batch.strings))
+        });
+        self.first_of(keys, load)
+    }
+
+    /// As [`Dedup::first_seen`], of event times and keys.
+    ///
+    /// # Errors
+    /// What `load` says; the index is then as before for that hour.
+    pub fn first_of<E>(
+        &mut self,
+        keys: impl Iterator<Item = (Micros, u128)>,
+        load: &mut dyn FnMut(i64) -> Result<Vec<u128>, E>,
+    ) -> Result<Vec<bool>, E> {
+        self.clock += 1;
+        let keep = keys.map(|(at, key)| self.insert(at, key, load)).collect();
         self.evict();
-        Ok(keep)
+        keep
+    }
+
+    /// Tells whether keys of an hour are in memory.
+    #[must_use]
+    pub fn has_any(&self, hour: i64) -> bool {
+        self.hours.get(&hour).is_some_and(|hour| !hour.keys.is_empty())
+    }
+
+    /// Tells whether a key of an hour is known; `None` if the hour is not in memory.
+    #[must_use]
+    pub fn knows(&self, hour: i64, key: u128) -> Option<bool> {
+        self.hours.get(&hour).map(|hour| hour.keys.contains(&key))
     }
 
     fn insert<E>(&mut self, at: Micros, key: u128, load: &mut dyn FnMut(i64) -> Result<Vec<u128>, E>) -> Result<bool, E> {
@@ -198,8 +221,12 @@ impl Dedup {
     }
 }
 
-fn profile_salt(profile: &Profile, strings: &StringTable) -> u128 {
-    salt(strings.get(profile.account_id), strings.get(profile.region))
+/// What account and region of each profile add to keys.
+#[must_use]
+pub fn profile_salts(batch: &EnrichedBatch) -> Vec<u128> {
+    let strings = &batch.batch.strings;
+    let salt = |profile: &Profile| salt(strings.get(profile.account_id), strings.get(profile.region));
+    batch.batch.profiles.iter().map(salt).collect()
 }
 
 #[cfg(test)]

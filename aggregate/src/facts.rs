@@ -116,7 +116,7 @@ fn token_column(name: &str) -> Option<fn(&Invocation) -> u64> {
     })
 }
 
-fn times(times: impl Iterator<Item = Micros>) -> ArrayRef {
+pub(crate) fn times(times: impl Iterator<Item = Micros>) -> ArrayRef {
     let times: Vec<i64> = times.map(|time| time.0).collect();
     Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC"))
 }

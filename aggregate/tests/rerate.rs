@@ -12,7 +12,7 @@ use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Decimal128Type, Int64Type, TimestampMicrosecondType};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use sluice_aggregate::correct::{CorrectError, CorrectionReport, NewPrice, StoredCall, Terms, correct_files};
+use sluice_aggregate::correct::{Change, CorrectError, CorrectionReport, NewPrice, StoredCall, Terms, correct_files};
 use sluice_aggregate::facts::{call_rows, spend_deltas};
 use sluice_aggregate::lake::{Lake, LakeError, LocalObjects, ObjectEntry, Objects, Put, StagedObject, WriterLock};
 use sluice_aggregate::seed::Spend;
@@ -141,13 +141,15 @@ fn correct(lake: &mut Lake, dry_run: bool) -> Result<CorrectionReport, CorrectEr
     let files = lake.files(tables::CALLS)?;
     let terms = Terms { now: START, dry_run, reason: "later" };
     let mut asked = std::collections::BTreeSet::new();
+    let epoch = lake.begin_epoch();
     let correction = correct_files(
         lake,
+        epoch,
         &files,
         terms,
         &mut |call| {
             assert!(asked.insert(call.request_id.to_owned()), "{} is rated twice", call.request_id);
-            price(call)
+            price(call).map(Change::from)
         },
         &mut |_| Ok(()),
     )?;

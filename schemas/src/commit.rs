@@ -46,4 +46,7 @@ pub struct Manifest {
     /// What enforcement must know again if local state is lost, in a form of its own; null in a manifest of an earlier version.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub enforcement: Value,
+    /// Evidence that came in up to this moment has moved the cost of the calls it speaks of.
+    #[serde(default)]
+    pub evidence_settled: Micros,
 }

@@ -90,7 +90,7 @@ pub struct AssumedSession {
 }
 
 /// What a data event of an agent, or a span within one, says about the run it belongs to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Invoked {
     /// ARN of the runtime, agent alias, inline agent, flow, knowledge base or gateway: `requestParameters.agentRuntimeArn`, else of

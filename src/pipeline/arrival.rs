@@ -22,6 +22,7 @@ impl Pipeline {
                 tracing::debug!(shard = decoded.span.shard, "a stretch that was read before came again");
                 decoded.span.to = last.clone();
                 decoded.batch = EnrichedBatch::default();
+                decoded.trail_keys.clear();
             }
             (decision, _) => {
                 let detail = format!("{}: {decision:?} at {:?}", decoded.span.shard, decoded.span.to.place());
@@ -39,6 +40,8 @@ impl Pipeline {
                 Ok::<_, sluice_aggregate::known::KnownError>(keys)
             })?
         };
+        let keep_trail = self.take_evidence(&decoded)?;
+        let informed = self.inform(&mut decoded.batch, &keep)?;
         let late = self.watermark().map_or(0, |watermark| {
             let calls = decoded.batch.batch.invocations.iter().zip(&keep);
             calls.filter(|(call, keep)| **keep && call.event_time < watermark).count() as u64
@@ -46,7 +49,7 @@ impl Pipeline {
         let newest = decoded.batch.batch.invocations.iter().map(|call| call.event_time).max();
         self.newest_event = self.newest_event.max(newest);
         let bulk = self.settings.mode == Mode::Bulk;
-        Ok(FoldJob { decoded, upstream, keep, late, encode: bulk, want_calls: !self.windows.is_empty() })
+        Ok(FoldJob { decoded, upstream, keep, keep_trail, informed, late, encode: bulk, want_calls: !self.windows.is_empty() })
     }
 
     /// Drops what a worker delivered before, and returns how far the batch leads in the shards upstream. A stretch that no worker

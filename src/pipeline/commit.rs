@@ -81,7 +81,7 @@ impl Pipeline {
         for (table, day, rows) in rollups.into_iter().chain(windows) {
             epoch.append(&table, day, rows)?;
         }
-        let sealed = epoch.seal()?.with_enforcement(self.enforcement()?);
+        let sealed = epoch.seal()?.with_enforcement(self.enforcement()?).with_evidence_settled(self.evidence_settled());
         let next_segment = if self.settings.mode == Mode::Live { self.base.next_segment } else { 0 };
         self.base.sealing = Some(Sealing { epoch: sealed.epoch(), uuid: sealed.uuid().to_owned(), next_segment });
         let ledger = self.ledger.take_dirty();
@@ -119,6 +119,7 @@ impl Pipeline {
         self.waiting_bytes = 0;
         self.pending_keys.clear();
         self.dedup.committed(self.applied);
+        self.join.committed(self.applied);
         let settled = std::mem::take(&mut self.unsettled);
         let settled: Vec<_> = settled.into_iter().filter_map(|shard| self.positions.get(&shard).cloned().map(|at| (shard, at))).collect();
         self.committed.note(Durable::Local, settled.iter().cloned());

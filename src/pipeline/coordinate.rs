@@ -194,6 +194,7 @@ impl Pipeline {
                 }
                 recv(ticks) -> _ => self.on_tick(flow)?,
             }
+            self.settle_if_due(flow)?;
             self.measure_if_due(flow, handle);
             if flow.drained() {
                 self.measure(flow, handle);
@@ -348,6 +349,9 @@ impl Pipeline {
         } else {
             self.commit_lake()?;
         }
+        if !flow.stopped {
+            self.settle_all()?;
+        }
         self.send_effects(flow)?;
         self.meter.board.set_phase(Phase::Effects);
         let last = effects::Job { permit: self.permit(), crossings: Vec::new(), last: true };
@@ -369,7 +373,7 @@ impl Pipeline {
         self.commit_lake()
     }
 
-    fn send_effects(&mut self, flow: &mut Flow) -> anyhow::Result<()> {
+    pub(super) fn send_effects(&mut self, flow: &mut Flow) -> anyhow::Result<()> {
         match self.due_effects() {
             Some(job) => flow.effects.send(job).context("the effects thread died"),
             None => Ok(()),

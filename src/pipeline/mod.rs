@@ -15,6 +15,7 @@ mod coordinate;
 mod counters;
 mod effects;
 mod handle;
+mod join;
 mod measure;
 mod open;
 mod orders;
@@ -22,6 +23,7 @@ mod records;
 mod refused;
 mod rerate;
 mod seed;
+mod settle;
 mod source;
 mod upkeep;
 mod windows;
@@ -114,6 +116,8 @@ pub(crate) struct Pipeline {
     /// Tells sources what is durable.
     pub(crate) committed: Arc<Committed>,
     pub(crate) dedup: Dedup,
+    /// Events of callers, and the calls they speak of.
+    join: join::Join,
     /// Refused records that have their row.
     refused: refused::Refused,
     /// Batches that passed dedup and are part of every state.

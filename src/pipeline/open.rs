@@ -56,6 +56,7 @@ impl Pipeline {
             bodies: None,
             committed: Arc::default(),
             dedup: Dedup::new(DEDUP_BYTES),
+            join: super::join::Join::new(&lake, now)?,
             refused: Default::default(),
             applied: 0,
             pending_keys: Default::default(),
@@ -86,6 +87,7 @@ impl Pipeline {
             (RecoveryDecision::Resume { next_segment }, Some(state)) => pipeline.resume(state, next_segment)?,
             _ => pipeline.rebuild()?,
         }
+        pipeline.remember_evidence()?;
         pipeline.committed.note(Durable::Lake, pipeline.lake.state().positions.clone());
         pipeline.committed.note(Durable::Local, pipeline.positions.clone());
         pipeline.confirm_known()?;
@@ -152,6 +154,9 @@ impl Pipeline {
                 let pending = self.uncommitted_calls();
                 self.windows.fold(day, &batch, &self.lake, &pending)?;
             }
+        }
+        if table == tables::EVIDENCE {
+            self.take_pending_evidence(&batch)?;
         }
         if table == tables::ACTIONS {
             self.audit_seen += batch.num_rows() as u64;

@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError};
 use anyhow::Context;
 use crossbeam_channel::Sender;
 use serde_json::{Value, json};
-use sluice_aggregate::correct::{self, CorrectError, Correction, CorrectionReport, NewPrice, StoredCall, Terms, correct_files};
+use sluice_aggregate::correct::{self, Change, CorrectError, Correction, CorrectionReport, NewPrice, StoredCall, Terms, correct_files};
 use sluice_aggregate::lake::{LakeFile, SealedEpoch};
 use sluice_aggregate::query::{Listing, MEMORY_LIMIT, QueryEngine};
 use sluice_aggregate::store::{LocalWrite, Sealing};
@@ -88,6 +88,10 @@ impl Pipeline {
             let enricher = Arc::new(super::seed::enricher(&self.settings.config)?);
             *self.enricher.write().unwrap_or_else(PoisonError::into_inner) = enricher;
         }
+        // A round of settling knows its files by name.
+        while self.join.queue.is_at_work() {
+            self.settle_step()?;
+        }
         // What is not in the lake yet was rated by the prices of a moment ago.
         self.commit_lake()?;
         let left = self.lake.files(tables::CALLS)?.into();
@@ -152,12 +156,13 @@ impl Pipeline {
     ) -> Result<Correction, CorrectError> {
         let terms = Terms { now, dry_run: rating.order.dry_run, reason: &rating.reason };
         let (catalogue, all, windows) = (&rating.catalogue, rating.order.all, &self.windows);
-        let mut price = |call: &StoredCall<'_>| new_price(catalogue, call, all);
-        correct_files(&mut self.lake, files, terms, &mut price, &mut |rows| windows.find(rows, touched))
+        let mut price = |call: &StoredCall<'_>| new_price(catalogue, call, all).map(Change::from);
+        let epoch = self.lake.begin_epoch();
+        correct_files(&self.lake, epoch, files, terms, &mut price, &mut |rows| windows.find(rows, touched))
     }
 
     /// Lets everything follow a correction, and publishes it.
-    fn follow(&mut self, mut correction: Correction, touched: &[BTreeSet<Micros>], now: Micros) -> anyhow::Result<()> {
+    pub(super) fn follow(&mut self, mut correction: Correction, touched: &[BTreeSet<Micros>], now: Micros) -> anyhow::Result<()> {
         let Some(epoch) = correction.epoch.take() else { return Ok(()) };
         let calls = epoch.seal()?;
         if !self.windows.is_empty() {
@@ -185,6 +190,7 @@ impl Pipeline {
             rest.append(&table, day, rows)?;
         }
         let sealed = calls.join(rest.seal()?)?.with_enforcement(self.enforcement()?);
+        let sealed = sealed.with_evidence_settled(self.evidence_settled());
         self.base.sealing = Some(Sealing { epoch: sealed.epoch(), uuid: sealed.uuid().to_owned(), next_segment: 0 });
         self.base.commit += 1;
         let write = LocalWrite { base: self.base.clone(), ledger: self.ledger.take_dirty(), ..LocalWrite::default() };

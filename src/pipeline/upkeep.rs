@@ -29,8 +29,8 @@ impl Pipeline {
     pub(super) fn upkeep(&mut self) -> anyhow::Result<()> {
         let now = self.settings.clock.now();
         let Some(watermark) = self.watermark() else { return Ok(()) };
-        if self.rating.is_some() {
-            // It knows its files by name.
+        if self.rating.is_some() || self.join.queue.is_at_work() {
+            // They know their files by name.
             return Ok(());
         }
         let round = &mut self.upkeep;

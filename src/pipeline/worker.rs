@@ -8,10 +8,12 @@ use std::thread::{self, JoinHandle};
 
 use arrow::array::RecordBatch;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, select};
+use sluice_aggregate::evidence::{event_key, evidence_rows, request_key};
 use sluice_aggregate::facts;
 use sluice_aggregate::lake::{EncodedGroup, LakeError, encode_group};
 use sluice_aggregate::windows::delta_rows;
 use sluice_enrich::enricher::{EnrichCache, Enricher};
+use sluice_enrich::evidence::CallEvidence;
 use sluice_ingest::decode::{AllowList, Decoder};
 use sluice_ingest::piece::decode_piece;
 use sluice_ingest::source::Piece;
@@ -40,6 +42,8 @@ pub(crate) struct Decoded {
     pub(crate) span: Span,
     pub(crate) arrival: Micros,
     pub(crate) batch: EnrichedBatch,
+    /// Keys of each event and of the request it tells of.
+    pub(crate) trail_keys: Vec<(u128, u128)>,
 }
 
 /// A batch whose new calls are known.
@@ -49,6 +53,10 @@ pub(crate) struct FoldJob {
     /// How far workers' messages in it lead in the shards they read.
     pub(crate) upstream: Positions,
     pub(crate) keep: Vec<bool>,
+    /// Events that become rows.
+    pub(crate) keep_trail: Vec<bool>,
+    /// What is known of the callers of the last profiles, which have no owner yet.
+    pub(crate) informed: Vec<CallEvidence>,
     pub(crate) late: u64,
     /// Encode large groups of rows here, for an epoch that goes straight to the lake.
     pub(crate) encode: bool,
@@ -126,30 +134,24 @@ pub(crate) fn start(
 fn run(number: usize, enricher: &std::sync::RwLock<Arc<Enricher>>, channels: &Channels) {
     let mut decoder = Decoder::allowing(Arc::clone(&channels.allowed));
     let mut cache = EnrichCache::default();
-    let mut current = Arc::clone(&enricher.read().unwrap_or_else(std::sync::PoisonError::into_inner));
+    let newest = || Arc::clone(&enricher.read().unwrap_or_else(std::sync::PoisonError::into_inner));
     loop {
         let done = match channels.folds.try_recv() {
-            Ok(job) => fold(*job),
+            Ok(job) => fold(*job, &newest(), &mut cache),
             Err(TryRecvError::Disconnected) => return,
             Err(TryRecvError::Empty) => select! {
                 recv(channels.folds) -> job => match job {
-                    Ok(job) => fold(*job),
+                    Ok(job) => fold(*job, &newest(), &mut cache),
                     Err(_) => return,
                 },
                 recv(channels.pieces) -> job => match job {
                     Ok(job) => {
-                        let newest = enricher.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-                        if !Arc::ptr_eq(&newest, &current) {
-                            current = Arc::clone(&newest);
-                            cache = EnrichCache::default();
-                        }
-                        drop(newest);
                         channels.board.hold(number, Some(&job.piece.shard));
-                        decode(job, &mut decoder, channels.bodies.as_deref(), &current, &mut cache)
+                        decode(job, &mut decoder, channels.bodies.as_deref(), &newest(), &mut cache)
                     }
                     // No more pieces: only folds are left.
                     Err(_) => match channels.folds.recv() {
-                        Ok(job) => fold(*job),
+                        Ok(job) => fold(*job, &newest(), &mut cache),
                         Err(_) => return,
                     },
                 },
@@ -176,19 +178,21 @@ pub(super) fn decode(
         bodies.correct(&mut batch);
     }
     let batch = enricher.enrich(batch, cache);
-    Done::Decoded(Box::new(Decoded { sequence: job.sequence, span, arrival, batch }))
+    let trail_keys = batch.batch.trail.iter().map(|event| (event_key(&event.event_id), request_key(event))).collect();
+    Done::Decoded(Box::new(Decoded { sequence: job.sequence, span, arrival, batch, trail_keys }))
 }
 
-fn fold(job: FoldJob) -> Done {
-    match try_fold(job) {
+fn fold(job: FoldJob, enricher: &Enricher, cache: &mut EnrichCache) -> Done {
+    match try_fold(job, enricher, cache) {
         Ok(folded) => Done::Folded(Box::new(folded)),
         Err(error) => Done::Failed(error),
     }
 }
 
-pub(super) fn try_fold(job: FoldJob) -> Result<Folded, LakeError> {
-    let FoldJob { decoded, upstream, keep, late, encode, want_calls } = job;
-    let Decoded { sequence, span, arrival, mut batch } = decoded;
+pub(super) fn try_fold(job: FoldJob, enricher: &Enricher, cache: &mut EnrichCache) -> Result<Folded, LakeError> {
+    let FoldJob { decoded, upstream, keep, keep_trail, informed, late, encode, want_calls } = job;
+    let Decoded { sequence, span, arrival, mut batch, trail_keys: _ } = decoded;
+    enricher.attribute_informed(&mut batch, &informed, cache);
     let deltas = facts::spend_deltas(&batch, &keep);
     let delta_rows = (!deltas.is_empty()).then(|| delta_rows(SpendView { batch: &batch, deltas: &deltas }));
     let counts = count(&batch, &deltas, &keep, late);
@@ -199,11 +203,10 @@ pub(super) fn try_fold(job: FoldJob) -> Result<Folded, LakeError> {
         if want_calls {
             calls.push((day, batch.clone()));
         }
-        if encode && batch.num_rows() >= GROUP_ROWS {
-            rows.push(Rows::Encoded(Box::new(encode_group(tables::CALLS, day, &batch)?)));
-        } else {
-            rows.push(Rows::Plain(tables::CALLS.to_owned(), day, batch));
-        }
+        rows.push(group(tables::CALLS, day, batch, encode)?);
+    }
+    for (day, events) in evidence_rows(&batch.batch.trail, &keep_trail, &span.shard, arrival) {
+        rows.push(group(tables::EVIDENCE, day, events, encode)?);
     }
     if let Some(rejected) = facts::rejected_rows(&batch.batch, &span.shard, arrival) {
         rows.push(Rows::Plain(tables::REJECTED.to_owned(), arrival.day(), rejected));
@@ -214,6 +217,14 @@ pub(super) fn try_fold(job: FoldJob) -> Result<Folded, LakeError> {
     batch.batch.trail = Vec::new();
     batch.pricing = Vec::new();
     Ok(Folded { sequence, span, arrival, upstream, batch, deltas, delta_rows, rows, calls, counts, rejected })
+}
+
+/// Rows as the epoch takes them: encoded here where it goes straight to the lake and they are worth it.
+fn group(table: &str, day: i32, rows: RecordBatch, encode: bool) -> Result<Rows, LakeError> {
+    if encode && rows.num_rows() >= GROUP_ROWS {
+        return Ok(Rows::Encoded(Box::new(encode_group(table, day, &rows)?)));
+    }
+    Ok(Rows::Plain(table.to_owned(), day, rows))
 }
 
 fn reasons(batch: &EnrichedBatch) -> Vec<(&'static str, u64)> {

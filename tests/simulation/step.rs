@@ -95,7 +95,7 @@ impl Process {
     /// Makes the oldest piece on its way part of every state.
     pub(crate) fn apply_next(&mut self) -> anyhow::Result<()> {
         let Some(job) = self.in_flight.pop_front() else { return Ok(()) };
-        let folded = worker::try_fold(job)?;
+        let folded = worker::try_fold(job, &self.enricher, &mut self.cache)?;
         self.pipeline.apply(folded)
     }
 

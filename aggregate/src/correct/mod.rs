@@ -1,14 +1,16 @@
-//! Prices that come late: calls in the lake are rated again, some files at a time, and every table follows in the same commit.
+//! Prices and owners that come late: calls in the lake are corrected, some files at a time, and every table follows in the same commit.
 //!
 //! Owns: which files are rewritten, the difference that goes into the spend tables, the rows of `corrections`. Does not own:
-//! the new price, which the caller gives; budgets and windows, which the caller brings along before it commits.
+//! the new price or owner, which the caller gives; budgets and windows, which the caller brings along before it commits.
 
+mod change;
+mod rows;
 mod spend;
 mod stored;
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, Decimal128Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array};
+use arrow::array::{AsArray, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
@@ -18,33 +20,19 @@ use crate::lake::{EpochWriter, Lake, LakeError, LakeFile};
 use crate::query::QueryError;
 use crate::seed::{Spend, SpendOfRows};
 use crate::windows::WindowError;
+pub use change::{Change, NewOwner, NewPrice};
 use spend::Differences;
-pub use stored::StoredCall;
-
-/// A price for a stored call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewPrice {
-    /// Cost.
-    pub cost: PicoUsd,
-    /// Upper bound of the cost.
-    pub cost_max: PicoUsd,
-    /// Whether there is a price.
-    pub priced: bool,
-    /// Canonical model.
-    pub model: String,
-    /// Price scope.
-    pub scope: String,
-    /// Version of the rate card.
-    pub price_version: String,
-}
+pub use stored::{StoredCall, Tags};
 
 /// What a correction came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct CorrectionReport {
     /// Calls in the lake.
     pub calls: u64,
-    /// Calls whose price changed.
+    /// Calls whose price or owner changed.
     pub changed: u64,
+    /// Those whose owner changed.
+    pub moved: u64,
     /// Calls that still have no price.
     pub still_unpriced: u64,
     /// Files rewritten.
@@ -58,13 +46,14 @@ impl CorrectionReport {
     pub fn add(&mut self, other: &Self) {
         self.calls += other.calls;
         self.changed += other.changed;
+        self.moved += other.moved;
         self.still_unpriced += other.still_unpriced;
         self.files += other.files;
         self.difference_usd += other.difference_usd;
     }
 }
 
-/// One step of a correction: some files of `calls`, and everything that follows from their new prices. Nothing of it is in the
+/// One step of a correction: some files of `calls`, and everything that follows from their new prices and owners. Nothing of it is in the
 /// lake before [`Lake::replace`] publishes the epoch in the place of the replaced files.
 #[derive(Debug)]
 pub struct Correction {
@@ -75,9 +64,9 @@ pub struct Correction {
     pub epoch: Option<EpochWriter>,
     /// Files that the epoch's rows of `calls` take the place of.
     pub replaced: Vec<LakeFile>,
-    /// The changed calls at their old price.
+    /// The changed calls as they were.
     pub before: Spend,
-    /// The changed calls at their new price.
+    /// The changed calls as they are now.
     pub after: Spend,
 }
 
@@ -88,14 +77,14 @@ pub struct Terms<'a> {
     pub now: Micros,
     /// Look and count, write nothing.
     pub dry_run: bool,
-    /// What the rows of `corrections` give as reason.
+    /// What the rows of `corrections` give as reason for another price; for another owner it is the evidence.
     pub reason: &'a str,
 }
 
-/// Tells the new price of a stored call; `None` leaves it as it is.
-pub type Price<'a> = dyn FnMut(&StoredCall<'_>) -> Option<NewPrice> + 'a;
+/// Tells what becomes of a stored call; `None` leaves it as it is.
+pub type Decide<'a> = dyn FnMut(&StoredCall<'_>) -> Option<Change> + 'a;
 
-/// Is shown the calls that changed, at their new price.
+/// Is shown the calls that changed, as they are now.
 pub type Changed<'a> = dyn FnMut(&RecordBatch) -> Result<(), WindowError> + 'a;
 
 /// Why a correction failed. Nothing is changed then.
@@ -144,25 +133,25 @@ pub fn count_calls(lake: &Lake, file: &LakeFile) -> Result<(u64, u64), CorrectEr
     Ok((calls, unpriced))
 }
 
-/// Rates the calls of some files again, each once, and stages what follows.
+/// Decides on the calls of some files again, each once, and stages what follows in an epoch that was just begun.
 ///
 /// # Errors
 /// A file cannot be read, or the storage failed. Nothing is changed then.
 pub fn correct_files(
-    lake: &mut Lake,
+    lake: &Lake,
+    mut epoch: EpochWriter,
     files: &[LakeFile],
     terms: Terms<'_>,
-    price: &mut Price<'_>,
+    decide: &mut Decide<'_>,
     changed: &mut Changed<'_>,
 ) -> Result<Correction, CorrectError> {
-    let mut epoch = lake.begin_epoch();
     let mut step = Step::default();
     for file in files {
         // Batches before the first change: unchanged, and read again only if one follows.
         let (mut clean, mut dirty) = (0, false);
         for batch in lake.read(tables::CALLS, file, None)? {
             let batch = batch?;
-            let rated = step.rate(&batch, terms, price, changed)?;
+            let rated = step.correct(&batch, terms, decide, changed)?;
             if !dirty && rated.is_none() {
                 clean += 1;
                 continue;
@@ -206,96 +195,38 @@ struct Step {
 }
 
 impl Step {
-    /// Rates the calls of a batch; returns the corrected batch and its rows of `corrections`, or `None` where nothing changed.
-    fn rate(
+    /// Corrects the calls of a batch; returns the corrected batch and its rows of `corrections`, or `None` where nothing changed.
+    fn correct(
         &mut self,
         batch: &RecordBatch,
         terms: Terms<'_>,
-        price: &mut Price<'_>,
+        decide: &mut Decide<'_>,
         changed: &mut Changed<'_>,
     ) -> Result<Option<(RecordBatch, RecordBatch)>, CorrectError> {
         let calls = stored::calls(batch)?;
-        let mut after: Vec<Option<NewPrice>> = Vec::with_capacity(calls.len());
-        for call in &calls {
-            let new = price(call).filter(|new| call.differs(new));
+        let mut rows: Vec<(u32, Change)> = Vec::new();
+        for (row, call) in (0_u32..).zip(&calls) {
+            let change = decide(call).and_then(|change| change.against(call));
             self.report.calls += 1;
-            self.report.changed += u64::from(new.is_some());
-            self.report.still_unpriced += u64::from(!new.as_ref().map_or(call.priced, |new| new.priced));
-            if let Some(new) = &new {
-                self.differences.add(call, new);
-                self.report.difference_usd += new.cost - call.cost;
-            }
-            after.push(new);
+            let price = change.as_ref().and_then(|change| change.price.as_ref());
+            self.report.still_unpriced += u64::from(!price.map_or(call.priced, |price| price.priced));
+            let Some(change) = change else { continue };
+            self.report.changed += 1;
+            self.report.moved += u64::from(change.owner.is_some());
+            self.report.difference_usd += change.price.as_ref().map_or(PicoUsd::ZERO, |price| price.cost - call.cost);
+            self.differences.add(call, &change);
+            rows.push((row, change));
         }
-        let rows: Vec<u32> = (0_u32..).zip(&after).filter(|(_, new)| new.is_some()).map(|(row, _)| row).collect();
         if rows.is_empty() {
             return Ok(None);
         }
-        let (corrected, log) = correct_batch(batch, &calls, &after, &rows, terms)?;
-        let rows = UInt32Array::from(rows);
-        self.before.add(&take_record_batch(batch, &rows)?)?;
-        let changed_rows = take_record_batch(&corrected, &rows)?;
+        let corrected = rows::corrected(batch, &calls, &rows)?;
+        let log = rows::corrections(&calls, &rows, terms)?;
+        let places: UInt32Array = rows.iter().map(|(row, _)| *row).collect::<Vec<_>>().into();
+        self.before.add(&take_record_batch(batch, &places)?)?;
+        let changed_rows = take_record_batch(&corrected, &places)?;
         self.after.add(&changed_rows)?;
         changed(&changed_rows)?;
         Ok(Some((corrected, log)))
     }
-}
-
-fn correct_batch(
-    batch: &RecordBatch,
-    calls: &[StoredCall<'_>],
-    new: &[Option<NewPrice>],
-    changed: &[u32],
-    terms: Terms<'_>,
-) -> Result<(RecordBatch, RecordBatch), ArrowError> {
-    let after: Vec<NewPrice> = calls.iter().zip(new).map(|(call, new)| new.clone().unwrap_or_else(|| call.price())).collect();
-    let money = |of: &dyn Fn(&NewPrice) -> PicoUsd| -> ArrayRef {
-        Arc::new(Decimal128Array::from_iter_values(after.iter().map(|price| of(price).0)).with_data_type(tables::MONEY))
-    };
-    let text = |of: &dyn Fn(&NewPrice) -> &str| -> ArrayRef {
-        Arc::new(after.iter().map(|price| Some(of(price)).filter(|text| !text.is_empty())).collect::<StringArray>())
-    };
-    let mut columns = batch.columns().to_vec();
-    for (at, field) in batch.schema().fields().iter().enumerate() {
-        columns[at] = match field.name().as_str() {
-            "cost_usd" => money(&|price| price.cost),
-            "cost_max_usd" => money(&|price| price.cost_max),
-            "priced" => Arc::new(after.iter().map(|price| Some(price.priced)).collect::<BooleanArray>()),
-            "model" => text(&|price| &price.model),
-            "price_scope" => text(&|price| &price.scope),
-            "price_version" => text(&|price| &price.price_version),
-            _ => continue,
-        };
-    }
-    let log = corrections(calls, &after, changed, terms)?;
-    Ok((RecordBatch::try_new(batch.schema(), columns)?, log))
-}
-
-fn corrections(calls: &[StoredCall<'_>], after: &[NewPrice], changed: &[u32], terms: Terms<'_>) -> Result<RecordBatch, ArrowError> {
-    let schema = tables::schema(tables::CORRECTIONS).ok_or_else(|| ArrowError::SchemaError("corrections".to_owned()))?;
-    let rows = || changed.iter().filter_map(|row| calls.get(*row as usize).zip(after.get(*row as usize)));
-    let time = |of: &dyn Fn(&StoredCall<'_>) -> Micros| -> ArrayRef {
-        Arc::new(TimestampMicrosecondArray::from_iter_values(rows().map(|(call, _)| of(call).0)).with_timezone("UTC"))
-    };
-    let text = |of: &dyn Fn(&StoredCall<'_>, &NewPrice) -> String| -> ArrayRef {
-        Arc::new(rows().map(|(call, new)| Some(of(call, new)).filter(|text| !text.is_empty())).collect::<StringArray>())
-    };
-    let money = |of: &dyn Fn(&StoredCall<'_>, &NewPrice) -> PicoUsd| -> ArrayRef {
-        Arc::new(Decimal128Array::from_iter_values(rows().map(|(call, new)| of(call, new).0)).with_data_type(tables::MONEY))
-    };
-    let columns = schema.fields().iter().map(|field| match field.name().as_str() {
-        "at" => time(&|_| terms.now),
-        "event_time" => time(&|call| call.event_time),
-        "request_id" => text(&|call, _| call.request_id.to_owned()),
-        "account_id" => text(&|call, _| call.account_id.to_owned()),
-        "region" => text(&|call, _| call.region.to_owned()),
-        "kind" => text(&|_, _| "price".to_owned()),
-        "from_agent" | "to_agent" => text(&|call, _| call.agent_id.to_owned()),
-        "from_session" | "to_session" => text(&|call, _| call.session_id.to_owned()),
-        "cost_before_usd" => money(&|call, _| call.cost),
-        "cost_after_usd" => money(&|_, new| new.cost),
-        "price_version" => text(&|_, new| new.price_version.clone()),
-        _ => text(&|_, _| terms.reason.to_owned()),
-    });
-    RecordBatch::try_new(Arc::clone(&schema), columns.collect())
 }

@@ -8,7 +8,7 @@ use arrow::error::ArrowError;
 use sluice_schemas::time::{HOUR, MINUTE};
 use sluice_schemas::{Micros, tables};
 
-use super::{NewPrice, StoredCall};
+use super::{Change, NewPrice, StoredCall};
 
 /// Account, region, agent, model, team, principal, session; the last two only where the table has them.
 type Texts = [String; 7];
@@ -34,16 +34,21 @@ pub(super) struct Differences {
 
 impl Differences {
     /// Adds the difference of one call.
-    pub(super) fn add(&mut self, call: &StoredCall<'_>, new: &NewPrice) {
-        self.add_price(call, &call.price(), -1);
-        self.add_price(call, new, 1);
+    pub(super) fn add(&mut self, call: &StoredCall<'_>, change: &Change) {
+        let old = call.price();
+        self.add_price(call, [call.agent_id, call.team, call.session_id], &old, -1);
+        let owner = change.owner.as_ref().map_or([call.agent_id, call.team, call.session_id], |owner| {
+            [owner.agent_id.as_str(), owner.team.as_str(), owner.session_id.as_str()]
+        });
+        self.add_price(call, owner, change.price.as_ref().unwrap_or(&old), 1);
     }
 
-    fn add_price(&mut self, call: &StoredCall<'_>, price: &NewPrice, sign: i64) {
-        let owner = [call.account_id, call.region, call.agent_id, &price.model, call.team].map(str::to_owned);
-        let [account, region, agent, model, team] = owner;
+    fn add_price(&mut self, call: &StoredCall<'_>, owner: [&str; 3], price: &NewPrice, sign: i64) {
+        let [agent, team, session] = owner;
+        let keys = [call.account_id, call.region, agent, &price.model, team].map(str::to_owned);
+        let [account, region, agent, model, team] = keys;
         let short = [account.clone(), region.clone(), agent.clone(), model.clone(), team.clone(), String::new(), String::new()];
-        let long = [account, region, agent, model, team, call.principal_arn.to_owned(), call.session_id.to_owned()];
+        let long = [account, region, agent, model, team, call.principal_arn.to_owned(), session.to_owned()];
         let day = call.event_time.day();
         for (table, time, texts) in [
             (tables::SPEND_MINUTE, call.event_time.floor(MINUTE).0, &short),

@@ -1,11 +1,29 @@
-//! One row of `calls`, as far as its price and its place in the spend tables go.
+//! One row of `calls`, as far as its price, its owner and its place in the spend tables go.
 
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{Decimal128Type, Int64Type, TimestampMicrosecondType};
+use arrow::array::{Array, AsArray, MapArray, RecordBatch};
+use arrow::datatypes::{Decimal128Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use sluice_schemas::{Micros, PicoUsd, Usage, tables};
 
-use super::NewPrice;
+use super::{NewOwner, NewPrice};
+
+/// The tags of a stored call.
+#[derive(Clone, Copy, Debug)]
+pub struct Tags<'a> {
+    map: &'a MapArray,
+    row: usize,
+}
+
+impl<'a> Tags<'a> {
+    /// Iterates over the pairs, sorted by key.
+    pub fn pairs(self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let offsets = self.map.value_offsets();
+        let stretch = if self.map.is_null(self.row) { 0..0 } else { offsets[self.row] as usize..offsets[self.row + 1] as usize };
+        let (keys, values) = (self.map.keys().as_string_opt::<i32>(), self.map.values().as_string_opt::<i32>());
+        let columns = keys.zip(values);
+        stretch.filter_map(move |at| columns.map(|(keys, values)| (keys.value(at), if values.is_null(at) { "" } else { values.value(at) })))
+    }
+}
 
 /// A stored call; absent texts are empty.
 #[derive(Clone, Copy, Debug)]
@@ -36,10 +54,24 @@ pub struct StoredCall<'a> {
     pub principal_arn: &'a str,
     /// `agent_id`.
     pub agent_id: &'a str,
+    /// `agent_evidence`.
+    pub agent_evidence: &'a str,
+    /// `agent_rank`.
+    pub agent_rank: i32,
+    /// `agent_status`.
+    pub agent_status: &'a str,
     /// `session_id`.
     pub session_id: &'a str,
+    /// `session_evidence`.
+    pub session_evidence: &'a str,
+    /// `session_rank`.
+    pub session_rank: i32,
     /// `team`.
     pub team: &'a str,
+    /// `metadata`.
+    pub metadata: &'a str,
+    /// `tags`.
+    pub tags: Tags<'a>,
     /// Tokens by class.
     pub usage: Usage,
     /// `extras` as JSON text.
@@ -68,6 +100,16 @@ impl StoredCall<'_> {
             scope: self.scope.to_owned(),
             price_version: self.price_version.to_owned(),
         }
+    }
+
+    /// Tells whether an owner is another one, named by other evidence, or of other tags.
+    #[must_use]
+    pub fn is_of_another(&self, new: &NewOwner) -> bool {
+        let texts = [self.agent_id, self.agent_evidence, self.agent_status, self.session_id, self.session_evidence, self.team];
+        let status = new.agent_status.as_str();
+        texts != [&new.agent_id, &new.agent_evidence, status, &new.session_id, &new.session_evidence, &new.team]
+            || (self.agent_rank, self.session_rank) != (new.agent_rank as i32, new.session_rank as i32)
+            || !self.tags.pairs().eq(new.tags.iter().map(|(key, value)| (key.as_str(), value.as_str())))
     }
 
     /// Tells whether a price is another one; the version alone does not count.
@@ -111,7 +153,15 @@ pub(super) fn calls(batch: &RecordBatch) -> Result<Vec<StoredCall<'_>>, ArrowErr
         "extras",
         "cost_basis",
         "price_version",
+        "agent_evidence",
+        "agent_status",
+        "session_evidence",
+        "metadata",
     ];
+    let rank =
+        |name: &str| column(name)?.as_primitive_opt::<Int32Type>().ok_or_else(|| ArrowError::SchemaError(format!("{name} is not a rank")));
+    let (agent_rank, session_rank) = (rank("agent_rank")?, rank("session_rank")?);
+    let tags = column("tags")?.as_map_opt().ok_or_else(|| ArrowError::SchemaError("tags are not a map".to_owned()))?;
     let texts = names.iter().map(|name| text(name)).collect::<Result<Vec<_>, _>>()?;
     let tokens = tables::TOKENS.iter().map(|name| long(name)).collect::<Result<Vec<_>, _>>()?;
     let (cost, cost_max) = (money("cost_usd")?, money("cost_max_usd")?);
@@ -140,6 +190,13 @@ pub(super) fn calls(batch: &RecordBatch) -> Result<Vec<StoredCall<'_>>, ArrowErr
             extras: text(14),
             cost_basis: text(15),
             price_version: text(16),
+            agent_evidence: text(17),
+            agent_status: text(18),
+            session_evidence: text(19),
+            metadata: text(20),
+            tags: Tags { map: tags, row },
+            agent_rank: if agent_rank.is_valid(row) { agent_rank.value(row) } else { 0 },
+            session_rank: if session_rank.is_valid(row) { session_rank.value(row) } else { 0 },
             usage: Usage { input: count(0), output: count(1), cache_read: count(2), cache_write_5m: count(3), cache_write_1h: count(4) },
             priced: priced.is_valid(row) && priced.value(row),
             cost: amount(cost),

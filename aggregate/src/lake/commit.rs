@@ -53,6 +53,7 @@ impl Lake {
             positions,
             watermark: watermark.max(self.state.watermark),
             enforcement: sealed.enforcement.unwrap_or_else(|| self.state.enforcement.clone()),
+            evidence_settled: sealed.evidence_settled.unwrap_or(self.state.evidence_settled),
         };
         // From here on a failure leaves it open whether the epoch exists.
         self.broken = true;
@@ -67,6 +68,7 @@ impl Lake {
         self.state.positions.clone_from(&manifest.positions);
         self.state.watermark = manifest.watermark;
         self.state.enforcement.clone_from(&manifest.enforcement);
+        self.state.evidence_settled = manifest.evidence_settled;
         self.maintain();
         Ok(manifest)
     }

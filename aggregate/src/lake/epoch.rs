@@ -9,6 +9,7 @@ use std::thread;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef};
 use serde_json::Value;
+use sluice_schemas::Micros;
 use sluice_schemas::commit::StagedFile;
 
 use super::encode::{EncodedGroup, conform, encode_rows};
@@ -68,6 +69,7 @@ pub struct SealedEpoch {
     pub(crate) uuid: String,
     pub(crate) files: BTreeMap<String, Vec<StagedFile>>,
     pub(crate) enforcement: Option<Value>,
+    pub(crate) evidence_settled: Option<Micros>,
 }
 
 impl SealedEpoch {
@@ -90,6 +92,13 @@ impl SealedEpoch {
         self
     }
 
+    /// Has the manifest say up to which moment of arrival evidence is settled. Without it, it says what the one before did.
+    #[must_use]
+    pub const fn with_evidence_settled(mut self, settled: Micros) -> Self {
+        self.evidence_settled = Some(settled);
+        self
+    }
+
     /// Takes in the files of another writer of the same epoch.
     ///
     /// # Errors
@@ -102,6 +111,7 @@ impl SealedEpoch {
             self.files.entry(table).or_default().extend(files);
         }
         self.enforcement = self.enforcement.or(other.enforcement);
+        self.evidence_settled = self.evidence_settled.or(other.evidence_settled);
         Ok(self)
     }
 
@@ -268,7 +278,7 @@ impl EpochWriter {
         for ((table, _), part) in std::mem::take(&mut self.parts) {
             files.entry(table).or_default().extend(part.done);
         }
-        Ok(SealedEpoch { epoch: self.epoch, uuid: random_id(), fence: self.fence, files, enforcement: None })
+        Ok(SealedEpoch { epoch: self.epoch, uuid: random_id(), fence: self.fence, files, enforcement: None, evidence_settled: None })
     }
 }
 

@@ -85,6 +85,8 @@ pub struct LakeState {
     pub watermark: Micros,
     /// What enforcement left in the last manifest; null if nothing.
     pub enforcement: Value,
+    /// Evidence that came in up to this moment is settled.
+    pub evidence_settled: Micros,
     /// Version of `calls`.
     pub version: i64,
 }

@@ -137,6 +137,7 @@ impl Lake {
             positions: Positions::new(),
             watermark: Micros::default(),
             enforcement: Value::Null,
+            evidence_settled: Micros(0),
             version,
         };
         if epoch > 0 {
@@ -145,6 +146,7 @@ impl Lake {
             state.positions = manifest.positions;
             state.watermark = manifest.watermark;
             state.enforcement = manifest.enforcement;
+            state.evidence_settled = manifest.evidence_settled;
         }
         let schemas = logs.iter().map(|(name, log)| (name.clone(), Arc::clone(&log.schema))).collect();
         Ok(Self { objects, tables: logs, schemas: Arc::new(RwLock::new(schemas)), state, lock, attempts: 0, broken: false })

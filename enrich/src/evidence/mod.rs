@@ -1,12 +1,26 @@
-//! What CloudTrail events and spans say about who makes calls, kept until the calls it speaks of have come.
+//! What CloudTrail events and spans say about who makes calls: one answer for a call, whatever order the events came in.
+//!
+//! Owns: which event speaks of which call. Does not own: what follows from it (`crate::attribution`), and where events are kept for good:
+//! hours that are not in memory are loaded when a call of theirs is asked about, and forgotten under a byte budget.
+
+mod requests;
+mod runs;
+mod sessions;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
 use sluice_schemas::Micros;
-use sluice_schemas::trail::Invoked;
+use sluice_schemas::time::{MINUTE, SECOND};
+use sluice_schemas::trail::{Invoked, SPAN_SOURCE, TrailEvent};
+
+use requests::Requests;
+use runs::Runs;
+use sessions::Sessions;
 
 /// A role session, from the `AssumeRole…` event that opened it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Session {
     /// `AssumeRole`, `AssumeRoleWithSAML` or `AssumeRoleWithWebIdentity`.
     pub opened_through: String,
@@ -27,7 +41,7 @@ pub struct Session {
 }
 
 /// The caller as CloudTrail's own event of a call tells it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Caller {
     /// `userIdentity.principalId`, for a role session the value of `aws:userid`.
     pub principal_id: String,
@@ -46,7 +60,7 @@ pub struct Caller {
 }
 
 /// How a session or a run was tied to a call.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Tie {
     /// By the request id of the call.
     #[default]
@@ -76,4 +90,212 @@ impl CallEvidence {
     pub const fn is_empty(&self) -> bool {
         self.caller.is_none() && self.session.is_none() && self.run.is_none()
     }
+
+    /// Returns where its parts are: while it is held, other evidence is elsewhere.
+    #[must_use]
+    pub fn addresses(&self) -> [usize; 3] {
+        let tie = |tie: &Tie| *tie as usize;
+        [
+            self.caller.as_ref().map_or(0, |caller| Arc::as_ptr(caller).addr()),
+            self.session.as_ref().map_or(0, |(session, by)| Arc::as_ptr(session).addr() | tie(by)),
+            self.run.as_ref().map_or(0, |(run, by)| Arc::as_ptr(run).addr() | tie(by)),
+        ]
+    }
+}
+
+/// How far the clocks of two services may be apart.
+const SKEW: i64 = 5 * SECOND;
+/// How far the time of a call's own event, or of its span, may be from that of its log record: a stream that runs long, a queue.
+pub const REACH: i64 = 15 * MINUTE;
+/// Hours before a call in which its role session may have been opened: AWS lets none last longer.
+const SESSION_HOURS: i64 = 12;
+
+/// A call whose evidence is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct CallKey<'a> {
+    /// Key of account, region and request id.
+    pub request: u128,
+    /// `identity.arn`.
+    pub principal_arn: &'a str,
+    /// `timestamp`.
+    pub at: Micros,
+    /// ARNs of the runtimes and agents that run as the principal's role.
+    pub resources: &'a [String],
+}
+
+/// Stored events that are asked for: all of an hour of event time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Hours since 1970.
+    pub hour: i64,
+    /// Only those that open a session or tell of a run.
+    pub openings: bool,
+}
+
+/// Gives stored events, each with the key of its request.
+pub type Load<'a, E> = dyn FnMut(Wanted) -> Result<Vec<(u128, TrailEvent)>, E> + 'a;
+
+/// The calls that an event speaks of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Touched {
+    /// One call, at about that time.
+    Request(u128, Micros),
+    /// Those of a role session, between two times.
+    Session(String, Micros, Micros),
+    /// Those of the role a resource runs as, between two times.
+    Resource(String, Micros, Micros),
+}
+
+/// What is known, bounded in bytes.
+#[derive(Debug)]
+pub struct Evidence {
+    requests: Requests,
+    sessions: Sessions,
+    runs: Runs,
+    bytes_max: usize,
+    /// Batches seen.
+    clock: u64,
+    /// Hours that were looked after for the last call.
+    ready: Option<(i64, i64)>,
+}
+
+impl Evidence {
+    /// Returns an empty state that keeps about `bytes_max` bytes of what is stored elsewhere, too.
+    #[must_use]
+    pub fn new(bytes_max: usize) -> Self {
+        Self { requests: Requests::default(), sessions: Sessions::default(), runs: Runs::default(), bytes_max, clock: 0, ready: None }
+    }
+
+    /// Tells whether an event may say something about calls to models.
+    #[must_use]
+    pub fn is_evidence(event: &TrailEvent) -> bool {
+        event.assumed.is_some() || event.event_source == SPAN_SOURCE || event.event_source.starts_with("bedrock")
+    }
+
+    /// Begins a batch of events and calls.
+    pub fn turn(&mut self) {
+        self.clock += 1;
+        self.ready = None;
+    }
+
+    /// Takes in an event that is not stored yet; returns the calls it speaks of.
+    pub fn add(&mut self, event: &TrailEvent, request: u128) -> Option<Touched> {
+        self.keep(event, request, self.clock.max(1))
+    }
+
+    /// Takes in an event that is stored; returns the calls it speaks of.
+    pub fn remind(&mut self, event: &TrailEvent, request: u128) -> Option<Touched> {
+        self.keep(event, request, 0)
+    }
+
+    fn keep(&mut self, event: &TrailEvent, request: u128, dirty: u64) -> Option<Touched> {
+        if let Some(assumed) = &event.assumed {
+            return self.sessions.add(event, assumed, dirty);
+        }
+        let is_span = event.event_source == SPAN_SOURCE;
+        if let Some(invoked) = event.invoked.as_ref().filter(|_| !is_span) {
+            let (touched, bytes) = self.runs.add(event, invoked)?;
+            self.sessions.mark(event.event_time.hour(), dirty, bytes);
+            return Some(touched);
+        }
+        if event.request_id.is_empty() {
+            return None;
+        }
+        self.requests.add(event, request, dirty);
+        Some(Touched::Request(request, event.event_time))
+    }
+
+    /// Returns what is known of a call.
+    ///
+    /// # Errors
+    /// What `load` says; what was in memory before still is.
+    pub fn of_call<E>(&mut self, call: &CallKey<'_>, load: &mut Load<'_, E>) -> Result<CallEvidence, E> {
+        let (from, to) = (call.at.plus(-REACH).hour(), call.at.plus(REACH).hour());
+        if self.ready != Some((from, to)) {
+            for hour in from..=to {
+                self.ensure_requests(hour, load)?;
+            }
+            for hour in from - SESSION_HOURS..=to {
+                self.ensure_openings(hour, load)?;
+            }
+            self.ready = Some((from, to));
+        }
+        let mut found = CallEvidence::default();
+        for hour in from..=to {
+            let (caller, run) = self.requests.get(hour, call.request);
+            found.caller = found.caller.max(caller);
+            found.run = found.run.max(run.map(|run| (run, Tie::Request)));
+        }
+        let access_key = found.caller.as_ref().map(|caller| caller.access_key_id.as_str());
+        found.session = self.sessions.of(call.principal_arn, access_key, call.at);
+        if found.run.is_none() {
+            found.run = self.runs.nearby(call.resources, call.at).map(|run| (run, Tie::RoleAndTime));
+        }
+        Ok(found)
+    }
+
+    fn ensure_requests<E>(&mut self, hour: i64, load: &mut Load<'_, E>) -> Result<(), E> {
+        if self.requests.touch(hour, self.clock) {
+            return Ok(());
+        }
+        for (request, event) in load(Wanted { hour, openings: false })? {
+            self.keep(&event, request, 0);
+        }
+        self.requests.loaded(hour, self.clock);
+        self.sessions.loaded(hour, self.clock);
+        Ok(())
+    }
+
+    fn ensure_openings<E>(&mut self, hour: i64, load: &mut Load<'_, E>) -> Result<(), E> {
+        if self.sessions.touch(hour, self.clock) {
+            return Ok(());
+        }
+        for (request, event) in load(Wanted { hour, openings: true })? {
+            if event.assumed.is_some() || event.invoked.is_some() && event.event_source != SPAN_SOURCE {
+                self.keep(&event, request, 0);
+            }
+        }
+        self.sessions.loaded(hour, self.clock);
+        Ok(())
+    }
+
+    /// Tells that the events of the first `batches` batches are stored: they may be forgotten.
+    pub fn committed(&mut self, batches: u64) {
+        self.requests.committed(batches);
+        self.sessions.committed(batches);
+        self.evict();
+    }
+
+    /// Forgets what is stored, the hours that were not asked about for the longest time first.
+    pub fn evict(&mut self) {
+        self.ready = None;
+        while self.bytes() > self.bytes_max {
+            let hours = [self.requests.idle(self.clock), self.sessions.idle(self.clock)];
+            match hours {
+                [Some((used, hour)), other] if other.is_none_or(|(later, _)| used <= later) => self.requests.forget(hour),
+                [_, Some((_, hour))] => {
+                    self.sessions.forget(hour);
+                    self.runs.forget(hour);
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// Returns about how many bytes are in memory.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.requests.bytes() + self.sessions.bytes()
+    }
+
+    /// Tells whether nothing is in memory.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes() == 0
+    }
+}
+
+/// Bytes of a text on the heap, its handle included.
+fn text_bytes(text: &str) -> usize {
+    text.len() + size_of::<String>()
 }

@@ -1,0 +1,75 @@
+//! What a correction changes of a call: its price, its owner, or both.
+
+use sluice_schemas::{AgentStatus, PicoUsd, Rank};
+
+use super::StoredCall;
+
+/// A price for a stored call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewPrice {
+    /// Cost.
+    pub cost: PicoUsd,
+    /// Upper bound of the cost.
+    pub cost_max: PicoUsd,
+    /// Whether there is a price.
+    pub priced: bool,
+    /// Canonical model.
+    pub model: String,
+    /// Price scope.
+    pub scope: String,
+    /// Version of the rate card.
+    pub price_version: String,
+}
+
+/// An owner for a stored call; absent texts are empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewOwner {
+    /// `agent_id`.
+    pub agent_id: String,
+    /// `agent_evidence`.
+    pub agent_evidence: String,
+    /// `agent_rank`.
+    pub agent_rank: Rank,
+    /// `agent_status`.
+    pub agent_status: AgentStatus,
+    /// `session_id`.
+    pub session_id: String,
+    /// `session_evidence`.
+    pub session_evidence: String,
+    /// `session_rank`.
+    pub session_rank: Rank,
+    /// `team`.
+    pub team: String,
+    /// `tags`, sorted by key.
+    pub tags: Vec<(String, String)>,
+}
+
+/// What becomes of a stored call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Its price; `None` leaves it as it is.
+    pub price: Option<NewPrice>,
+    /// Its owner; `None` leaves it as it is.
+    pub owner: Option<NewOwner>,
+}
+
+impl From<NewPrice> for Change {
+    fn from(price: NewPrice) -> Self {
+        Self { price: Some(price), owner: None }
+    }
+}
+
+impl From<NewOwner> for Change {
+    fn from(owner: NewOwner) -> Self {
+        Self { price: None, owner: Some(owner) }
+    }
+}
+
+impl Change {
+    /// Leaves out what is as it is stored; `None` where nothing is left.
+    pub(super) fn against(mut self, call: &StoredCall<'_>) -> Option<Self> {
+        self.price = self.price.filter(|price| call.differs(price));
+        self.owner = self.owner.filter(|owner| call.is_of_another(owner));
+        (self.price.is_some() || self.owner.is_some()).then_some(self)
+    }
+}

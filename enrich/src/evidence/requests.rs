@@ -1,0 +1,181 @@
+//! What is known of single calls by their request ids: one map for each hour of event time.
+
+use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use hashbrown::{HashMap, HashTable};
+use sluice_schemas::trail::{Invoked, SPAN_SOURCE, TrailEvent};
+
+use super::{Caller, text_bytes};
+
+/// Bytes that a request takes, free slots included.
+const BYTES_PER_REQUEST: usize = 44;
+/// No caller, or no run.
+const NONE: u32 = u32::MAX;
+
+/// Distinct values, each once; most requests of an hour come from few callers.
+#[derive(Debug)]
+struct Interned<T> {
+    values: Vec<Arc<T>>,
+    places: HashTable<u32>,
+}
+
+impl<T> Default for Interned<T> {
+    fn default() -> Self {
+        Self { values: Vec::new(), places: HashTable::new() }
+    }
+}
+
+impl<T: Hash> Interned<T> {
+    /// Returns the place of the value that `is` it, made by `make` if there is none.
+    fn place(&mut self, hash: u64, is: impl Fn(&T) -> bool, make: impl FnOnce() -> T) -> u32 {
+        let values = &self.values;
+        let known = |place: &u32| values.get(*place as usize).is_some_and(|value| is(value));
+        if let Some(place) = self.places.find(hash, known) {
+            return *place;
+        }
+        let place = self.values.len() as u32;
+        self.values.push(Arc::new(make()));
+        let values = &self.values;
+        let hasher = |place: &u32| values.get(*place as usize).map_or(0, |value| FixedState::default().hash_one(value));
+        self.places.insert_unique(hash, place, hasher);
+        place
+    }
+
+    fn get(&self, place: u32) -> Option<&Arc<T>> {
+        self.values.get(place as usize)
+    }
+}
+
+/// One hour.
+#[derive(Debug, Default)]
+struct Hour {
+    requests: HashMap<u128, (u32, u32), FixedState>,
+    callers: Interned<Caller>,
+    runs: Interned<Invoked>,
+    /// Bytes of callers and runs.
+    bytes: usize,
+    /// Whether stored events of the hour are in it.
+    loaded: bool,
+    /// Last batch that brought something which is not stored yet; 0 for none.
+    dirty: u64,
+    used: u64,
+}
+
+/// Requests by hour.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    hours: HashMap<i64, Hour, FixedState>,
+}
+
+impl Requests {
+    pub(super) fn add(&mut self, event: &TrailEvent, request: u128, dirty: u64) {
+        let hour = self.hours.entry(event.event_time.hour()).or_default();
+        hour.dirty = hour.dirty.max(dirty);
+        let before = *hour.requests.entry(request).or_insert((NONE, NONE));
+        let after = if event.event_source == SPAN_SOURCE {
+            (before.0, hour.run(event, before.1))
+        } else {
+            (hour.caller(event, before.0), before.1)
+        };
+        hour.requests.insert(request, after);
+    }
+
+    /// Returns the caller and the run of a request.
+    pub(super) fn get(&self, hour: i64, request: u128) -> (Option<Arc<Caller>>, Option<Arc<Invoked>>) {
+        let Some((hour, (caller, run))) = self.hours.get(&hour).and_then(|hour| Some((hour, *hour.requests.get(&request)?))) else {
+            return (None, None);
+        };
+        (hour.callers.get(caller).cloned(), hour.runs.get(run).cloned())
+    }
+
+    /// Tells whether stored events of an hour are in memory, and that it is used.
+    pub(super) fn touch(&mut self, hour: i64, clock: u64) -> bool {
+        self.hours.get_mut(&hour).is_some_and(|hour| {
+            hour.used = clock;
+            hour.loaded
+        })
+    }
+
+    pub(super) fn loaded(&mut self, hour: i64, clock: u64) {
+        let hour = self.hours.entry(hour).or_default();
+        (hour.loaded, hour.used) = (true, clock);
+    }
+
+    pub(super) fn committed(&mut self, batches: u64) {
+        for hour in self.hours.values_mut().filter(|hour| hour.dirty <= batches) {
+            hour.dirty = 0;
+        }
+    }
+
+    /// Returns the hour that was not used for the longest time and may be forgotten.
+    pub(super) fn idle(&self, clock: u64) -> Option<(u64, i64)> {
+        let idle = self.hours.iter().filter(|(_, hour)| hour.dirty == 0 && hour.used < clock && hour.weight() > 0);
+        idle.map(|(at, hour)| (hour.used, *at)).min()
+    }
+
+    pub(super) fn forget(&mut self, hour: i64) {
+        self.hours.remove(&hour);
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.hours.values().map(Hour::weight).sum()
+    }
+}
+
+impl Hour {
+    fn weight(&self) -> usize {
+        self.requests.len() * BYTES_PER_REQUEST + self.bytes
+    }
+
+    /// Notes who made a call. Where two events tell of one request, the same one wins in whatever order they come.
+    fn caller(&mut self, event: &TrailEvent, before: u32) -> u32 {
+        let fields = |caller: &Caller| {
+            caller.principal_id == event.principal_id
+                && caller.access_key_id == event.access_key_id
+                && caller.source_identity == event.source_identity
+                && caller.credentials_issued_to == event.credentials_issued_to
+                && caller.invoked_by == event.invoked_by
+                && caller.user_agent == event.user_agent
+                && caller.bearer_token == event.bearer_token
+        };
+        let hash = FixedState::default().hash_one((
+            &event.principal_id,
+            &event.access_key_id,
+            &event.source_identity,
+            &event.credentials_issued_to,
+            &event.invoked_by,
+            &event.user_agent,
+            event.bearer_token,
+        ));
+        let known = self.callers.values.len();
+        let place = self.callers.place(hash, fields, || Caller {
+            principal_id: event.principal_id.clone(),
+            access_key_id: event.access_key_id.clone(),
+            source_identity: event.source_identity.clone(),
+            credentials_issued_to: event.credentials_issued_to.clone(),
+            invoked_by: event.invoked_by.clone(),
+            user_agent: event.user_agent.clone(),
+            bearer_token: event.bearer_token,
+        });
+        if self.callers.values.len() > known {
+            let texts = [&event.principal_id, &event.access_key_id, &event.source_identity, &event.credentials_issued_to];
+            let texts = texts.into_iter().chain([&event.invoked_by, &event.user_agent]);
+            self.bytes += texts.map(|text| text_bytes(text)).sum::<usize>() + size_of::<Caller>();
+        }
+        if self.callers.get(before).is_some_and(|before| self.callers.get(place).is_some_and(|new| before >= new)) { before } else { place }
+    }
+
+    fn run(&mut self, event: &TrailEvent, before: u32) -> u32 {
+        let Some(invoked) = &event.invoked else { return before };
+        let known = self.runs.values.len();
+        let place = self.runs.place(FixedState::default().hash_one(invoked), |run| run == invoked, || invoked.clone());
+        if self.runs.values.len() > known {
+            let texts = [&invoked.resource_arn, &invoked.session_id, &invoked.user_id, &invoked.agent_name];
+            let claims = invoked.claims.iter().flat_map(|(key, value)| [key, value]);
+            self.bytes += texts.into_iter().chain(claims).map(|text| text_bytes(text)).sum::<usize>() + size_of::<Invoked>();
+        }
+        if self.runs.get(before).is_some_and(|before| self.runs.get(place).is_some_and(|new| before >= new)) { before } else { place }
+    }
+}

@@ -1,0 +1,154 @@
+//! Role sessions, by the access key of their credentials and by role and session name.
+
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use sluice_schemas::Micros;
+use sluice_schemas::time::HOUR;
+use sluice_schemas::trail::{AssumedSession, TrailEvent};
+
+use super::{SESSION_HOURS, SKEW, Session, Tie, Touched, text_bytes};
+
+/// Sessions opened in one hour.
+#[derive(Debug, Default)]
+struct Hour {
+    /// Access key, role session ARN.
+    opened: Vec<(String, String)>,
+    bytes: usize,
+    loaded: bool,
+    dirty: u64,
+    used: u64,
+}
+
+/// Every session in memory.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    by_key: HashMap<String, Arc<Session>, FixedState>,
+    /// By `arn:aws:sts::…:assumed-role/<role>/<session name>`.
+    by_name: HashMap<String, Vec<Arc<Session>>, FixedState>,
+    hours: HashMap<i64, Hour, FixedState>,
+}
+
+impl Sessions {
+    pub(super) fn add(&mut self, event: &TrailEvent, assumed: &AssumedSession, dirty: u64) -> Option<Touched> {
+        if assumed.assumed_role_arn.is_empty() {
+            return None;
+        }
+        let session = session(event, assumed);
+        let touched = Touched::Session(assumed.assumed_role_arn.clone(), session.opened.plus(-SKEW), session.expires);
+        let hour = self.hours.entry(event.event_time.hour()).or_default();
+        hour.dirty = hour.dirty.max(dirty);
+        let named = self.by_name.entry(assumed.assumed_role_arn.clone()).or_default();
+        if named.iter().any(|known| **known == session) {
+            return None;
+        }
+        hour.opened.push((session.access_key_id.clone(), assumed.assumed_role_arn.clone()));
+        hour.bytes += bytes(&session) + text_bytes(&assumed.assumed_role_arn);
+        let session = Arc::new(session);
+        named.push(Arc::clone(&session));
+        if !session.access_key_id.is_empty() {
+            // AWS gives an access key once; should two events name it, the same one wins in whatever order they come.
+            let known = self.by_key.entry(session.access_key_id.clone()).or_insert_with(|| Arc::clone(&session));
+            if *known < session {
+                *known = session;
+            }
+        }
+        Some(touched)
+    }
+
+    /// Returns the session of a call, by its access key where that is known.
+    pub(super) fn of(&self, principal_arn: &str, access_key: Option<&str>, at: Micros) -> Option<(Arc<Session>, Tie)> {
+        let named = self.by_name.get(principal_arn)?;
+        let access_key = access_key.filter(|key| !key.is_empty());
+        let keyed = access_key.and_then(|key| self.by_key.get(key)).filter(|session| named.iter().any(|known| known == *session));
+        if let Some(session) = keyed.filter(|session| at < session.expires.plus(SKEW)) {
+            return Some((Arc::clone(session), Tie::AccessKey));
+        }
+        // With the key known, a session of another key is not the call's.
+        let fits = |session: &&Arc<Session>| access_key.is_none() || session.access_key_id.is_empty();
+        let living = || named.iter().filter(fits).filter(|session| session.opened.plus(-SKEW) <= at && at < session.expires);
+        let newest = living().max()?;
+        let agree = living().all(|session| session.tags == newest.tags && session.source_identity == newest.source_identity);
+        agree.then(|| (Arc::clone(newest), Tie::SessionName))
+    }
+
+    /// Notes that something else of an hour takes bytes and is not stored yet.
+    pub(super) fn mark(&mut self, hour: i64, dirty: u64, bytes: usize) {
+        let hour = self.hours.entry(hour).or_default();
+        hour.dirty = hour.dirty.max(dirty);
+        hour.bytes += bytes;
+    }
+
+    pub(super) fn touch(&mut self, hour: i64, clock: u64) -> bool {
+        self.hours.get_mut(&hour).is_some_and(|hour| {
+            hour.used = clock;
+            hour.loaded
+        })
+    }
+
+    pub(super) fn loaded(&mut self, hour: i64, clock: u64) {
+        let hour = self.hours.entry(hour).or_default();
+        (hour.loaded, hour.used) = (true, clock);
+    }
+
+    pub(super) fn committed(&mut self, batches: u64) {
+        for hour in self.hours.values_mut().filter(|hour| hour.dirty <= batches) {
+            hour.dirty = 0;
+        }
+    }
+
+    pub(super) fn idle(&self, clock: u64) -> Option<(u64, i64)> {
+        let idle = self.hours.iter().filter(|(_, hour)| hour.dirty == 0 && hour.used < clock && hour.bytes > 0);
+        idle.map(|(at, hour)| (hour.used, *at)).min()
+    }
+
+    pub(super) fn forget(&mut self, hour: i64) {
+        let Some(forgotten) = self.hours.remove(&hour) else { return };
+        for (access_key, name) in forgotten.opened {
+            if self.by_key.get(&access_key).is_some_and(|session| session.opened.hour() == hour) {
+                self.by_key.remove(&access_key);
+            }
+            if let Some(named) = self.by_name.get_mut(&name) {
+                named.retain(|session| session.opened.hour() != hour);
+                if named.is_empty() {
+                    self.by_name.remove(&name);
+                }
+            }
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.hours.values().map(|hour| hour.bytes).sum()
+    }
+}
+
+fn session(event: &TrailEvent, assumed: &AssumedSession) -> Session {
+    // The first of two values of a key counts: what the request sets comes before what an earlier role of the chain passed on.
+    let mut tags: Vec<(String, String)> = Vec::with_capacity(assumed.tags.len());
+    for (key, value) in &assumed.tags {
+        if !tags.iter().any(|(known, _)| known.eq_ignore_ascii_case(key)) {
+            tags.push((key.clone(), value.clone()));
+        }
+    }
+    tags.sort_unstable();
+    let latest = event.event_time.plus(SESSION_HOURS * HOUR);
+    Session {
+        opened_through: event.event_name.clone(),
+        opened_by: event.principal_arn.clone(),
+        role_arn: assumed.role_arn.clone(),
+        access_key_id: assumed.access_key_id.clone(),
+        source_identity: assumed.source_identity.clone(),
+        tags,
+        opened: event.event_time,
+        expires: assumed.expires.map_or(latest, |expires| expires.min(latest)),
+    }
+}
+
+/// Bytes of a session on the heap with its entries in the maps.
+fn bytes(session: &Session) -> usize {
+    let texts = [&session.opened_through, &session.opened_by, &session.role_arn, &session.access_key_id, &session.source_identity];
+    let tags = session.tags.iter().flat_map(|(key, value)| [key, value]);
+    let own: usize = texts.into_iter().chain(tags).map(|text| text_bytes(text)).sum();
+    own + size_of::<Session>() + 2 * text_bytes(&session.access_key_id) + 96
+}

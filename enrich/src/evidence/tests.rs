@@ -1,0 +1,164 @@
+use std::convert::Infallible;
+
+use proptest::prelude::*;
+use sluice_schemas::time::HOUR;
+use sluice_schemas::trail::AssumedSession;
+
+use super::*;
+
+const NAME: &str = "arn:aws:sts::111122223333:assumed-role/Shared/worker";
+const RUNTIME: &str = "arn:aws:bedrock-agentcore:us-east-1:111122223333:runtime/desk-1";
+
+fn opened(at: i64, key: &str, agent: &str) -> TrailEvent {
+    TrailEvent {
+        event_time: Micros(at),
+        event_id: format!("{at}-{key}"),
+        event_name: "AssumeRole".to_owned(),
+        event_source: "sts.amazonaws.com".to_owned(),
+        assumed: Some(AssumedSession {
+            access_key_id: key.to_owned(),
+            assumed_role_arn: NAME.to_owned(),
+            expires: Some(Micros(at + HOUR)),
+            tags: vec![("agent".to_owned(), agent.to_owned())],
+            ..AssumedSession::default()
+        }),
+        ..TrailEvent::default()
+    }
+}
+
+fn called(at: i64, request: u128, key: &str) -> (u128, TrailEvent) {
+    let event = TrailEvent {
+        event_time: Micros(at),
+        event_source: "bedrock.amazonaws.com".to_owned(),
+        request_id: request.to_string(),
+        access_key_id: key.to_owned(),
+        ..TrailEvent::default()
+    };
+    (request, event)
+}
+
+fn ran(at: i64, session: &str) -> TrailEvent {
+    TrailEvent {
+        event_time: Micros(at),
+        event_id: format!("run-{at}"),
+        event_source: "bedrock-agentcore.amazonaws.com".to_owned(),
+        invoked: Some(Invoked { resource_arn: RUNTIME.to_owned(), session_id: session.to_owned(), ..Invoked::default() }),
+        ..TrailEvent::default()
+    }
+}
+
+fn span(at: i64, request: u128, session: &str) -> (u128, TrailEvent) {
+    let event = TrailEvent {
+        event_time: Micros(at),
+        event_source: SPAN_SOURCE.to_owned(),
+        request_id: request.to_string(),
+        invoked: Some(Invoked { session_id: session.to_owned(), ..Invoked::default() }),
+        ..TrailEvent::default()
+    };
+    (request, event)
+}
+
+fn ask(evidence: &mut Evidence, request: u128, at: i64, stored: &[(u128, TrailEvent)]) -> CallEvidence {
+    let resources = [RUNTIME.to_owned()];
+    let call = CallKey { request, principal_arn: NAME, at: Micros(at), resources: &resources };
+    let mut load = |wanted: Wanted| {
+        let of_hour = stored.iter().filter(|(_, event)| event.event_time.hour() == wanted.hour);
+        Ok::<_, Infallible>(of_hour.cloned().collect())
+    };
+    evidence.turn();
+    evidence.of_call(&call, &mut load).unwrap_or_default()
+}
+
+fn agent(found: &CallEvidence) -> Option<(&str, Tie)> {
+    found.session.as_ref().map(|(session, tie)| (session.tags[0].1.as_str(), *tie))
+}
+
+#[test]
+fn a_session_is_known_by_name_until_another_of_that_name_says_otherwise() {
+    let mut evidence = Evidence::new(1 << 20);
+    evidence.add(&opened(100 * HOUR, "ASIA1", "red"), 0);
+    assert_eq!(agent(&ask(&mut evidence, 1, 100 * HOUR + 60 * SECOND, &[])), Some(("red", Tie::SessionName)));
+    evidence.add(&opened(100 * HOUR + 30 * SECOND, "ASIA2", "blue"), 0);
+    assert_eq!(agent(&ask(&mut evidence, 1, 100 * HOUR + 60 * SECOND, &[])), None, "two agents share the name");
+    let (request, event) = called(100 * HOUR + 61 * SECOND, 1, "ASIA1");
+    assert_eq!(evidence.add(&event, request), Some(Touched::Request(1, event.event_time)));
+    assert_eq!(agent(&ask(&mut evidence, 1, 100 * HOUR + 60 * SECOND, &[])), Some(("red", Tie::AccessKey)));
+    let (request, event) = called(100 * HOUR + 61 * SECOND, 2, "ASIA9");
+    evidence.add(&event, request);
+    assert_eq!(agent(&ask(&mut evidence, 2, 100 * HOUR + 60 * SECOND, &[])), None, "a key that nobody was seen to be given");
+}
+
+#[test]
+fn an_expired_session_names_nobody_by_its_name() {
+    let mut evidence = Evidence::new(1 << 20);
+    evidence.add(&opened(100 * HOUR, "ASIA1", "red"), 0);
+    assert_eq!(agent(&ask(&mut evidence, 1, 101 * HOUR - 1, &[])), Some(("red", Tie::SessionName)));
+    assert_eq!(agent(&ask(&mut evidence, 1, 101 * HOUR, &[])), None);
+    assert_eq!(agent(&ask(&mut evidence, 1, 100 * HOUR - SKEW - 1, &[])), None, "not opened yet");
+}
+
+#[test]
+fn what_is_forgotten_is_loaded_again() {
+    let mut evidence = Evidence::new(0);
+    let (request, event) = called(100 * HOUR, 1, "ASIA1");
+    let stored = vec![(0, opened(99 * HOUR + HOUR / 2, "ASIA1", "red")), (request, event.clone())];
+    evidence.turn();
+    evidence.add(&stored[0].1, 0);
+    evidence.add(&event, request);
+    evidence.evict();
+    assert!(!evidence.is_empty(), "not stored yet: must stay");
+    evidence.committed(1);
+    evidence.turn();
+    evidence.evict();
+    assert!(evidence.is_empty());
+    assert_eq!(agent(&ask(&mut evidence, 1, 100 * HOUR, &stored)), Some(("red", Tie::AccessKey)));
+    assert_eq!(agent(&ask(&mut evidence, 1, 100 * HOUR, &[])), Some(("red", Tie::AccessKey)), "in memory until it is forgotten");
+}
+
+#[test]
+fn a_run_is_known_by_role_and_time_only_where_it_was_alone() {
+    let mut evidence = Evidence::new(1 << 20);
+    evidence.add(&ran(100 * HOUR, "one"), 0);
+    let run = |found: CallEvidence| found.run.map(|(run, tie)| (run.session_id.clone(), tie));
+    assert_eq!(run(ask(&mut evidence, 1, 100 * HOUR + MINUTE, &[])), Some(("one".to_owned(), Tie::RoleAndTime)));
+    evidence.add(&ran(100 * HOUR + 2 * SECOND, "two"), 0);
+    assert_eq!(run(ask(&mut evidence, 1, 100 * HOUR + MINUTE, &[])), None);
+    let (request, event) = span(100 * HOUR + MINUTE, 1, "three");
+    evidence.add(&event, request);
+    assert_eq!(run(ask(&mut evidence, 1, 100 * HOUR + MINUTE, &[])), Some(("three".to_owned(), Tie::Request)));
+}
+
+proptest! {
+    #[test]
+    fn the_order_of_events_does_not_matter(order in Just((0..9_usize).collect::<Vec<_>>()).prop_shuffle(), split in 0..9_usize, bytes in 0..4_000_usize) {
+        let at = 100 * HOUR;
+        let events = [
+            (0, opened(at - 50 * MINUTE, "ASIA1", "red")),
+            (0, opened(at - 2 * SECOND, "ASIA2", "blue")),
+            called(at + SECOND, 1, "ASIA1"),
+            called(at + 2 * SECOND, 1, "ASIA2"),
+            called(at + 3 * SECOND, 2, "ASIA2"),
+            span(at - MINUTE, 2, "s2"),
+            span(at + MINUTE, 2, "s1"),
+            (0, ran(at, "r")),
+            (0, ran(at + SECOND, "r")),
+        ];
+        let expected: Vec<CallEvidence> = {
+            let mut evidence = Evidence::new(1 << 20);
+            events.iter().for_each(|(key, event)| drop(evidence.add(event, *key)));
+            (1..4).map(|request| ask(&mut evidence, request, at, &[])).collect()
+        };
+        // Some are stored already, the others come in whatever order, some of them twice.
+        let stored: Vec<_> = order[..split].iter().map(|place| events[*place].clone()).collect();
+        let mut evidence = Evidence::new(bytes);
+        for place in &order[split..] {
+            evidence.turn();
+            evidence.add(&events[*place].1, events[*place].0);
+            ask(&mut evidence, 3, at, &stored);
+            evidence.add(&events[*place].1, events[*place].0);
+            evidence.evict();
+        }
+        let found: Vec<CallEvidence> = (1..4).map(|request| ask(&mut evidence, request, at, &stored)).collect();
+        prop_assert_eq!(found, expected);
+    }
+}

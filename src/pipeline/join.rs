@@ -1,0 +1,251 @@
+//! What CloudTrail events and spans say about the callers of calls, brought to the calls as they come.
+//!
+//! Owns: which events are new, which calls they inform at once, which calls of before they may move. Does not own: what an event says
+//! (`sluice_enrich::evidence`), how a call of before is moved (`settle`).
+
+use anyhow::Context;
+use arrow::array::RecordBatch;
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use sluice_aggregate::dedup::{self, Dedup, profile_salts};
+use sluice_aggregate::evidence::{Hour, event_keys_of_hour, events, events_of_hour, events_since, for_each_event_key, request_key};
+use sluice_aggregate::known::KnownError;
+use sluice_aggregate::lake::Lake;
+use sluice_enrich::enricher::Enricher;
+use sluice_enrich::evidence::{CallEvidence, CallKey, Evidence, REACH, Touched, Wanted};
+use sluice_schemas::{EnrichedBatch, Micros, tables};
+
+use super::Pipeline;
+use super::settle::Queue;
+use super::worker::Decoded;
+
+/// Memory of evidence that could be loaded again.
+const EVIDENCE_BYTES: usize = 256 << 20;
+/// Memory of ids of events that could be loaded again.
+const EVENT_ID_BYTES: usize = 48 << 20;
+/// Principals that are remembered.
+const CALLERS_MAX: usize = 1_000_000;
+/// How far before the newest settled arrival evidence is looked at again: clocks of two processes.
+const SLACK: i64 = 10 * sluice_schemas::time::SECOND;
+
+/// What ties events to calls.
+#[derive(Debug)]
+pub(super) struct Join {
+    pub(super) evidence: Evidence,
+    /// Events seen.
+    ids: Dedup,
+    /// Keys of pending rows by event hour.
+    pending_ids: HashMap<i64, Vec<u128>>,
+    /// Evidence of calls of before.
+    pub(super) queue: Queue,
+    /// Batches that passed dedup.
+    pub(super) turns: u64,
+    /// Whether the lake had evidence when it was opened or got some since.
+    any: bool,
+    /// Whether an hour has calls, as of a lake epoch.
+    hours: (u64, HashMap<i64, bool>),
+    /// Hash of each principal seen, and when.
+    callers: HashMap<u64, Micros, FixedState>,
+    /// Principals seen before this are not known.
+    callers_since: Micros,
+}
+
+impl Join {
+    pub(super) fn new(lake: &Lake, now: Micros) -> anyhow::Result<Self> {
+        Ok(Self {
+            evidence: Evidence::new(EVIDENCE_BYTES),
+            ids: Dedup::new(EVENT_ID_BYTES),
+            pending_ids: HashMap::new(),
+            queue: Queue::default(),
+            turns: 0,
+            any: !lake.files(tables::EVIDENCE)?.is_empty(),
+            hours: Default::default(),
+            callers: HashMap::default(),
+            callers_since: now,
+        })
+    }
+
+    /// Tells that the events of the first `batches` batches are in the lake.
+    pub(super) fn committed(&mut self, batches: u64) {
+        self.pending_ids.clear();
+        self.ids.committed(batches);
+        self.evidence.committed(batches);
+    }
+
+    /// Gives the evidence of a call.
+    pub(super) fn of_call(&mut self, lake: &Lake, call: &CallKey<'_>) -> Result<CallEvidence, KnownError> {
+        self.evidence.of_call(call, &mut |Wanted { hour, openings }| events_of_hour(lake, Hour { hour, openings }))
+    }
+}
+
+impl Pipeline {
+    /// Takes in the events of a batch; returns which of them are new and say something.
+    pub(super) fn take_evidence(&mut self, decoded: &Decoded) -> anyhow::Result<Vec<bool>> {
+        self.join.turns += 1;
+        self.join.evidence.turn();
+        let trail = &decoded.batch.batch.trail;
+        let (join, lake) = (&mut self.join, &self.lake);
+        let pending = &join.pending_ids;
+        let keys = trail.iter().zip(&decoded.trail_keys).map(|(event, (id, _))| (event.event_time, *id));
+        let new = join.ids.first_of(keys, &mut |hour| {
+            let mut keys = event_keys_of_hour(lake, hour)?;
+            keys.extend(pending.get(&hour).into_iter().flatten());
+            Ok::<_, KnownError>(keys)
+        });
+        let mut keep = new.context("ids of events")?;
+        for ((event, (_, request)), keep) in trail.iter().zip(&decoded.trail_keys).zip(&mut keep) {
+            *keep = *keep && Evidence::is_evidence(event);
+            if *keep {
+                self.join.any = true;
+                if let Some(touched) = self.join.evidence.add(event, *request) {
+                    self.queue(touched, decoded.arrival)?;
+                }
+            }
+        }
+        self.join.evidence.evict();
+        Ok(keep)
+    }
+
+    /// Tells the new calls of a batch apart by what is known of their callers: calls of one profile with other evidence get a
+    /// profile of their own. Returns the evidence of those profiles, which come after the others.
+    pub(super) fn inform(&mut self, batch: &mut EnrichedBatch, keep: &[bool]) -> anyhow::Result<Vec<CallEvidence>> {
+        self.note_callers(batch);
+        let mut informed = Vec::new();
+        if !self.join.any {
+            return Ok(informed);
+        }
+        let salts = profile_salts(batch);
+        let enricher = self.enricher();
+        let profiles = batch.batch.profiles.len();
+        let resources: Vec<Vec<String>> =
+            (batch.batch.profiles.iter()).map(|profile| enricher.runs_as(batch.batch.strings.get(profile.principal_arn))).collect();
+        let mut numbers: HashMap<(u32, [usize; 3]), u32, FixedState> = HashMap::default();
+        for (invocation, keep) in batch.batch.invocations.iter_mut().zip(keep) {
+            let at = invocation.profile as usize;
+            let (true, Some(profile), Some(salt)) = (*keep, batch.batch.profiles.get(at).copied(), salts.get(at)) else { continue };
+            let call = CallKey {
+                request: dedup::key(invocation.request_id, *salt, &batch.batch.strings),
+                principal_arn: batch.batch.strings.get(profile.principal_arn),
+                at: invocation.event_time,
+                resources: &resources[at],
+            };
+            let found = self.join.of_call(&self.lake, &call).context("evidence of a call")?;
+            if found.is_empty() {
+                continue;
+            }
+            invocation.profile = *numbers.entry((invocation.profile, found.addresses())).or_insert_with(|| {
+                batch.batch.profiles.push(profile);
+                informed.push(found);
+                (profiles + informed.len() - 1) as u32
+            });
+        }
+        Ok(informed)
+    }
+
+    pub(super) fn enricher(&self) -> std::sync::Arc<Enricher> {
+        std::sync::Arc::clone(&self.enricher.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// Takes over rows of `evidence` that are in local state alone.
+    pub(super) fn take_pending_evidence(&mut self, rows: &RecordBatch) -> anyhow::Result<()> {
+        for_each_event_key(rows, |at, key| self.join.pending_ids.entry(at.hour()).or_default().push(key))?;
+        let mut found = Vec::new();
+        events(rows, |_, _| true, |event| found.push(event))?;
+        self.join.any = true;
+        self.join.evidence.turn();
+        for event in found {
+            if let Some(touched) = self.join.evidence.add(&event, request_key(&event)) {
+                self.queue_at_once(touched);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the stored evidence that an earlier process had not settled into the queue.
+    pub(super) fn remember_evidence(&mut self) -> anyhow::Result<()> {
+        let settled = self.lake.state().evidence_settled;
+        for (request, event) in events_since(&self.lake, settled.plus(-SLACK)).context("evidence that is not settled")? {
+            if let Some(touched) = self.join.evidence.remind(&event, request) {
+                self.queue_at_once(touched);
+            }
+        }
+        self.join.evidence.evict();
+        Ok(())
+    }
+
+    /// Puts evidence into the queue if calls that it speaks of may have come already.
+    fn queue(&mut self, touched: Touched, arrival: Micros) -> anyhow::Result<()> {
+        let may = match &touched {
+            Touched::Request(request, at) => {
+                let hours = at.plus(-REACH).hour()..=at.plus(REACH).hour();
+                let mut may = false;
+                for hour in hours {
+                    may |= match self.dedup.knows(hour, *request) {
+                        Some(known) => known,
+                        None => self.may_hold(hour)?,
+                    };
+                }
+                may
+            }
+            Touched::Session(principal, from, to) => self.may_have_called(principal, *from) && self.may_hold_any(*from, *to)?,
+            Touched::Resource(_, from, to) => self.may_hold_any(*from, *to)?,
+        };
+        if may {
+            self.join.queue.add(touched, arrival, self.join.turns);
+        }
+        Ok(())
+    }
+
+    fn queue_at_once(&mut self, touched: Touched) {
+        let settled = self.lake.state().evidence_settled;
+        self.join.queue.add(touched, settled, self.join.turns);
+    }
+
+    /// Tells whether calls of an hour may be in the lake or on their way there.
+    fn may_hold(&mut self, hour: i64) -> anyhow::Result<bool> {
+        let epoch = self.lake.state().epoch;
+        if self.join.hours.0 != epoch {
+            self.join.hours = (epoch, HashMap::new());
+        }
+        if let Some(known) = self.join.hours.1.get(&hour) {
+            return Ok(*known);
+        }
+        let (start, end) = (Micros(hour * sluice_schemas::time::HOUR), Micros((hour + 1) * sluice_schemas::time::HOUR));
+        let files = self.lake.files(tables::CALLS)?;
+        // An hour of new calls is in memory, so one that is not can only be in the lake.
+        let found = files.iter().any(|file| file.time.is_none_or(|(min, max)| max >= start && min < end));
+        self.join.hours.1.insert(hour, found);
+        Ok(found)
+    }
+
+    fn may_hold_any(&mut self, from: Micros, to: Micros) -> anyhow::Result<bool> {
+        let newest = self.newest_event.unwrap_or_default();
+        for hour in from.hour()..=to.min(newest).hour() {
+            if self.dedup.has_any(hour) || self.may_hold(hour)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Notes who calls, so that the many role sessions that never call a model move nothing.
+    fn note_callers(&mut self, batch: &EnrichedBatch) {
+        let strings = &batch.batch.strings;
+        if self.join.callers.len() > CALLERS_MAX {
+            self.join.callers.clear();
+            self.join.callers_since = self.settings.clock.now();
+        }
+        let Some(newest) = batch.batch.invocations.iter().map(|call| call.event_time).max() else { return };
+        for profile in &batch.batch.profiles {
+            self.join.callers.insert(caller_hash(strings.get(profile.principal_arn)), newest);
+        }
+    }
+
+    fn may_have_called(&self, principal_arn: &str, from: Micros) -> bool {
+        from < self.join.callers_since || self.join.callers.contains_key(&caller_hash(principal_arn))
+    }
+}
+
+fn caller_hash(principal_arn: &str) -> u64 {
+    std::hash::BuildHasher::hash_one(&FixedState::with_seed(0xCA11), principal_arn)
+}
