@@ -150,6 +150,26 @@ impl Dedup {
         keep
     }
 
+    /// Tells whether a key of an hour is known; an hour that is not in memory is loaded.
+    ///
+    /// # Errors
+    /// What `load` says.
+    pub fn look<E>(&mut self, hour: i64, key: u128, load: &mut dyn FnMut(i64) -> Result<Vec<u128>, E>) -> Result<bool, E> {
+        if !self.hours.contains_key(&hour) {
+            let keys: HashSet<u128, BuildKeyHasher> = load(hour)?.into_iter().collect();
+            self.keys += keys.len();
+            self.hours.insert(hour, Hour { keys, dirty: 0, used: self.clock });
+        }
+        Ok(self.knows(hour, key).unwrap_or(false))
+    }
+
+    /// Forgets a key whose call was taken out of the lake.
+    pub fn forget(&mut self, hour: i64, key: u128) {
+        if self.hours.get_mut(&hour).is_some_and(|hour| hour.keys.remove(&key)) {
+            self.keys -= 1;
+        }
+    }
+
     /// Tells whether keys of an hour are in memory.
     #[must_use]
     pub fn has_any(&self, hour: i64) -> bool {

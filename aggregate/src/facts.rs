@@ -85,10 +85,7 @@ fn day_rows(batch: &EnrichedBatch, profiles: &PerProfile, calls: &[Kept<'_>], so
             "latency_ms" => Arc::new(calls.iter().map(|call| call.invocation.latency_ms.map(i64::from)).collect::<Int64Array>()),
             "cost_usd" => money(calls.iter().map(|call| call.pricing.cost)),
             "cost_max_usd" => money(calls.iter().map(|call| call.pricing.cost_max)),
-            "cost_basis" => keys::of_two(
-                [CostBasis::Exact.as_str(), CostBasis::Envelope.as_str()],
-                calls.iter().map(|call| call.invocation.basis == CostBasis::Envelope),
-            ),
+            "cost_basis" => keys::of_few(&CostBasis::ALL.map(CostBasis::as_str), calls.iter().map(|call| call.invocation.basis as i32)),
             "priced" => Arc::new(BooleanArray::from_iter(calls.iter().map(|call| Some(call.pricing.status != PriceStatus::Unpriced)))),
             "extras" => extras(&batch.batch, calls),
             "source" => sources(&batch.batch, calls, source),

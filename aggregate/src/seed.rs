@@ -208,7 +208,7 @@ fn spend_sql(from: Micros, to: Option<Micros>) -> String {
     let tokens = tables::TOKENS.join(", ");
     let span = span(from, to);
     format!(
-        "SELECT event_time, {columns}, tags, agent_rank, session_rank, {tokens}, cost_usd, cost_max_usd, priced FROM calls WHERE {span}"
+        "SELECT event_time, {columns}, tags, agent_rank, session_rank, {tokens}, cost_usd, cost_max_usd, cost_basis, priced FROM calls WHERE {span}"
     )
 }
 

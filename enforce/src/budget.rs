@@ -36,6 +36,8 @@ pub struct Budget {
     pub count: CountBasis,
     /// What a call without a price counts; `None` leaves it out of the sum and only tells how many there were.
     pub worst_case: Option<WorstCase>,
+    /// Whether calls count that are known from CloudTrail alone, at the lower bound of their cost.
+    pub lower_bound: bool,
     /// Whether a hold pulls a permission or is only recorded.
     pub mode: Mode,
     /// Whether a hold waits for a person.
@@ -52,7 +54,10 @@ impl Budget {
         let each: Vec<String> = self.each.iter().map(ToString::to_string).collect();
         let zone = if self.window.is_calendar() { self.zone_name.as_str() } else { "" };
         let worst = self.worst_case.map_or_else(String::new, |rate| format!("{rate:?}"));
-        digest(&[&self.name, filter, &each.join("\u{1f}"), &self.window.to_string(), zone, self.count.as_str(), &worst])
+        let (each, window) = (each.join("\u{1f}"), self.window.to_string());
+        let mut parts = vec![self.name.as_str(), filter, &each, &window, zone, self.count.as_str(), &worst];
+        parts.extend(self.lower_bound.then_some("lower_bound"));
+        digest(&parts)
     }
 
     /// Returns a digest of the whole budget.

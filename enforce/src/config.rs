@@ -37,6 +37,8 @@ struct RawBudget {
     count: Option<String>,
     unpriced: Option<String>,
     unpriced_worst_case: Option<String>,
+    #[serde(default)]
+    lower_bound: bool,
     mode: Option<String>,
     #[serde(default)]
     approval: bool,
@@ -190,7 +192,21 @@ impl Checker<'_> {
         if self.faults.len() > before {
             return None;
         }
-        Some(Budget { name: name?, filter, each, limit, window, zone, zone_name, count, worst_case, mode, approval, thresholds })
+        Some(Budget {
+            name: name?,
+            filter,
+            each,
+            limit,
+            window,
+            zone,
+            zone_name,
+            count,
+            worst_case,
+            lower_bound: raw.lower_bound,
+            mode,
+            approval,
+            thresholds,
+        })
     }
 
     fn each(&mut self, raw: Option<&[String]>, window: Window) -> Vec<Dimension> {

@@ -271,6 +271,9 @@ impl<'a> Kinds<'a> {
 /// Works out which counter of a budget a kind of call belongs to; `None` if the budget does not count it.
 pub(crate) fn place(book: &Book, row: &Row<'_>, limits: &dyn AgentLimits) -> Option<Placed> {
     let budget = &book.budget;
+    if row.profile.lower_bound && !budget.lower_bound {
+        return None;
+    }
     if !budget.filter.as_ref().is_none_or(|filter| filter.keeps(row)) {
         return None;
     }

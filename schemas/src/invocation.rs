@@ -39,6 +39,8 @@ pub struct Profile {
     pub metadata: Sym,
     /// Service tier as far as the log tells.
     pub service_tier: ServiceTier,
+    /// Whether the call is known from CloudTrail alone, so that its cost is a lower bound: budgets do not count it unless they say so.
+    pub lower_bound: bool,
 }
 
 /// One call to a model.

@@ -48,15 +48,27 @@ pub enum CostBasis {
     /// The body that alone splits cache writes by lifetime was offloaded or not delivered: writes are booked as
     /// five-minute ones and `cost_max_usd` holds the bound with all of them at one hour.
     Envelope,
+    /// Metered from CloudTrail's token counts where no invocation log was written: cached tokens are not among them.
+    LowerBound,
 }
 
 impl CostBasis {
+    /// Every basis.
+    pub const ALL: [Self; 3] = [Self::Exact, Self::Envelope, Self::LowerBound];
+
+    /// Reads the word stored in the lake.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|basis| basis.as_str() == word)
+    }
+
     /// Returns the word stored in the lake.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Exact => "exact",
             Self::Envelope => "envelope",
+            Self::LowerBound => "lower_bound",
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Owns: sections of the root and how stages' own sections are cut out of the file. Does not own: what a stage accepts in
 //! its section. Values carry units (`"30s"`, `"64MiB"`, `"25.00 USD"`); unknown keys are faults, and all faults are told at once.
 
+mod cloudtrail;
 mod duration;
 mod overrides;
 mod raw;
@@ -22,6 +23,7 @@ use crate::operate::OperateConfig;
 use crate::sources::relay::RelayConfig;
 use crate::sources::{Configured, OffloadConfig};
 
+pub(crate) use cloudtrail::CloudTrailConfig;
 pub(crate) use duration::parse_duration;
 pub(crate) use raw::REFERENCE;
 pub(crate) use shared::SharedPlace;
@@ -53,6 +55,8 @@ pub(crate) struct Config {
     pub(crate) worker: Option<Arc<Accepts>>,
     /// How often followed folders are looked at.
     pub(crate) poll_interval: Duration,
+    /// What is done with CloudTrail events.
+    pub(crate) cloudtrail: CloudTrailConfig,
     /// Metadata keys, profile aliases and discounts.
     pub(crate) enrich: EnrichConfig,
     /// Registered agents.

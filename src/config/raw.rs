@@ -10,6 +10,7 @@ use sluice_enrich::agents::AgentsFile;
 use sluice_enrich::config::{EnrichConfig, RawEnrich};
 use sluice_ingest::decode::{Accepts, AllowList};
 
+use super::cloudtrail::RawCloudTrail;
 use super::{Config, Origin, SharedPlace, parse_duration};
 use crate::operate::RawOperate;
 use crate::sources::{self, Configured, OffloadConfig};
@@ -22,6 +23,7 @@ pub(crate) const REFERENCE: &str = include_str!("../../deploy/config.reference.t
 struct Raw {
     lake: RawLake,
     files: RawFiles,
+    cloudtrail: RawCloudTrail,
     enrich: RawEnrich,
     enforce: RawEnforce,
     control: RawControl,
@@ -142,6 +144,7 @@ pub(crate) fn validate(table: toml::Table, base: &Path, origin: &Origin, faults:
         paths: raw.files.paths.iter().map(|path| base.join(path)).collect(),
         poll_interval,
         prices_file: enrich.as_ref().and_then(|enrich| enrich.prices_file.as_ref()).map(|path| base.join(path)),
+        cloudtrail: raw.cloudtrail.check(faults),
         enrich: enrich?,
         agents: agents?,
         budgets: budgets?,

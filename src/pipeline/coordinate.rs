@@ -9,16 +9,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use crossbeam_channel::{Receiver, Sender, bounded, never, select, tick};
 use sluice_ingest::source::Source;
-use sluice_schemas::invariant::{Invariant, InvariantError};
-use sluice_schemas::{SpendView, tables};
+use sluice_schemas::tables;
 
 use super::answer;
 use super::counters::Progressed;
 use super::effects::{self, Delivered};
 use super::measure::Measured;
 use super::source::{self, SourceControl};
-use super::worker::{self, Channels, Decoded, Done, FoldJob, Folded, Rows};
-use super::{ALLOWED_LATENESS, BULK_ROWS, DELTAS, LIVE_BYTES, LOCAL_INTERVAL, Mode, Pipeline, RateOrder};
+use super::worker::{self, Channels, Decoded, Done, FoldJob, Folded};
+use super::{ALLOWED_LATENESS, BULK_ROWS, LIVE_BYTES, LOCAL_INTERVAL, Mode, Pipeline, RateOrder};
 use crate::control::Request;
 use crate::operate::Phase;
 
@@ -72,6 +71,11 @@ pub(super) struct Flow {
 }
 
 impl Flow {
+    /// Returns the batch that is next to pass dedup, if it is here.
+    pub(super) fn next_decoded(&self) -> Option<&Decoded> {
+        self.decoded.get(&self.next_dedup).map(Box::as_ref)
+    }
+
     fn drained(&self) -> bool {
         self.total == Some(self.next_apply)
     }
@@ -192,7 +196,10 @@ impl Pipeline {
                     progressed = self.go_on_rating()?;
                     self.send_effects(flow)?;
                 }
-                recv(ticks) -> _ => self.on_tick(flow)?,
+                recv(ticks) -> _ => {
+                    self.on_tick(flow)?;
+                    progressed = self.advance(flow)?;
+                }
             }
             self.settle_if_due(flow)?;
             self.measure_if_due(flow, handle);
@@ -225,13 +232,16 @@ impl Pipeline {
 
     /// Carries on with whatever is next in order.
     fn advance(&mut self, flow: &mut Flow) -> anyhow::Result<Progressed> {
-        while let Some(decoded) = flow.decoded.remove(&flow.next_dedup) {
-            let job = self.dedup(*decoded)?;
-            flow.next_dedup += 1;
-            flow.folds.send(Box::new(job)).context("the worker threads died")?;
-        }
         let mut progressed = Progressed::Tick;
-        while let Some(folded) = flow.folded.remove(&flow.next_apply) {
+        loop {
+            while !self.meter_before(flow)?
+                && let Some(decoded) = flow.decoded.remove(&flow.next_dedup)
+            {
+                let job = self.dedup(*decoded)?;
+                flow.next_dedup += 1;
+                flow.folds.send(Box::new(job)).context("the worker threads died")?;
+            }
+            let Some(folded) = flow.folded.remove(&flow.next_apply) else { return Ok(progressed) };
             self.apply(*folded)?;
             flow.next_apply += 1;
             progressed = Progressed::Applied;
@@ -239,65 +249,6 @@ impl Pipeline {
                 tracing::trace!("the source has ended");
             }
         }
-        Ok(progressed)
-    }
-
-    /// Makes a batch part of every state.
-    pub(super) fn apply(&mut self, folded: Folded) -> anyhow::Result<()> {
-        let Folded { span, arrival, upstream, batch, deltas, delta_rows, rows, calls, counts, rejected, sequence: _ } = folded;
-        if !counts.balanced() {
-            return Err(InvariantError { invariant: Invariant::C1, detail: format!("{counts:?}") }.into());
-        }
-        let now = self.settings.clock.now();
-        self.counts.add(&counts);
-        let view = SpendView { batch: &batch, deltas: &deltas };
-        let crossings = self.ledger.apply(view, now);
-        self.live.fold(view, now);
-        self.live.arrived(now, counts.records, u64::try_from((now.0 - arrival.0) / 1_000).unwrap_or(0));
-        self.meter.applied(arrival, self.settings.clock.now(), counts.records);
-        self.meter.rejected(&rejected);
-        for (day, rows) in calls {
-            let pending = self.uncommitted_calls();
-            self.windows.fold(day, &rows, &self.lake, &pending)?;
-        }
-        if let Some(delta_rows) = delta_rows {
-            if self.settings.mode == Mode::Live {
-                self.segment.push((DELTAS.to_owned(), 0, delta_rows.clone()));
-            }
-            self.rollups.fold(delta_rows)?;
-        }
-        for rows in rows {
-            self.keep_rows(rows)?;
-        }
-        for crossing in crossings {
-            self.record_breach(&crossing, now)?;
-        }
-        for (shard, to) in upstream.into_iter().chain([(span.shard, span.to)]) {
-            self.moved.insert(shard.clone());
-            self.unsettled.insert(shard.clone());
-            self.positions.insert(shard, to);
-        }
-        self.applied += 1;
-        Ok(())
-    }
-
-    /// Puts rows where the mode wants them.
-    pub(super) fn keep_rows(&mut self, rows: Rows) -> anyhow::Result<()> {
-        match (self.settings.mode, rows) {
-            (Mode::Live, Rows::Plain(table, day, batch)) => {
-                self.waiting_bytes += batch.get_array_memory_size();
-                self.segment.push((table, day, batch));
-            }
-            (Mode::Live, Rows::Encoded(_)) => bail!("an encoded group in live mode"),
-            (Mode::Bulk, Rows::Plain(table, day, batch)) => self.epoch().append(&table, day, batch)?,
-            (Mode::Bulk, Rows::Encoded(group)) => self.epoch().append_encoded(*group)?,
-        }
-        Ok(())
-    }
-
-    pub(super) fn epoch(&mut self) -> &mut sluice_aggregate::lake::EpochWriter {
-        let lake = &mut self.lake;
-        self.epoch.get_or_insert_with(|| lake.begin_epoch())
     }
 
     fn on_tick(&mut self, flow: &mut Flow) -> anyhow::Result<()> {
@@ -349,9 +300,7 @@ impl Pipeline {
         } else {
             self.commit_lake()?;
         }
-        if !flow.stopped {
-            self.settle_all()?;
-        }
+        self.settle_rest(flow.stopped)?;
         self.send_effects(flow)?;
         self.meter.board.set_phase(Phase::Effects);
         let last = effects::Job { permit: self.permit(), crossings: Vec::new(), last: true };

@@ -13,10 +13,12 @@ use sluice_aggregate::known::KnownError;
 use sluice_aggregate::lake::Lake;
 use sluice_enrich::enricher::Enricher;
 use sluice_enrich::evidence::{CallEvidence, CallKey, Evidence, REACH, Touched, Wanted};
+use sluice_schemas::trail::TrailEvent;
 use sluice_schemas::{EnrichedBatch, Micros, tables};
 
 use super::Pipeline;
 use super::settle::Queue;
+use super::trail_meter::TrailMeter;
 use super::worker::Decoded;
 
 /// Memory of evidence that could be loaded again.
@@ -38,6 +40,8 @@ pub(super) struct Join {
     pending_ids: HashMap<i64, Vec<u128>>,
     /// Evidence of calls of before.
     pub(super) queue: Queue,
+    /// Events of calls that no log may bring.
+    pub(super) meter: TrailMeter,
     /// Batches that passed dedup.
     pub(super) turns: u64,
     /// Whether the lake had evidence when it was opened or got some since.
@@ -57,6 +61,7 @@ impl Join {
             ids: Dedup::new(EVENT_ID_BYTES),
             pending_ids: HashMap::new(),
             queue: Queue::default(),
+            meter: TrailMeter::default(),
             turns: 0,
             any: !lake.files(tables::EVIDENCE)?.is_empty(),
             hours: Default::default(),
@@ -94,9 +99,12 @@ impl Pipeline {
         });
         let mut keep = new.context("ids of events")?;
         for ((event, (_, request)), keep) in trail.iter().zip(&decoded.trail_keys).zip(&mut keep) {
-            *keep = *keep && Evidence::is_evidence(event);
+            *keep = *keep && Evidence::is_evidence(event) && self.settings.config.cloudtrail.join;
             if *keep {
                 self.join.any = true;
+                if self.settings.config.cloudtrail.meter_after.is_some() {
+                    self.join.meter.wait(event, decoded.arrival);
+                }
                 if let Some(touched) = self.join.evidence.add(event, *request) {
                     self.queue(touched, decoded.arrival)?;
                 }
@@ -110,6 +118,9 @@ impl Pipeline {
     /// profile of their own. Returns the evidence of those profiles, which come after the others.
     pub(super) fn inform(&mut self, batch: &mut EnrichedBatch, keep: &[bool]) -> anyhow::Result<Vec<CallEvidence>> {
         self.note_callers(batch);
+        if self.settings.config.cloudtrail.meter_after.is_some() {
+            self.join.meter.note_logged(batch);
+        }
         let mut informed = Vec::new();
         if !self.join.any {
             return Ok(informed);
@@ -154,6 +165,7 @@ impl Pipeline {
         self.join.any = true;
         self.join.evidence.turn();
         for event in found {
+            self.wait_at_once(&event);
             if let Some(touched) = self.join.evidence.add(&event, request_key(&event)) {
                 self.queue_at_once(touched);
             }
@@ -165,12 +177,21 @@ impl Pipeline {
     pub(super) fn remember_evidence(&mut self) -> anyhow::Result<()> {
         let settled = self.lake.state().evidence_settled;
         for (request, event) in events_since(&self.lake, settled.plus(-SLACK)).context("evidence that is not settled")? {
+            self.wait_at_once(&event);
             if let Some(touched) = self.join.evidence.remind(&event, request) {
                 self.queue_at_once(touched);
             }
         }
         self.join.evidence.evict();
         Ok(())
+    }
+
+    /// Lets an event of an earlier run wait as if it had come when the settled ones had.
+    fn wait_at_once(&mut self, event: &TrailEvent) {
+        if self.settings.config.cloudtrail.meter_after.is_some() {
+            let arrival = self.lake.state().evidence_settled;
+            self.join.meter.wait(event, arrival);
+        }
     }
 
     /// Puts evidence into the queue if calls that it speaks of may have come already.

@@ -9,6 +9,7 @@
 //! never block and memory is bounded. Invariants C1, C3, C4 and C7 are checked here.
 
 mod answer;
+mod apply;
 mod arrival;
 mod commit;
 mod coordinate;
@@ -25,6 +26,7 @@ mod rerate;
 mod seed;
 mod settle;
 mod source;
+mod trail_meter;
 mod upkeep;
 mod windows;
 mod worker;

@@ -88,10 +88,7 @@ impl Pipeline {
             let enricher = Arc::new(super::seed::enricher(&self.settings.config)?);
             *self.enricher.write().unwrap_or_else(PoisonError::into_inner) = enricher;
         }
-        // A round of settling knows its files by name.
-        while self.join.queue.is_at_work() {
-            self.settle_step()?;
-        }
+        self.finish_settling()?;
         // What is not in the lake yet was rated by the prices of a moment ago.
         self.commit_lake()?;
         let left = self.lake.files(tables::CALLS)?.into();
@@ -235,7 +232,7 @@ fn new_price(catalogue: &Catalogue, call: &StoredCall<'_>, all: bool) -> Option<
             return None;
         }
     };
-    let basis = if call.cost_basis == CostBasis::Envelope.as_str() { CostBasis::Envelope } else { CostBasis::Exact };
+    let basis = CostBasis::parse(call.cost_basis).unwrap_or_default();
     let rated = rerate(
         catalogue,
         &CallToRate {

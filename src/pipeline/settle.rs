@@ -193,9 +193,21 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Settles everything there is, before a pass over old records ends.
-    pub(super) fn settle_all(&mut self) -> anyhow::Result<()> {
+    /// Meters and settles everything there is, unless the process was told to stop: the next one goes on with it then.
+    pub(super) fn settle_rest(&mut self, stopped: bool) -> anyhow::Result<()> {
+        if stopped {
+            return Ok(());
+        }
+        self.meter_all()?;
         while queue_has_work(&mut self.join.queue) {
+            self.settle_step()?;
+        }
+        Ok(())
+    }
+
+    /// Ends the round under way, if there is one: nobody else may replace files before.
+    pub(super) fn finish_settling(&mut self) -> anyhow::Result<()> {
+        while self.join.queue.is_at_work() {
             self.settle_step()?;
         }
         Ok(())
@@ -234,7 +246,8 @@ impl Pipeline {
     /// Moment of arrival up to which evidence has moved what it moves.
     pub(super) fn evidence_settled(&self) -> Micros {
         let before = self.lake.state().evidence_settled;
-        self.join.queue.unsettled_since().map_or_else(|| self.settings.clock.now(), |since| since.plus(-1)).max(before)
+        let since = [self.join.queue.unsettled_since(), self.join.meter.waits_since()].into_iter().flatten().min();
+        since.map_or_else(|| self.settings.clock.now(), |since| since.plus(-1)).max(before)
     }
 }
 

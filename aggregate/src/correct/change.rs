@@ -1,4 +1,4 @@
-//! What a correction changes of a call: its price, its owner, or both.
+//! What a correction changes of a call: its price, its owner, or that it is there at all.
 
 use sluice_schemas::{AgentStatus, PicoUsd, Rank};
 
@@ -51,17 +51,19 @@ pub struct Change {
     pub price: Option<NewPrice>,
     /// Its owner; `None` leaves it as it is.
     pub owner: Option<NewOwner>,
+    /// Why it is taken out; `None` keeps it. A better record of it comes in its place.
+    pub removed: Option<&'static str>,
 }
 
 impl From<NewPrice> for Change {
     fn from(price: NewPrice) -> Self {
-        Self { price: Some(price), owner: None }
+        Self { price: Some(price), ..Self::default() }
     }
 }
 
 impl From<NewOwner> for Change {
     fn from(owner: NewOwner) -> Self {
-        Self { price: None, owner: Some(owner) }
+        Self { owner: Some(owner), ..Self::default() }
     }
 }
 
@@ -70,6 +72,6 @@ impl Change {
     pub(super) fn against(mut self, call: &StoredCall<'_>) -> Option<Self> {
         self.price = self.price.filter(|price| call.differs(price));
         self.owner = self.owner.filter(|owner| call.is_of_another(owner));
-        (self.price.is_some() || self.owner.is_some()).then_some(self)
+        (self.price.is_some() || self.owner.is_some() || self.removed.is_some()).then_some(self)
     }
 }

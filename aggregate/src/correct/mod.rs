@@ -213,7 +213,10 @@ impl Step {
             let Some(change) = change else { continue };
             self.report.changed += 1;
             self.report.moved += u64::from(change.owner.is_some());
-            self.report.difference_usd += change.price.as_ref().map_or(PicoUsd::ZERO, |price| price.cost - call.cost);
+            self.report.difference_usd += match (&change.removed, &change.price) {
+                (Some(_), _) => PicoUsd::ZERO - call.cost,
+                (None, price) => price.as_ref().map_or(PicoUsd::ZERO, |price| price.cost - call.cost),
+            };
             self.differences.add(call, &change);
             rows.push((row, change));
         }
@@ -222,11 +225,13 @@ impl Step {
         }
         let corrected = rows::corrected(batch, &calls, &rows)?;
         let log = rows::corrections(&calls, &rows, terms)?;
-        let places: UInt32Array = rows.iter().map(|(row, _)| *row).collect::<Vec<_>>().into();
-        self.before.add(&take_record_batch(batch, &places)?)?;
-        let changed_rows = take_record_batch(&corrected, &places)?;
-        self.after.add(&changed_rows)?;
-        changed(&changed_rows)?;
-        Ok(Some((corrected, log)))
+        let places = |kept: bool| -> UInt32Array {
+            let rows = rows.iter().filter(|(_, change)| !kept || change.removed.is_none());
+            rows.map(|(row, _)| *row).collect::<Vec<_>>().into()
+        };
+        self.before.add(&take_record_batch(batch, &places(false))?)?;
+        self.after.add(&take_record_batch(&corrected, &places(true))?)?;
+        changed(&take_record_batch(&corrected, &places(false))?)?;
+        Ok(Some((rows::without_removed(&corrected, &rows)?, log)))
     }
 }

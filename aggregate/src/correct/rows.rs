@@ -6,7 +6,7 @@ use arrow::array::{
     Array, ArrayRef, BooleanArray, Decimal128Array, Int32Array, MapBuilder, MapFieldNames, RecordBatch, StringArray, StringBuilder,
     TimestampMicrosecondArray,
 };
-use arrow::compute::{cast, interleave};
+use arrow::compute::{cast, filter_record_batch, interleave};
 use arrow::error::ArrowError;
 use sluice_schemas::{Micros, PicoUsd, tables};
 
@@ -45,6 +45,17 @@ pub(super) fn corrected(batch: &RecordBatch, calls: &[StoredCall<'_>], changed: 
         }
     }
     RecordBatch::try_new(batch.schema(), columns)
+}
+
+/// Returns a batch without the rows that are taken out.
+pub(super) fn without_removed(batch: &RecordBatch, changed: &[Changed]) -> Result<RecordBatch, ArrowError> {
+    let mut keep = vec![true; batch.num_rows()];
+    for (row, _) in changed.iter().filter(|(_, change)| change.removed.is_some()) {
+        if let Some(keep) = keep.get_mut(*row as usize) {
+            *keep = false;
+        }
+    }
+    if keep.iter().all(|keep| *keep) { Ok(batch.clone()) } else { filter_record_batch(batch, &BooleanArray::from(keep)) }
 }
 
 /// Takes each row from the old column or from the new one.
@@ -126,17 +137,25 @@ pub(super) fn corrections(calls: &[StoredCall<'_>], changed: &[Changed], terms: 
         "request_id" => text(&|call, _| call.request_id.to_owned()),
         "account_id" => text(&|call, _| call.account_id.to_owned()),
         "region" => text(&|call, _| call.region.to_owned()),
-        "kind" => text(&|_, change| if change.owner.is_some() { "owner" } else { "price" }.to_owned()),
+        "kind" => text(&|_, change| match change {
+            Change { removed: Some(_), .. } => "removed".to_owned(),
+            Change { owner: Some(_), .. } => "owner".to_owned(),
+            _ => "price".to_owned(),
+        }),
         "from_agent" => text(&|call, _| call.agent_id.to_owned()),
         "to_agent" => text(&|call, change| owner(change, call.agent_id, |owner| &owner.agent_id)),
         "from_session" => text(&|call, _| call.session_id.to_owned()),
         "to_session" => text(&|call, change| owner(change, call.session_id, |owner| &owner.session_id)),
         "cost_before_usd" => money(&|call, _| call.cost),
-        "cost_after_usd" => money(&|call, change| change.price.as_ref().map_or(call.cost, |price| price.cost)),
+        "cost_after_usd" => money(&|call, change| match change.removed {
+            Some(_) => PicoUsd::ZERO,
+            None => change.price.as_ref().map_or(call.cost, |price| price.cost),
+        }),
         "price_version" => text(&|call, change| change.price.as_ref().map_or(call.price_version, |price| &price.price_version).to_owned()),
-        _ => text(&|call, change| match &change.owner {
-            Some(owner) => format!("named by {}, by {} before", owner.agent_evidence, call.agent_evidence),
-            None => terms.reason.to_owned(),
+        _ => text(&|call, change| match (&change.removed, &change.owner) {
+            (Some(reason), _) => (*reason).to_owned(),
+            (None, Some(owner)) => format!("named by {}, by {} before", owner.agent_evidence, call.agent_evidence),
+            (None, None) => terms.reason.to_owned(),
         }),
     });
     RecordBatch::try_new(Arc::clone(&schema), columns.collect())

@@ -40,7 +40,9 @@ impl Differences {
         let owner = change.owner.as_ref().map_or([call.agent_id, call.team, call.session_id], |owner| {
             [owner.agent_id.as_str(), owner.team.as_str(), owner.session_id.as_str()]
         });
-        self.add_price(call, owner, change.price.as_ref().unwrap_or(&old), 1);
+        if change.removed.is_none() {
+            self.add_price(call, owner, change.price.as_ref().unwrap_or(&old), 1);
+        }
     }
 
     fn add_price(&mut self, call: &StoredCall<'_>, owner: [&str; 3], price: &NewPrice, sign: i64) {

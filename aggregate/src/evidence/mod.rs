@@ -2,11 +2,13 @@
 //!
 //! Owns: the form of the rows, which of them an hour of event time holds. Does not own: what an event says about a call.
 
+mod metered;
 mod read;
 mod rows;
 #[cfg(test)]
 mod tests;
 
+pub use metered::{Rests, rests_of_hour};
 pub use read::{Hour, event_keys_of_hour, events, events_of_hour, events_since, for_each_event_key};
 pub use rows::evidence_rows;
 

@@ -90,9 +90,9 @@ pub(super) fn constant(text: &str, rows: usize) -> ArrayRef {
     must(dictionary(Int32Array::new(ScalarBuffer::from(vec![0; rows]), None), Arc::new(StringArray::from(vec![text]))))
 }
 
-/// Returns a column of two texts: the second where `second` is true.
-pub(super) fn of_two(texts: [&str; 2], second: impl Iterator<Item = bool>) -> ArrayRef {
-    let keys: Vec<i32> = second.map(i32::from).collect();
+/// Returns a column of a few texts, each row by its place among them.
+pub(super) fn of_few(texts: &[&str], places: impl Iterator<Item = i32>) -> ArrayRef {
+    let keys: Vec<i32> = places.collect();
     must(dictionary(Int32Array::new(ScalarBuffer::from(keys), None), Arc::new(StringArray::from(texts.to_vec()))))
 }
 

@@ -5,7 +5,7 @@ use std::hash::BuildHasher;
 use datafusion::arrow::array::{Array, AsArray, RecordBatch};
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashTable};
-use sluice_schemas::{AgentStatus, EnrichedBatch, Micros, Owner, Profile, Rank, ServiceTier, SpendDelta, Sym, tables};
+use sluice_schemas::{AgentStatus, CostBasis, EnrichedBatch, Micros, Owner, Profile, Rank, ServiceTier, SpendDelta, Sym, tables};
 
 use super::{bad, int, map, text};
 use crate::query::QueryError;
@@ -31,6 +31,7 @@ pub(super) struct Callers {
     symbols: Vec<[Sym; TEXTS]>,
     tags: Vec<Vec<(Sym, Sym)>>,
     ranks: Vec<(Rank, Rank)>,
+    lower_bound: Vec<bool>,
     hasher: FixedState,
 }
 
@@ -72,6 +73,9 @@ impl Callers {
             let unknown = || bad("agent_rank or session_rank", "an unknown rank");
             self.ranks.push((rank(agent).ok_or_else(unknown)?, rank(session).ok_or_else(unknown)?));
         }
+        let basis = text(rows, "cost_basis")?;
+        self.lower_bound.clear();
+        self.lower_bound.extend(basis.iter().map(|basis| basis == Some(CostBasis::LowerBound.as_str())));
         self.text += (strings.len() - before) * 32;
         Ok(())
     }
@@ -83,7 +87,8 @@ impl Callers {
         let [.., role, role_session_name, agent_id, agent_evidence, status, session_id, session_evidence, team, metadata] = symbols;
         let tags = &self.tags[row];
         let (agent_rank, session_rank) = self.ranks[row];
-        let hash = self.hasher.hash_one((symbols, tags, agent_rank, session_rank));
+        let lower_bound = self.lower_bound[row];
+        let hash = self.hasher.hash_one((symbols, tags, agent_rank, session_rank, lower_bound));
         let strings = &self.batch.batch.strings;
         let unknown = |column: &str, symbol: Sym| bad(column, strings.get(symbol));
         let service_tier = match strings.get(tier) {
@@ -91,8 +96,18 @@ impl Callers {
             word => ServiceTier::parse(word).ok_or_else(|| unknown("service_tier", tier))?,
         };
         let agent_status = agent_status(strings.get(status)).ok_or_else(|| unknown("agent_status", status))?;
-        let profile =
-            Profile { account_id, region, inference_region, operation, model_id, principal_arn, error_code, metadata, service_tier };
+        let profile = Profile {
+            account_id,
+            region,
+            inference_region,
+            operation,
+            model_id,
+            principal_arn,
+            error_code,
+            metadata,
+            service_tier,
+            lower_bound,
+        };
         let same = |&at: &u32| {
             let (other, owner) = (self.batch.batch.profiles[at as usize], &self.batch.owners[at as usize]);
             other == profile

@@ -52,6 +52,7 @@ impl Profiles {
             error_code: self.optional(envelope, Field::ErrorCode, out)?,
             metadata: out.strings.intern_utf8(envelope.metadata).map_err(|_| Fault::NotUtf8)?,
             service_tier: ServiceTier::default(),
+            lower_bound: false,
         };
         profile.service_tier = tier(out.strings.get(profile.operation));
         let hash = self.hasher.hash_one(profile);

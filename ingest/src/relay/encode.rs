@@ -327,5 +327,16 @@ pub(super) fn map_syms(profile: &Profile, map: impl FnMut(Sym) -> Sym) -> Profil
 /// The inverse of [`syms`].
 pub(super) const fn profile_of(syms: [Sym; 8], service_tier: ServiceTier) -> Profile {
     let [account_id, region, inference_region, operation, model_id, principal_arn, error_code, metadata] = syms;
-    Profile { account_id, region, inference_region, operation, model_id, principal_arn, error_code, metadata, service_tier }
+    Profile {
+        account_id,
+        region,
+        inference_region,
+        operation,
+        model_id,
+        principal_arn,
+        error_code,
+        metadata,
+        service_tier,
+        lower_bound: false,
+    }
 }

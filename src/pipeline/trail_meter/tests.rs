@@ -1,0 +1,157 @@
+//! Calls known from CloudTrail, from the log, or from both, in every order: each counts once, at the best that is known.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::AsArray;
+use arrow::datatypes::{Decimal128Type, Int64Type};
+use sluice_ingest::files::{FolderSource, Mode as FolderMode};
+use sluice_schemas::{Micros, PicoUsd};
+
+use super::super::simulation::step::VirtualClock;
+use super::super::{Mode, Pipeline, Settings};
+use crate::config::{Config, Origin};
+
+/// 2026-10-20T12:00:00Z.
+const NOW: Micros = Micros(1_792_497_600_000_000);
+
+const CONFIG: &str = r#"[lake]
+path = "lake"
+[enrich]
+prices_file = "prices.toml"
+[[budget]]
+name = "told"
+limit = "100.00 USD"
+window = "day"
+[[budget.threshold]]
+at = "100%"
+do = ["notify"]
+[[budget]]
+name = "bounds"
+limit = "100.00 USD"
+window = "day"
+lower_bound = true
+[[budget.threshold]]
+at = "100%"
+do = ["notify"]
+"#;
+const PRICES: &str = "format = 'sluice.prices/1'\nlabel = 'own'\neffective_from = '1970-01-01T00:00:00Z'\nsource = 'made up'\n[[card]]\nmodel = 'acme.known'\nusd_per_million_tokens = { input = '1', output = '1', cache_read = '1' }\n";
+
+/// A log record: a million tokens, and as many from the cache, which CloudTrail does not tell of.
+fn logged(number: u32, region: &str, at: &str) -> String {
+    format!(
+        r#"{{"schemaType":"ModelInvocationLog","schemaVersion":"1.0","timestamp":"2026-10-20T{at}Z","accountId":"111122223333","identity":{{"arn":"arn:aws:iam::111122223333:user/a"}},"region":"{region}","requestId":"{number:08x}-0000-4000-8000-000000000000","operation":"Converse","modelId":"acme.known","input":{{"inputTokenCount":1000000,"cacheReadInputTokenCount":1000000}},"output":{{"outputTokenCount":0}}}}"#
+    ) + "\n"
+}
+
+/// CloudTrail's event of a call, with or without token counts.
+fn called(number: u32, region: &str, at: &str, tokens: bool) -> String {
+    let data = if tokens { r#"{"inputTokens":1000000,"outputTokens":0}"# } else { "null" };
+    format!(
+        r#"{{"eventVersion":"1.10","userIdentity":{{"type":"IAMUser","arn":"arn:aws:iam::111122223333:user/a","accountId":"111122223333","accessKeyId":"AKIAA"}},"eventTime":"2026-10-20T{at}Z","eventSource":"bedrock.amazonaws.com","eventName":"Converse","awsRegion":"{region}","requestParameters":{{"modelId":"acme.known"}},"additionalEventData":{data},"requestID":"{number:08x}-0000-4000-8000-000000000000","eventID":"{number:08x}-0000-4000-8000-0000000000cc","eventType":"AwsApiCall","recipientAccountId":"111122223333"}}"#
+    ) + "\n"
+}
+
+fn settings(root: &Path, mode: Mode) -> Settings {
+    let config = Config::load(&Origin { file: Some(root.join("sluice.toml")), lake: None }).unwrap();
+    Settings { config, mode, act: true, clock: Arc::new(VirtualClock::at(NOW)), board: Arc::default() }
+}
+
+/// Reads everything in the folder to its end.
+fn read(root: &Path, mode: Mode) -> Pipeline {
+    let mut pipeline = Pipeline::open(settings(root, mode)).unwrap();
+    let source = FolderSource::open(&[root.join("logs")], &pipeline.positions, FolderMode::Once).unwrap();
+    let (handle, commands) = Pipeline::handle();
+    pipeline.run(Box::new(source), &handle, &commands, &mut |_, _| {}).unwrap();
+    pipeline
+}
+
+fn prepare(root: &Path) -> PathBuf {
+    let logs = root.join("logs");
+    fs::create_dir_all(&logs).unwrap();
+    fs::write(root.join("sluice.toml"), CONFIG).unwrap();
+    fs::write(root.join("prices.toml"), PRICES).unwrap();
+    logs
+}
+
+/// Calls and whole dollars by basis of cost; every table must agree.
+fn told(pipeline: &Pipeline) -> Vec<(String, i64, i128)> {
+    let engine = crate::lakeview::engine(&pipeline.lake, pipeline.live_rows()).unwrap();
+    let total = |table: &str| {
+        let rows = engine.sql(&format!("SELECT sum(cost_usd) FROM {table}")).unwrap();
+        rows[0].column(0).as_primitive::<Decimal128Type>().value(0)
+    };
+    for table in ["spend_minute", "spend_hour", "spend_day", "spend_session"] {
+        assert_eq!(total(table), total("calls"), "{table}");
+    }
+    let rows = engine.sql("SELECT arrow_cast(cost_basis, 'Utf8'), count(*), sum(cost_usd) FROM calls GROUP BY 1 ORDER BY 1").unwrap();
+    let mut found: Vec<(String, i64, i128)> = Vec::new();
+    for batch in rows {
+        let (basis, calls, cost) = (
+            batch.column(0).as_string::<i32>(),
+            batch.column(1).as_primitive::<Int64Type>(),
+            batch.column(2).as_primitive::<Decimal128Type>(),
+        );
+        found.extend((0..batch.num_rows()).map(|row| (basis.value(row).to_owned(), calls.value(row), cost.value(row) / 1_000_000_000_000)));
+    }
+    let budget = |name: &str| {
+        let of_budget = pipeline.budget_status().into_iter().filter(|status| status.budget == name);
+        of_budget.map(|status| status.spent).sum::<PicoUsd>().0 / 1_000_000_000_000
+    };
+    let exact: i128 = found.iter().filter(|(basis, ..)| basis != "lower_bound").map(|(.., usd)| usd).sum();
+    assert_eq!((budget("told"), budget("bounds")), (exact, found.iter().map(|(.., usd)| usd).sum()), "{found:?}");
+    found
+}
+
+fn is(basis: &str, calls: i64, usd: i128) -> (String, i64, i128) {
+    (basis.to_owned(), calls, usd)
+}
+
+#[test]
+fn a_region_without_logs_is_metered_and_one_with_logs_is_not() {
+    for mode in [Mode::Live, Mode::Bulk] {
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let logs = prepare(folder.path());
+        let mut text = logged(1, "us-east-1", "09:00:00") + &called(1, "us-east-1", "09:00:03", true);
+        // Its log is on, so this one is missing there: a matter of completeness, not of metering.
+        text += &called(2, "us-east-1", "09:10:00", true);
+        text += &called(3, "eu-west-1", "09:20:00", true);
+        text += &called(3, "eu-west-1", "09:20:00", true);
+        text += &called(4, "eu-west-1", "09:30:00", false);
+        fs::write(logs.join("1.jsonl"), text).unwrap();
+        let pipeline = read(folder.path(), mode);
+        assert_eq!(told(&pipeline), [is("exact", 1, 2), is("lower_bound", 2, 1)]);
+        let engine = crate::lakeview::engine(&pipeline.lake, pipeline.live_rows()).unwrap();
+        let unpriced = engine.sql("SELECT count(*) FROM calls WHERE NOT priced AND region = 'eu-west-1'").unwrap();
+        assert_eq!(unpriced[0].column(0).as_primitive::<Int64Type>().value(0), 1, "unknown is not zero");
+        drop(pipeline);
+        assert_eq!(told(&read(folder.path(), mode)), [is("exact", 1, 2), is("lower_bound", 2, 1)], "a second pass changes nothing");
+    }
+}
+
+#[test]
+fn the_log_takes_the_place_of_what_was_metered_whenever_it_comes() {
+    for mode in [Mode::Live, Mode::Bulk] {
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let logs = prepare(folder.path());
+        // Just before the hour by the log, just after it by CloudTrail.
+        let calls = [("09:59:58", "10:00:01"), ("09:30:00", "09:30:02"), ("10:05:00", "10:05:01")];
+        let events: String = (0..).zip(calls).map(|(number, (_, event))| called(number, "us-east-1", event, true)).collect();
+        fs::write(logs.join("1.jsonl"), events).unwrap();
+        assert_eq!(told(&read(folder.path(), mode)), [is("lower_bound", 3, 3)]);
+        let first = logged(0, "us-east-1", calls[0].0) + &logged(1, "us-east-1", calls[1].0);
+        fs::write(logs.join("2.jsonl"), first).unwrap();
+        let pipeline = read(folder.path(), mode);
+        assert_eq!(told(&pipeline), [is("exact", 2, 4), is("lower_bound", 1, 1)]);
+        let engine = crate::lakeview::engine(&pipeline.lake, pipeline.live_rows()).unwrap();
+        let removed = engine.sql("SELECT count(*) FROM corrections WHERE kind = 'removed' AND cost_after_usd = 0").unwrap();
+        assert_eq!(removed[0].column(0).as_primitive::<Int64Type>().value(0), 2);
+        drop(pipeline);
+        // The events and the log once more, and the rest.
+        fs::copy(logs.join("1.jsonl"), logs.join("3.jsonl")).unwrap();
+        fs::write(logs.join("4.jsonl"), logged(1, "us-east-1", calls[1].0) + &logged(2, "us-east-1", calls[2].0)).unwrap();
+        assert_eq!(told(&read(folder.path(), mode)), [is("exact", 3, 6)]);
+        assert_eq!(told(&read(folder.path(), mode)), [is("exact", 3, 6)]);
+    }
+}
