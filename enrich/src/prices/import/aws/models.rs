@@ -21,13 +21,13 @@ const VENDORS: &[&str] =
 const NOISE: &[&str] = &["instruct", "chat", "text", "it"];
 
 /// The models known by id, found by name.
-pub(super) struct Models {
+pub(crate) struct Models {
     /// Sorted words of an id without vendor, date and version, and the ids that have them.
     by_words: BTreeMap<String, Vec<String>>,
 }
 
 impl Models {
-    pub(super) fn of<'a>(ids: impl Iterator<Item = &'a str>) -> Self {
+    pub(crate) fn of<'a>(ids: impl Iterator<Item = &'a str>) -> Self {
         let mut by_words: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for id in ids {
             for key in keys_of_id(id) {
@@ -41,7 +41,7 @@ impl Models {
     }
 
     /// Finds the one model a name is about; `Err` says why there is none.
-    pub(super) fn find<'a>(&self, names: impl Iterator<Item = &'a str>) -> Result<String, String> {
+    pub(crate) fn find<'a>(&self, names: impl Iterator<Item = &'a str>) -> Result<String, String> {
         let mut last = "no model in it".to_owned();
         for name in names.filter(|name| !name.is_empty()) {
             let plain = normal(words(name));
