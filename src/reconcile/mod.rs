@@ -106,11 +106,9 @@ pub(crate) fn compare(config: &Config, path: &Path, options: &Options) -> anyhow
 impl Compared {
     /// Returns the rates that the bill comes to as a price file, and how many they are.
     pub(crate) fn derive_rates(&mut self, config: &Config) -> anyhow::Result<(String, usize)> {
-        let label = match self.days {
-            Some((from, to)) => format!("bill-{}-to-{}", format_day(from), format_day(to)),
-            None => "bill".to_owned(),
-        };
-        let derived = derive_rates(&self.bill, &listed(config)?, &label)?;
+        let (from, to) = self.days.context("the report has no usage on these days: there is no rate to tell")?;
+        let span = format!("{}-to-{}", format_day(from), format_day(to));
+        let derived = derive_rates(&self.bill, &listed(config)?, &span)?;
         anyhow::ensure!(derived.derived > 0, "no rate can be told from the report{}", first_reason(&derived.left_out));
         for (usage, why) in &derived.left_out {
             self.notes.push(format!("no rate for {usage}: {why}"));
@@ -264,7 +262,7 @@ fn settling(compared: &Compared) -> Option<String> {
     let from = Micros(newest.0 + HOUR - SETTLING);
     (from.day() <= last && from < newest).then(|| {
         format!(
-            "the newest 48 h of the report, from {from} on, may be incomplete: {} of the variance is of those days; --to {} leaves them out",
+            "the newest 48 h of the report, from {from} on, may be incomplete (days with a ?): {} of the variance is theirs; --to {} leaves them out",
             compared.report.total.settling.display(6),
             format_day(from.day() - 1)
         )

@@ -55,7 +55,11 @@ impl Compared {
         for ((name, amount), meaning) in Causes::NAMES.into_iter().zip(self.report.total.causes.amounts()).zip(MEANINGS) {
             let reasons: Vec<String> =
                 self.report.unlogged.iter().map(|(reason, amount)| format!("{} {}", reason.as_str(), signed(*amount))).collect();
-            let what = if name == "unlogged" && !reasons.is_empty() { reasons.join(", ") } else { meaning.to_owned() };
+            let what = match name {
+                "unlogged" if !reasons.is_empty() => reasons.join(", "),
+                "timing" if self.report.moved.0 != 0 => format!("{meaning}: {} moved", plain(self.report.moved)),
+                _ => meaning.to_owned(),
+            };
             table.add_row([name.to_owned(), signed(amount), percent(amount, self.report.total.billed).unwrap_or_default(), what]);
         }
         format!("{table}\n\n")
@@ -134,6 +138,7 @@ impl Compared {
             "beside": report.beside.iter().map(|(kind, sum)| named(kind.as_str(), json!(sum.lines), sum.amount)).collect::<Vec<_>>(),
             "notes": self.notes,
         });
+        value["total"]["moved_usd"] = json!(report.moved);
         match by {
             Some(by) => value["groups"] = report.by(by).iter().map(|group| of_group(group, true)).collect(),
             None => value["rows"] = report.rows.iter().map(|row| self.of_row(row)).collect(),

@@ -169,12 +169,15 @@ fn at_our_rate(quantity: i128, ours: &OurSums, rate: Option<UnitPrice>) -> Optio
     value(i128::try_from(rate?.steps()).ok()?, quantity)
 }
 
-/// Returns the discount that our own prices already took off of what was billed: negative, as the bill's is.
+/// Returns the discount that our own prices already took off of what was billed, negative as the bill's is: the configured one, and all of
+/// the bill's where our rates are those of a bill.
 fn own_discount(billed: &BilledSums, ours: &OurSums) -> i128 {
-    if ours.list == ours.cost || ours.quantity <= 0 {
+    if ours.quantity <= 0 {
         return 0;
     }
-    ratio(ours.cost - ours.list, billed.quantity, ours.quantity, Round::HalfEven).unwrap_or(0)
+    let share = |amount: i128, quantity: i128| ratio(amount, quantity, ours.quantity, Round::HalfEven).unwrap_or(0);
+    let configured = if ours.list == ours.cost { 0 } else { share(ours.cost - ours.list, billed.quantity) };
+    configured + share(billed.billed - billed.gross, ours.after_discounts)
 }
 
 /// Returns how far the digits of both sides leave a row open: one unit in the last digit of each line of the bill, in cost and in

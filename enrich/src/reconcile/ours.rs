@@ -11,6 +11,7 @@ use sluice_schemas::time::HOUR;
 use sluice_schemas::{Extras, Micros, PicoUsd, ServiceTier, Usage};
 
 use super::line::{Line, Measured};
+use super::rates::LABEL;
 use super::wide::{Round, ratio};
 use super::{Key, QUANTITY_ONE};
 use crate::prices::import::aws::Item;
@@ -70,6 +71,8 @@ pub(super) struct OurSums {
     pub(super) cost: i128,
     /// Their cost before configured discounts.
     pub(super) list: i128,
+    /// Of the quantity, what is priced by rates of a bill, which are after discounts.
+    pub(super) after_discounts: i128,
 }
 
 impl OurSums {
@@ -81,6 +84,7 @@ impl OurSums {
         self.last_hour += other.last_hour;
         self.cost += other.cost;
         self.list += other.list;
+        self.after_discounts += other.after_discounts;
     }
 }
 
@@ -197,6 +201,7 @@ impl<'a> OurReader<'a> {
             self.side.hidden.insert((calls.hour.day(), Arc::clone(&account), calls.region.clone(), Arc::clone(&principal)));
         }
         let discounted = calls.price_version.contains(DISCOUNTED);
+        let after_discounts = calls.price_version.starts_with(LABEL);
         for (part, cost) in parts.iter().zip(shares(&parts, calls.cost.0)) {
             let line = Line {
                 model: part.model.unwrap_or(model).to_owned(),
@@ -218,6 +223,7 @@ impl<'a> OurReader<'a> {
                 last_hour: at_hour(23),
                 cost,
                 list: if discounted { before_discount(part, cost) } else { cost },
+                after_discounts: if after_discounts { part.quantity } else { 0 },
             });
         }
     }

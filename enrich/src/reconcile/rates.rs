@@ -19,6 +19,8 @@ use crate::prices::{
     sort_images,
 };
 
+/// Beginning of the label of a price file of a bill: its prices are after discounts, and the calls they price are known by it.
+pub(super) const LABEL: &str = "bill-";
 const SOURCE: &str = "effective rates of a Cost and Usage Report";
 /// How many times smaller than a rate the interval must be that a bill leaves it open in.
 const CLEAR: i128 = 100;
@@ -63,11 +65,12 @@ struct Dated {
     price: UnitPrice,
 }
 
-/// Finds the effective rates of a bill. `listed` are the prices known so far, before configured discounts.
+/// Finds the effective rates of a bill. `listed` are the prices known so far, before configured discounts; `span` names the days of the
+/// bill in the label of the price file.
 ///
 /// # Errors
 /// [`CatalogueError`] when the cards contradict each other, which they cannot.
-pub fn derive_rates(bill: &Bill, listed: &Catalogue, label: &str) -> Result<DerivedRates, CatalogueError> {
+pub fn derive_rates(bill: &Bill, listed: &Catalogue, span: &str) -> Result<DerivedRates, CatalogueError> {
     let mut left_out = Vec::new();
     let mut keys: BTreeMap<PriceKey, Vec<(Item, Vec<Dated>)>> = BTreeMap::new();
     let mut derived = 0;
@@ -92,7 +95,7 @@ pub fn derive_rates(bill: &Bill, listed: &Catalogue, label: &str) -> Result<Deri
     }
     left_out.sort();
     left_out.dedup();
-    Ok(DerivedRates { catalogue: Catalogue::from_cards(label, cards)?, derived, left_out })
+    Ok(DerivedRates { catalogue: Catalogue::from_cards(&format!("{LABEL}{span}"), cards)?, derived, left_out })
 }
 
 fn days_of_lines(bill: &Bill, listed: &Catalogue) -> BTreeMap<Arc<Line>, BTreeMap<i32, DaySum>> {

@@ -168,6 +168,8 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// Their sum.
     pub total: Group,
+    /// What was moved between days: the cause `timing` sums to nothing.
+    pub moved: PicoUsd,
     /// What is unlogged, by the reason.
     pub unlogged: BTreeMap<Unlogged, PicoUsd>,
     /// What is unexplained, by usage type.
@@ -191,6 +193,7 @@ pub struct Report {
 impl Report {
     pub(super) fn add(&mut self, row: Row) {
         self.total.add(&row);
+        self.moved += row.causes.timing.max(PicoUsd::ZERO);
         if let Some(reason) = row.unlogged {
             *self.unlogged.entry(reason).or_default() += row.causes.unlogged;
         }

@@ -83,6 +83,18 @@ fn discounts_of_the_bill_and_our_own_cancel() {
 }
 
 #[test]
+fn rates_of_a_bill_are_after_its_discounts() {
+    let mut with_discount = billed(1_000, 1_000 * RATE);
+    with_discount.billed -= 120 * RATE;
+    let mut derived = ours(1_000);
+    (derived.cost, derived.list, derived.after_discounts) = (880 * RATE, 880 * RATE, derived.quantity);
+    assert_eq!(split(with_discount, derived, &input()).causes, Causes::default());
+    derived.after_discounts /= 2;
+    let half = Causes { discount: PicoUsd(-60 * RATE), price: PicoUsd(60 * RATE), ..Causes::default() };
+    assert_eq!(split(with_discount, derived, &input()).causes, half);
+}
+
+#[test]
 fn a_class_without_calls_of_ours_is_priced_by_our_prices() {
     let setting = Setting { line: &input(), has_calls: true, rate: UnitPrice::parse("3", 6).ok(), missing: Unlogged::Model };
     let explained = explain(&billed(10, 10 * RATE), &OurSums::default(), Moved::default(), &setting);
@@ -111,11 +123,12 @@ fn sums() -> impl Strategy<Value = (BilledSums, OurSums, Moved)> {
         (count(), number(), count(), count(), number(), number()).prop_map(|(lines, quantity, quantity_open, cost_open, gross, billed)| {
             BilledSums { lines, quantity, quantity_open, cost_open, gross, billed }
         });
-    let ours = (count(), count(), number(), number()).prop_map(|(calls, quantity, cost, list)| OurSums {
+    let ours = (count(), count(), number(), number(), count()).prop_map(|(calls, quantity, cost, list, after_discounts)| OurSums {
         calls,
         quantity,
         cost,
         list,
+        after_discounts,
         ..OurSums::default()
     });
     (billed, ours, (number(), number()).prop_map(|(quantity, cost)| Moved { quantity, cost }))

@@ -58,7 +58,7 @@ fn a_price_file_of_the_bill_rates_its_calls_again() {
     bill.lines[4].unit = "Text units".to_owned();
     bill.lines[4].cost = PicoUsd(150_000_000);
     bill.lines[4].net = PicoUsd(150_000_000);
-    let derived = derive_rates(&bill, &listed, "bill-2026-11").expect("rates");
+    let derived = derive_rates(&bill, &listed, "2026-11").expect("rates");
     assert_eq!(derived.derived, 3);
     assert!(derived.left_out.iter().any(|(usage_type, _)| usage_type == "USE1-Mind-Reads"), "{:?}", derived.left_out);
     let again = Catalogue::from_text(&derived.catalogue.to_text()).expect("its own format");
