@@ -18,7 +18,7 @@ use sluice_aggregate::query::QueryEngine;
 use sluice_enrich::prices::{Catalogue, extras_from_json};
 use sluice_enrich::reconcile::{Bill, BilledLine, Comparison, LineKind, OurCalls, Reconciliation, Report, SETTLING, derive_rates};
 use sluice_schemas::time::{HOUR, format_day, parse_day};
-use sluice_schemas::{Micros, ServiceTier};
+use sluice_schemas::{Micros, PicoUsd, ServiceTier};
 
 pub(crate) use sluice_enrich::reconcile::By;
 
@@ -56,6 +56,8 @@ pub(crate) struct Compared {
     newest: Option<Micros>,
     net: bool,
     tags: BTreeMap<String, BTreeMap<String, String>>,
+    /// Calls and cost of accounts that the report has no line of.
+    foreign: BTreeMap<String, (u64, PicoUsd)>,
     bill: Bill,
 }
 
@@ -67,22 +69,28 @@ pub(crate) fn compare(config: &Config, path: &Path, options: &Options) -> anyhow
     let (priced, listed) = (catalogue(config)?, listed(config)?);
     let bar = progress();
     let asked = DaySpan { from: options.from, to: options.to };
-    let found = cur::read(&files, asked, |file| bar.set_message(format!("reading {}", file.display())))?;
+    let mut found = cur::read(&files, asked, |file| bar.set_message(format!("reading {}", file.display())))?;
     anyhow::ensure!(
         !options.net || found.has_net,
         "the report has no column line_item_net_unblended_cost, which AWS fills for accounts with a discount: add it to the export, or leave --net out"
     );
     bar.set_message("reading the lake");
     let days = days_compared(&found, asked);
+    let mut foreign: BTreeMap<String, (u64, PicoUsd)> = BTreeMap::new();
     let mut reconciliation = Reconciliation::new(Comparison { catalogue: &priced, listed: &listed, net: options.net });
     if let Some((from, to)) = days {
         let span = DaySpan { from: Some(from), to: Some(to) };
         cur::for_each_stored(&engine, span, &thresholds(&priced), |calls| -> anyhow::Result<()> {
-            reconciliation.add(&ours(calls)?);
+            if found.accounts.contains(&calls.account) {
+                reconciliation.add(&ours(calls)?);
+            } else {
+                let sum = foreign.entry(calls.account).or_default();
+                *sum = (sum.0 + calls.calls, sum.1 + calls.cost);
+            }
             Ok(())
         })?;
     }
-    let bill = bill_of(&found);
+    let bill = bill_of(&mut found);
     let report = reconciliation.finish(&bill);
     bar.finish_and_clear();
     let mut compared = Compared {
@@ -97,6 +105,7 @@ pub(crate) fn compare(config: &Config, path: &Path, options: &Options) -> anyhow
         newest: found.newest,
         net: options.net,
         tags: found.tags,
+        foreign,
         bill,
     };
     compared.notes = notes(&compared, &files, &engine, asked);
@@ -179,25 +188,26 @@ fn ours(calls: StoredCalls) -> anyhow::Result<OurCalls> {
     })
 }
 
-fn bill_of(found: &CurReport) -> Bill {
-    let line = |group: &cur::CurGroup| BilledLine {
+/// Takes the sums of a report as a bill.
+fn bill_of(found: &mut CurReport) -> Bill {
+    let line = |group: cur::CurGroup| BilledLine {
         day: group.day,
-        account: group.account.clone(),
-        principal: group.principal.clone(),
-        usage_type: group.usage_type.clone(),
-        region: group.region.clone(),
-        product: group.product.clone(),
-        model: group.model.clone(),
-        unit: group.unit.clone(),
-        description: group.description.clone(),
+        account: group.account,
+        principal: group.principal,
+        usage_type: group.usage_type,
+        region: group.region,
+        product: group.product,
+        model: group.model,
+        unit: group.unit,
+        description: group.description,
         kind: LineKind::of(&group.line_type, group.negative),
-        line_type: group.line_type.clone(),
+        line_type: group.line_type,
         lines: group.lines,
         quantity: group.quantity,
         cost: group.cost,
         net: group.net,
     };
-    let lines = found.groups.iter().map(line).collect();
+    let lines = std::mem::take(&mut found.groups).into_iter().map(line).collect();
     Bill { lines, cost_digits: found.cost_digits, quantity_digits: found.quantity_digits, newest: found.newest }
 }
 
@@ -229,6 +239,13 @@ fn notes(compared: &Compared, files: &CurFiles, engine: &QueryEngine, asked: Day
             "the lake has calls on {} days that the report does not cover, from {first} to {last}: not compared",
             outside.len()
         ));
+    }
+    for (account, (calls, cost)) in compared.foreign.iter().take(NAMED_MAX) {
+        let cost = cost.display(6);
+        notes.push(format!("the report has no line of account {account}, of which the lake has {calls} calls ({cost}): not compared"));
+    }
+    if compared.foreign.len() > NAMED_MAX {
+        notes.push(format!("… nor of {} more accounts", compared.foreign.len() - NAMED_MAX));
     }
     if !report.assumed_units.is_empty() {
         let named = listing(report.assumed_units.iter().map(String::as_str));

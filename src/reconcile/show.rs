@@ -149,9 +149,9 @@ impl Compared {
     fn of_row(&self, row: &Row) -> Value {
         json!({
             "day": format_day(row.day),
-            "account": row.account,
-            "principal": row.principal,
-            "principal_tags": self.tags.get(&row.principal),
+            "account": &*row.account,
+            "principal": &*row.principal,
+            "principal_tags": self.tags.get(&*row.principal),
             "model": row.line.model,
             "usage": row.line.usage(),
             "region": row.line.region,
@@ -217,8 +217,8 @@ fn texts(row: &Row) -> [String; 10] {
     let usage_types = row.usage_types.iter().cloned().collect::<Vec<_>>().join(" ");
     [
         format_day(row.day),
-        row.account.clone(),
-        row.principal.clone(),
+        row.account.to_string(),
+        row.principal.to_string(),
         row.line.model.clone(),
         row.line.usage(),
         row.line.region.clone(),

@@ -8,7 +8,7 @@ use std::path::Path;
 use hashbrown::HashMap;
 
 use super::CurError;
-use super::sums::{Line, Sums, is_bedrock};
+use super::sums::{Line, is_bedrock};
 
 /// A column that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,14 +183,6 @@ pub(super) fn complete<'a>(line: &mut Line<'a>, names: [&'a str; 2], product: Op
     let own = if name.is_empty() { service_name } else { name };
     line.product = or(own, |product| &product.name);
     is_bedrock(line.service, line.product_code, line.product)
-}
-
-/// Hands a line of Amazon Bedrock on, with the tags of its principal if they are new.
-pub(super) fn hand_on(sums: &mut Sums, line: &Line<'_>, tags: impl FnOnce() -> BTreeMap<String, String>) {
-    if sums.wants_tags(line.principal) {
-        sums.tag(line.principal, tags().into_iter());
-    }
-    sums.add(line);
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! Reports in CSV, compressed or not, line by line.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
@@ -9,9 +8,9 @@ use csv::ByteRecord;
 use flate2::read::MultiGzDecoder;
 use sluice_schemas::Micros;
 
-use super::columns::{Columns, Products, Role, complete, hand_on, name, pairs};
+use super::columns::{Columns, Products, Role, complete, name, pairs};
 use super::number::Number;
-use super::sums::{Line, Sums};
+use super::sums::{Line, PRINCIPAL_TAG, Sums};
 use super::{CurError, starts_with};
 
 /// Bytes read at once.
@@ -27,9 +26,6 @@ pub(super) fn read(path: &Path, sums: &mut Sums) -> Result<(), CurError> {
     let mut reader = csv::ReaderBuilder::new().buffer_capacity(BUFFER).from_reader(plain);
     let header = reader.headers().map_err(failed)?.clone();
     let columns = Columns::of(path, header.iter())?;
-    if columns.at(Role::Net).is_some() {
-        sums.has_net();
-    }
     let mut products = Products::default();
     let mut record = ByteRecord::new();
     let mut line = 0;
@@ -53,7 +49,11 @@ impl<'a> Cells<'a> {
         let line_type = self.text(Role::LineType)?;
         let start = self.text(Role::Start)?;
         let start = parse_time(start).ok_or_else(|| self.bad(Role::Start, start, "time in UTC"))?;
-        sums.see(start, line_type);
+        let account = match self.text(Role::Account)? {
+            "" => self.text(Role::Payer)?,
+            account => account,
+        };
+        sums.see(start, line_type, account);
         let product = match self.text(Role::Product)? {
             "" => None,
             json => Some(products.read(json).ok_or_else(|| self.bad(Role::Product, json, "JSON object"))?),
@@ -61,6 +61,8 @@ impl<'a> Cells<'a> {
         let mut line = Line {
             start,
             line_type,
+            account,
+            has_net: self.columns.at(Role::Net).is_some(),
             service: self.text(Role::Service)?,
             product_code: self.text(Role::ProductCode)?,
             region: self.text(Role::Region)?,
@@ -74,10 +76,6 @@ impl<'a> Cells<'a> {
         if !matches!(currency, "" | "USD") {
             return Err(CurError::Currency { path: self.path.to_owned(), line: self.line, currency: currency.to_owned() });
         }
-        line.account = match self.text(Role::Account)? {
-            "" => self.text(Role::Payer)?,
-            account => account,
-        };
         line.principal = self.text(Role::Principal)?;
         line.usage_type = self.text(Role::UsageType)?;
         line.unit = self.text(Role::Unit)?;
@@ -85,12 +83,11 @@ impl<'a> Cells<'a> {
         line.quantity = self.number(Role::Quantity)?.unwrap_or_default();
         line.cost = self.number(Role::Cost)?.ok_or_else(|| self.bad(Role::Cost, "", "amount"))?;
         line.net = self.number(Role::Net)?;
-        let tags = match self.text(Role::Tags)? {
-            "" => BTreeMap::new(),
-            json if line.principal.is_empty() || json == "{}" => BTreeMap::new(),
-            json => pairs(json).ok_or_else(|| self.bad(Role::Tags, json, "JSON object"))?,
-        };
-        hand_on(sums, &line, || tags);
+        let tags = self.text(Role::Tags)?;
+        if tags.contains(PRINCIPAL_TAG) && sums.wants_tags(line.principal) {
+            sums.tag(line.principal, pairs(tags).ok_or_else(|| self.bad(Role::Tags, tags, "JSON object"))?);
+        }
+        sums.add(&line);
         Ok(())
     }
 

@@ -14,10 +14,10 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use sluice_schemas::Micros;
 
 use super::CurError;
-use super::columns::{COUNT, Columns, Product, Products, ROLES, Role, complete, hand_on, name, pairs};
+use super::columns::{COUNT, Columns, Product, Products, ROLES, Role, complete, name, pairs};
 use super::csv::parse_time;
 use super::number::Number;
-use super::sums::{Line, Sums};
+use super::sums::{Line, PRINCIPAL_TAG, Sums};
 
 /// Lines read at once.
 const BATCH: usize = 8 * 1024;
@@ -29,9 +29,6 @@ pub(super) fn read(path: &Path, sums: &mut Sums) -> Result<(), CurError> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(failed)?;
     let schema = builder.schema().clone();
     let columns = Columns::of(path, schema.fields().iter().map(|field| field.name().as_str()))?;
-    if columns.at(Role::Net).is_some() {
-        sums.has_net();
-    }
     let wanted: Vec<usize> = ROLES.iter().filter_map(|(role, _)| columns.at(*role)).collect();
     let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
     let reader = builder.with_projection(mask).with_batch_size(BATCH).build().map_err(failed)?;
@@ -80,7 +77,11 @@ impl<'a> Rows<'a> {
         let bad = |role: Role, value: &str, what| CurError::bad(self.path, number, role, value, what);
         let start = self.time(row).ok_or_else(|| bad(Role::Start, self.text(Role::Start, row), "time in UTC"))?;
         let line_type = self.text(Role::LineType, row);
-        sums.see(start, line_type);
+        let account = match self.text(Role::Account, row) {
+            "" => self.text(Role::Payer, row),
+            account => account,
+        };
+        sums.see(start, line_type, account);
         let of_map;
         let product = match &self.cells[Role::Product as usize] {
             Some(Cells::Map(..)) => {
@@ -95,6 +96,8 @@ impl<'a> Rows<'a> {
         let mut line = Line {
             start,
             line_type,
+            account,
+            has_net: self.cells[Role::Net as usize].is_some(),
             service: self.text(Role::Service, row),
             product_code: self.text(Role::ProductCode, row),
             region: self.text(Role::Region, row),
@@ -108,10 +111,6 @@ impl<'a> Rows<'a> {
         if !matches!(currency, "" | "USD") {
             return Err(CurError::Currency { path: self.path.to_owned(), line: number, currency: currency.to_owned() });
         }
-        line.account = match self.text(Role::Account, row) {
-            "" => self.text(Role::Payer, row),
-            account => account,
-        };
         line.principal = self.text(Role::Principal, row);
         line.usage_type = self.text(Role::UsageType, row);
         line.unit = self.text(Role::Unit, row);
@@ -120,14 +119,15 @@ impl<'a> Rows<'a> {
         line.quantity = amount(Role::Quantity)?.unwrap_or_default();
         line.cost = amount(Role::Cost)?.ok_or_else(|| bad(Role::Cost, "", "amount"))?;
         line.net = amount(Role::Net)?;
-        let tags = match &self.cells[Role::Tags as usize] {
-            Some(Cells::Map(..)) => None,
-            _ => match self.text(Role::Tags, row) {
-                "" | "{}" => Some(BTreeMap::new()),
-                json => Some(pairs(json).ok_or_else(|| bad(Role::Tags, json, "JSON object"))?),
-            },
-        };
-        hand_on(sums, &line, || tags.unwrap_or_else(|| self.map(Role::Tags, row)));
+        if sums.wants_tags(line.principal) {
+            let tags = match self.text(Role::Tags, row) {
+                "" => self.map(Role::Tags, row),
+                json if !json.contains(PRINCIPAL_TAG) => BTreeMap::new(),
+                json => pairs(json).ok_or_else(|| bad(Role::Tags, json, "JSON object"))?,
+            };
+            sums.tag(line.principal, tags);
+        }
+        sums.add(&line);
         Ok(())
     }
 

@@ -1,8 +1,8 @@
 //! The sums of a report: lines that agree in everything but their time within a day.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use sluice_schemas::{Micros, PicoUsd, StringTable, Sym};
 
 use super::number::Number;
@@ -12,7 +12,7 @@ const SERVICES: [&str; 3] = ["AmazonBedrock", "AmazonBedrockFoundationModels", "
 /// End of the product names of models of the Marketplace.
 const EDITION: &str = "(Amazon Bedrock Edition)";
 /// Beginning of the tags of a principal; others are of resources.
-const PRINCIPAL_TAG: &str = "iamPrincipal/";
+pub(super) const PRINCIPAL_TAG: &str = "iamPrincipal/";
 
 /// Days compared, both included; open where `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,6 +66,15 @@ pub struct CurGroup {
     pub net: PicoUsd,
 }
 
+impl CurGroup {
+    /// Returns what tells it from every other group.
+    fn order(&self) -> (i32, bool, [&str; 9]) {
+        let texts = [&self.account, &self.principal, &self.usage_type, &self.region, &self.product, &self.model, &self.unit];
+        let [account, principal, usage_type, region, product, model, unit] = texts.map(String::as_str);
+        (self.day, self.negative, [account, principal, usage_type, region, product, model, unit, &self.description, &self.line_type])
+    }
+}
+
 /// A report as sums.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CurReport {
@@ -85,6 +94,8 @@ pub struct CurReport {
     pub newest: Option<Micros>,
     /// It has costs after discounts.
     pub has_net: bool,
+    /// Accounts with a line of any service.
+    pub accounts: BTreeSet<String>,
     /// Tags of principals, by principal.
     pub tags: BTreeMap<String, BTreeMap<String, String>>,
 }
@@ -107,6 +118,8 @@ pub(super) struct Line<'a> {
     pub(super) quantity: Number,
     pub(super) cost: Number,
     pub(super) net: Option<Number>,
+    /// The file has costs after discounts.
+    pub(super) has_net: bool,
 }
 
 type Key = ([Sym; 9], i32, bool);
@@ -124,7 +137,6 @@ pub(super) struct Sums {
     span: DaySpan,
     strings: StringTable,
     sums: HashMap<Key, Sum>,
-    tagged: HashSet<Sym>,
     report: CurReport,
 }
 
@@ -136,17 +148,15 @@ pub(super) fn is_bedrock(service: &str, product_code: &str, product: &str) -> bo
 impl Sums {
     pub(super) fn new(span: DaySpan) -> Self {
         let report = CurReport::default();
-        Self { span, strings: StringTable::default(), sums: HashMap::new(), tagged: HashSet::new(), report }
-    }
-
-    /// Tells that a file has costs after discounts.
-    pub(super) fn has_net(&mut self) {
-        self.report.has_net = true;
+        Self { span, strings: StringTable::default(), sums: HashMap::new(), report }
     }
 
     /// Counts a line of any service.
-    pub(super) fn see(&mut self, start: Micros, line_type: &str) {
+    pub(super) fn see(&mut self, start: Micros, line_type: &str, account: &str) {
         let report = &mut self.report;
+        if !report.accounts.contains(account) {
+            report.accounts.insert(account.to_owned());
+        }
         report.rows += 1;
         // Taxes and fees stand at the start of a period.
         if line_type.ends_with("Usage") {
@@ -176,8 +186,9 @@ impl Sums {
         ];
         let negative = line.cost.value < 0;
         let key = (texts.map(|text| self.strings.intern(text)), line.start.day(), negative);
-        // Discounts that the net cost of usage already holds have none of their own.
-        let absent = if self.report.has_net && negative { 0 } else { line.cost.value };
+        self.report.has_net |= line.has_net;
+        // A discount that the net cost of usage holds already has none of its own.
+        let absent = if line.has_net && line.line_type.ends_with("Discount") { 0 } else { line.cost.value };
         let sum = self.sums.entry(key).or_default();
         sum.lines += 1;
         sum.quantity += line.quantity.value;
@@ -189,14 +200,13 @@ impl Sums {
     }
 
     /// Tells whether the tags of a principal are not known yet.
-    pub(super) fn wants_tags(&mut self, principal: &str) -> bool {
-        let principal = self.strings.intern(principal);
-        !principal.is_empty() && self.tagged.insert(principal)
+    pub(super) fn wants_tags(&self, principal: &str) -> bool {
+        !principal.is_empty() && !self.report.tags.contains_key(principal)
     }
 
     /// Keeps the tags of a principal.
-    pub(super) fn tag(&mut self, principal: &str, tags: impl Iterator<Item = (String, String)>) {
-        let own = tags.filter_map(|(key, value)| Some((key.strip_prefix(PRINCIPAL_TAG)?.to_owned(), value)));
+    pub(super) fn tag(&mut self, principal: &str, tags: BTreeMap<String, String>) {
+        let own = tags.into_iter().filter_map(|(key, value)| Some((key.strip_prefix(PRINCIPAL_TAG)?.to_owned(), value)));
         let own: BTreeMap<String, String> = own.collect();
         if !own.is_empty() {
             self.report.tags.insert(principal.to_owned(), own);
@@ -227,14 +237,7 @@ impl Sums {
                 net: PicoUsd(sum.net),
             });
         }
-        report.groups.sort_by(|a, b| {
-            let key = |group: &CurGroup| (group.day, group.negative);
-            let texts = |group: &'_ CurGroup| -> [String; 9] {
-                let CurGroup { account, principal, usage_type, region, product, model, unit, description, line_type, .. } = group.clone();
-                [account, principal, usage_type, region, product, model, unit, description, line_type]
-            };
-            key(a).cmp(&key(b)).then_with(|| texts(a).cmp(&texts(b)))
-        });
+        report.groups.sort_by(|a, b| a.order().cmp(&b.order()));
         (report.rows > 0).then_some(report)
     }
 }

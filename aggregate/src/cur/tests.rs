@@ -221,7 +221,7 @@ fn what_is_no_report_says_what_to_do() {
         ("number.csv", change("0.0184800000", "a lot"), ["line 1: line_item_unblended_cost is 'a lot'", "no amount"]),
         ("empty.csv", change("0.0184800000", ""), ["line 1: line_item_unblended_cost is ''", "no amount"]),
         ("time.csv", change("2026-11-01T01", "2026-11-41T01"), ["line 2: line_item_usage_start_date", "no time in UTC"]),
-        ("tags.csv", change(TAGS, "team=checkout"), ["line 1: tags is 'team=checkout'", "no JSON object"]),
+        ("tags.csv", change(TAGS, "iamPrincipal/team=x"), ["line 1: tags is 'iamPrincipal/team=x'", "no JSON object"]),
         ("short.csv", change(",1K tokens,", ","), ["not a CSV file of a report", "fetch it again"]),
         ("nothing.csv", HEADER.as_bytes().to_vec(), ["has no lines", "wait for the first delivery"]),
         ("cut.parquet", b"PAR1 and no more".to_vec(), ["not a whole Parquet file", "fetch it again"]),

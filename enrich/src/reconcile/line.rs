@@ -110,6 +110,7 @@ impl From<NeverLogged> for Unlogged {
             NeverLogged::Reserved => Self::Reserved,
             NeverLogged::Customization => Self::Customization,
             NeverLogged::Async => Self::Async,
+            NeverLogged::Bidirectional => Self::Bidirectional,
             NeverLogged::Guardrail => Self::Guardrail,
         }
     }

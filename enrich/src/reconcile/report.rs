@@ -1,6 +1,7 @@
 //! What a comparison came to: rows, their sums, what stands beside usage, and what could not be explained.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use sluice_schemas::time::{DAY, HOUR, format_day};
 use sluice_schemas::{Micros, PicoUsd};
@@ -17,11 +18,11 @@ pub struct Row {
     /// The day, in days since 1970.
     pub day: i32,
     /// The account.
-    pub account: String,
+    pub account: Arc<str>,
     /// The principal; empty where the bill names none.
-    pub principal: String,
+    pub principal: Arc<str>,
     /// What was used.
-    pub line: Line,
+    pub line: Arc<Line>,
     /// The usage types of the bill that are this line.
     pub usage_types: BTreeSet<String>,
     /// Lines of the bill.
@@ -53,9 +54,9 @@ impl Row {
         let end = (i64::from(key.day) + 1) * DAY;
         Self {
             day: key.day,
-            account: key.account.to_string(),
-            principal: key.principal.to_string(),
-            line: Line::clone(&key.line),
+            account: key.account,
+            principal: key.principal,
+            line: key.line,
             usage_types,
             lines: both.billed.lines,
             calls: both.ours.calls,
@@ -232,7 +233,7 @@ impl Report {
             let name = match by {
                 By::Day => format_day(row.day),
                 By::Principal if row.principal.is_empty() => format!("(none) in {}", row.account),
-                By::Principal => row.principal.clone(),
+                By::Principal => row.principal.to_string(),
                 By::Model if row.line.model.is_empty() => "(not known)".to_owned(),
                 By::Model => row.line.model.clone(),
                 By::UsageType => row.line.to_string(),

@@ -166,6 +166,84 @@ fn both_families_of_usage_types_are_one_line() {
 }
 
 #[test]
+fn every_family_of_usage_types() {
+    let market = "Claude Haiku 4.5 (Amazon Bedrock Edition)";
+    for (usage_type, unit, product, line, power) in [
+        ("USE1-NovaPro-input-tokens", K, "", "amazon.nova-pro-v1:0 input us-east-1 regional", 3),
+        ("USE1-Nova2.0Lite-input-tokens-flex-cross-region-global", K, "", "amazon.nova-2-lite-v1:0 input us-east-1 global flex", 3),
+        ("EU-NovaLite-cache-write-input-token-count-1-hour", K, "", "amazon.nova-lite-v1:0 cache_write_1h eu-west-1 regional", 3),
+        (
+            "USW2-openai.gpt-oss-120b-mantle-output-tokens-priority",
+            "1M tokens",
+            "",
+            "openai.gpt-oss-120b output us-west-2 regional priority (mantle)",
+            6,
+        ),
+        ("USE1-MP:USE1_InputTokenCount-Units", "Units", market, "anthropic.claude-haiku-4-5-20251001-v1:0 input us-east-1 regional", 6),
+        (
+            "USE1-MP:USE1_OutputTokenCount_Global_Batch-Units",
+            "Units",
+            market,
+            "anthropic.claude-haiku-4-5-20251001-v1:0 output us-east-1 global batch",
+            6,
+        ),
+        (
+            "USE1-MP:USE1_cache_write_tokens_1h_long_ctx_global_standard-Units",
+            "Units",
+            "Claude Sonnet 4.5 (Amazon Bedrock Edition)",
+            "anthropic.claude-sonnet-4-5-20250929-v1:0 cache_write_1h long_context us-east-1 global",
+            6,
+        ),
+        ("USE1-Claude4.6Sonnet-input-tokens", "", "", "anthropic.claude-sonnet-4-6 input us-east-1 regional", 3),
+        ("USE1-Claude4.6Opus-output-tokens-cross-region-global", K, "", "anthropic.claude-opus-4-6-v1 output us-east-1 global", 3),
+        ("USE1-Claude4.6Sonnet-cache-read-input-token-count", K, "", "anthropic.claude-sonnet-4-6 cache_read us-east-1 regional", 3),
+        ("USE1-gpt-oss-120b-output-tokens-priority", K, "", "openai.gpt-oss-120b-1:0 output us-east-1 regional priority", 3),
+        ("USE1-Guardrail-TopicPolicyUnitsConsumed", "Text units", "", "guardrails guardrail_topic us-east-1 regional", 0),
+        ("USE1-Canvas-T2I-1024-Standard", "Image", "", "amazon.nova-canvas-v1:0 image 1024 standard us-east-1 regional", 0),
+        (
+            "USE1-NovaPro-ProvisionedThroughput-NoCommit-ModelUnits",
+            "Hrs",
+            "",
+            "amazon.nova-pro-v1:0 model_unit_hour us-east-1 regional provisioned",
+            0,
+        ),
+        ("XYZ1-NovaPro-input-tokens", K, "", "amazon.nova-pro-v1:0 input XYZ1 regional", 3),
+        ("USE1-NovaReel-T2V-720p", "Second", "", "? USE1-NovaReel-T2V-720p us-east-1 regional", 0),
+        ("USE1-NovaPro-input-tokens", "Bushels", "", "amazon.nova-pro-v1:0 USE1-NovaPro-input-tokens us-east-1 regional", 0),
+    ] {
+        let catalogue = Catalogue::builtin().expect("the built-in prices");
+        let mut billed = usage("2026-11-01", usage_type, unit, "1", "1");
+        product.clone_into(&mut billed.product);
+        let read = LineReader::new(catalogue.models()).read(&billed);
+        assert_eq!((read.line.to_string().as_str(), read.power), (line, power), "{usage_type}");
+        assert_eq!(read.unit_assumed, unit.is_empty(), "{usage_type}");
+    }
+}
+
+#[test]
+fn what_no_log_tells_is_named() {
+    let never = |usage_type: &str| {
+        let unit = if usage_type.ends_with("Units") { "Hrs" } else { K };
+        let bill = billed(vec![usage("2026-11-01", usage_type, unit, "1", "1")]);
+        let report = compared(&bill, &[nova("2026-11-01T10:00:00Z", ALPHA, 1, 0)], false);
+        report.unlogged.keys().map(|reason| reason.as_str()).collect::<Vec<_>>().join(" ")
+    };
+    for (usage_type, reason) in [
+        ("USE1-NovaPro-input-tokens-batch", "batch"),
+        ("USE1-MindReader9-input-tokens-batch", "batch"),
+        ("USE1-zai.glm-5.3-mantle-input-tokens-standard", "mantle"),
+        ("USE1-NovaPro-ProvisionedThroughput-NoCommit-ModelUnits", "provisioned_throughput"),
+        ("USE1-MP:USE1_Reserved_1Month_InputTPM_Geo-Units", "reserved_capacity"),
+        ("USE1-NovaPro-Customization-Training", "customization"),
+        ("USE1-NovaReel-T2V-720p", "async"),
+        ("USE1-NovaSonic-speech-input-tokens", "bidirectional_stream"),
+        ("USE1-GuardrailChecks-ContentPolicyUnitsConsumed", "guardrail"),
+    ] {
+        assert_eq!(never(usage_type), reason, "{usage_type}");
+    }
+}
+
+#[test]
 fn a_bill_without_principals_is_compared_without_them() {
     let ours = [nova("2026-11-01T10:00:00Z", ALPHA, 1_000_000, 0), nova("2026-11-01T10:00:00Z", BETA, 500_000, 0)];
     let nameless = |line: BilledLine| BilledLine { principal: String::new(), ..line };

@@ -96,10 +96,12 @@ fn sorted(words: Vec<String>) -> String {
 /// Keys of an id: without its version when that is the first, as names do, else with it.
 fn keys_of_id(id: &str) -> Vec<String> {
     let (vendor, name) = id.split_once('.').unwrap_or(("", id));
-    let name = name.split_once(':').map_or(name, |(name, _)| name);
+    let (name, versioned) = name.split_once(':').map_or((name, false), |(name, _)| (name, true));
     let parts: Vec<&str> = name.split('-').collect();
     let is_date = |part: &&str| part.len() == 8 && part.bytes().all(|byte| byte.is_ascii_digit());
-    let version = parts.last().and_then(|part| part.strip_prefix('v')).filter(|digits| digits.parse::<u32>().is_ok());
+    // `gpt-oss-120b-1:0` has its version without a `v`.
+    let digits = parts.last().and_then(|part| part.strip_prefix('v').or(versioned.then_some(part)));
+    let version = digits.filter(|digits| digits.parse::<u32>().is_ok());
     let named = parts.len() - usize::from(version.is_some());
     let kept: Vec<&str> = parts[..named].iter().filter(|part| !is_date(part)).copied().collect();
     let mut plain = normal(words(&kept.join("-")));
@@ -138,6 +140,7 @@ mod tests {
             ("TitanEmbeddingV2-Text", "amazon.titan-embed-text-v2:0"),
             ("Canvas", "amazon.nova-canvas-v1:0"),
             ("Cohere Embed 4", "cohere.embed-v4:0"),
+            ("gpt-oss-120b", "openai.gpt-oss-120b-1:0"),
             ("GPT-OSS-Safeguard-20B", "openai.gpt-oss-safeguard-20b"),
         ] {
             assert_eq!(models.find(std::iter::once(name)), Ok(id.to_owned()), "{name}");

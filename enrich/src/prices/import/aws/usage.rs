@@ -150,6 +150,7 @@ pub(crate) fn never_logged(usage_type: &str) -> Option<NeverLogged> {
         () if has("batch") => Some(NeverLogged::Batch),
         () if usage_type.contains("-mantle-") => Some(NeverLogged::Mantle),
         () if video => Some(NeverLogged::Async),
+        () if has("speech") => Some(NeverLogged::Bidirectional),
         () if has("guardrail") || usage_type.contains("GuardrailChecks-") => Some(NeverLogged::Guardrail),
         () => None,
     }
@@ -165,6 +166,7 @@ pub(crate) enum NeverLogged {
     Reserved,
     Customization,
     Async,
+    Bidirectional,
     Guardrail,
 }
 
