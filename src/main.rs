@@ -11,6 +11,7 @@ mod logging;
 mod operate;
 mod output;
 mod pipeline;
+mod reconcile;
 mod simulate;
 mod sources;
 mod standby;

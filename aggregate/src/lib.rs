@@ -1,6 +1,7 @@
 //! Dedup, facts, windows, local state, the lake and queries over it.
 
 pub mod correct;
+pub mod cur;
 pub mod dedup;
 pub mod evidence;
 pub mod facts;

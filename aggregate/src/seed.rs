@@ -246,12 +246,12 @@ fn fold(callers: &mut Callers, rows: &RecordBatch) -> Result<(), QueryError> {
     Ok(())
 }
 
-fn tokens(rows: &RecordBatch) -> Result<[&Int64Array; 5], QueryError> {
+pub(crate) fn tokens(rows: &RecordBatch) -> Result<[&Int64Array; 5], QueryError> {
     let [input, output, cache_read, cache_write_5m, cache_write_1h] = tables::TOKENS.map(|name| long(rows, name));
     Ok([input?, output?, cache_read?, cache_write_5m?, cache_write_1h?])
 }
 
-fn usage(tokens: &[&Int64Array; 5], row: usize) -> Result<Usage, QueryError> {
+pub(crate) fn usage(tokens: &[&Int64Array; 5], row: usize) -> Result<Usage, QueryError> {
     let mut counts = [0; 5];
     for (at, (name, column)) in tables::TOKENS.into_iter().zip(tokens).enumerate() {
         counts[at] = count(name, column, row)?;
@@ -260,40 +260,40 @@ fn usage(tokens: &[&Int64Array; 5], row: usize) -> Result<Usage, QueryError> {
     Ok(Usage { input, output, cache_read, cache_write_5m, cache_write_1h })
 }
 
-fn count(name: &str, column: &Int64Array, row: usize) -> Result<u64, QueryError> {
+pub(crate) fn count(name: &str, column: &Int64Array, row: usize) -> Result<u64, QueryError> {
     let found = if column.is_null(row) { 0 } else { column.value(row) };
     u64::try_from(found).map_err(|_| bad(name, &found.to_string()))
 }
 
 /// Returns the text of a row; the empty text for null.
-fn value(column: &StringViewArray, row: usize) -> &str {
+pub(crate) fn value(column: &StringViewArray, row: usize) -> &str {
     if column.is_null(row) { "" } else { column.value(row) }
 }
 
-fn column<'a, T>(rows: &'a RecordBatch, name: &str, read: impl Fn(&'a dyn Array) -> Option<&'a T>) -> Result<&'a T, QueryError> {
+pub(crate) fn column<'a, T>(rows: &'a RecordBatch, name: &str, read: impl Fn(&'a dyn Array) -> Option<&'a T>) -> Result<&'a T, QueryError> {
     let column = rows.column_by_name(name).ok_or_else(|| bad(name, "nothing"))?;
     read(column.as_ref()).ok_or_else(|| bad(name, &column.data_type().to_string()))
 }
 
-fn text<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a StringViewArray, QueryError> {
+pub(crate) fn text<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a StringViewArray, QueryError> {
     column(rows, name, |column| column.as_string_view_opt())
 }
-fn long<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a Int64Array, QueryError> {
+pub(crate) fn long<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a Int64Array, QueryError> {
     column(rows, name, |column| column.as_primitive_opt::<Int64Type>())
 }
 fn int<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a Int32Array, QueryError> {
     column(rows, name, |column| column.as_primitive_opt::<Int32Type>())
 }
-fn money<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a Decimal128Array, QueryError> {
+pub(crate) fn money<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a Decimal128Array, QueryError> {
     column(rows, name, |column| column.as_primitive_opt::<Decimal128Type>())
 }
-fn times<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a TimestampMicrosecondArray, QueryError> {
+pub(crate) fn times<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a TimestampMicrosecondArray, QueryError> {
     column(rows, name, |column| column.as_primitive_opt::<TimestampMicrosecondType>())
 }
 fn map<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a MapArray, QueryError> {
     column(rows, name, |column| column.as_map_opt())
 }
 
-fn bad(column: &str, value: &str) -> QueryError {
+pub(crate) fn bad(column: &str, value: &str) -> QueryError {
     QueryError::Value { table: tables::CALLS.to_owned(), column: column.to_owned(), value: value.to_owned() }
 }

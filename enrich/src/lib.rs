@@ -1,7 +1,7 @@
 //! Prices and attribution: a decoded call in, its cost and its owner out.
 //!
 //! Owns: the price catalogue ([`prices`]), the agents file ([`agents`]) and the decision who a call is booked to
-//! ([`attribution`]), joined by the [`Enricher`]. Does not own: decoding, sums, files, clocks. Nothing here does any I/O: texts come in
+//! ([`attribution`]), joined by the [`Enricher`]; how a bill differs from that ([`reconcile`]). Does not own: decoding, sums, files, clocks. Nothing here does any I/O: texts come in
 //! as arguments, and a call is priced at its own event time.
 
 pub mod agents;
@@ -13,6 +13,7 @@ pub mod evidence;
 mod informed;
 mod memo;
 pub mod prices;
+pub mod reconcile;
 
 pub use agents::{Agent, AgentsError, AgentsFault, AgentsFile};
 pub use attribution::{CallToAttribute, OwnerTexts};

@@ -70,6 +70,8 @@ pub(crate) enum Verb {
     Approve(ApproveArgs),
     /// Show, import and compare prices; rate calls again
     Prices(PricesArgs),
+    /// Compare a Cost and Usage Report of AWS with the lake, and explain the difference
+    Reconcile(super::args_reconcile::ReconcileArgs),
     /// Check and show the configuration
     Config(ConfigArgs),
     /// Print a completion script for a shell

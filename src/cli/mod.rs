@@ -1,6 +1,7 @@
 //! The command line: its grammar, and one file for each verb.
 
 mod args;
+mod args_reconcile;
 mod args_tables;
 mod budget;
 mod config;
@@ -8,6 +9,7 @@ mod demo;
 mod hold;
 mod prices;
 mod query;
+mod reconcile;
 mod replay;
 mod rerate;
 mod run;
@@ -87,6 +89,7 @@ fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Resume(args) => hold::resume(&args),
         Verb::Approve(args) => hold::approve(&args),
         Verb::Prices(args) => prices::run(&args),
+        Verb::Reconcile(args) => reconcile::run(&args),
         Verb::Config(args) => config::run(&args),
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "sluice", &mut std::io::stdout());

@@ -91,6 +91,11 @@ impl UnitPrice {
         self.0
     }
 
+    /// Returns the price of so many multiples of 10⁻²⁴ USD, or `None` above the largest price.
+    pub(crate) fn from_steps(steps: u128) -> Option<Self> {
+        (steps <= MAX_USD * ONE_USD).then_some(Self(steps))
+    }
+
     /// Tells whether the unit is free.
     #[must_use]
     pub const fn is_zero(self) -> bool {

@@ -15,6 +15,11 @@ const DEFAULT_QUALITY: &str = "standard";
 
 /// Returns the price of one image of a call, or `None` when it is larger than any card says.
 pub(super) fn rate_of(rates: &[ImageRate], extras: &Extras) -> Option<UnitPrice> {
+    image_rate(rates, extras).map(|rate| rate.price)
+}
+
+/// Returns the entry that prices the images of a call.
+pub(crate) fn image_rate<'a>(rates: &'a [ImageRate], extras: &Extras) -> Option<&'a ImageRate> {
     let told = |side: u32| if side == 0 { DEFAULT_SIDE } else { side };
     let side = told(extras.image_width).max(told(extras.image_height));
     let steps = if extras.image_steps == 0 { DEFAULT_STEPS } else { extras.image_steps };
@@ -24,5 +29,5 @@ pub(super) fn rate_of(rates: &[ImageRate], extras: &Extras) -> Option<UnitPrice>
             && rate.max_steps.is_none_or(|max| steps <= max)
             && (rate.quality.is_empty() || rate.quality == quality)
     };
-    rates.iter().find(fits).map(|rate| rate.price)
+    rates.iter().find(fits)
 }

@@ -25,5 +25,8 @@ pub use decimal::{PriceTextError, UnitPrice};
 pub use diff::RateChange;
 pub use discount::{Discount, Percent, PercentError};
 pub(crate) use profile::model_behind;
+pub(crate) use image::image_rate;
+pub(crate) use names::{geographies_of, split_listed};
 pub use quote::{ProfileRates, Quote, UnpricedReason};
 pub use rerate::{CallToRate, ExtrasError, Rerated, extras_from_json, rerate};
+pub(crate) use text::sort_images;

@@ -75,7 +75,7 @@ fn model<'a>(id: &'a str, known: &HashSet<String>) -> Called<'a> {
 }
 
 /// Splits the prefix of an inference profile off an id of a price list.
-pub(super) fn split_listed(id: &str) -> (&str, Scope) {
+pub(crate) fn split_listed(id: &str) -> (&str, Scope) {
     match model(id, &HashSet::new()) {
         Called::Model { id, scope } => (id, scope),
         Called::Hidden(_) => (id, Scope::InRegion),
@@ -88,7 +88,7 @@ pub(super) fn provider(model: &str) -> &str {
 }
 
 /// Returns the prefixes of the geographic profiles that can be called from a region, the narrower first.
-pub(super) fn geographies_of(region: &str) -> &'static [&'static str] {
+pub(crate) fn geographies_of(region: &str) -> &'static [&'static str] {
     match region {
         "ap-northeast-1" | "ap-northeast-3" => &["jp", "apac"],
         "ap-southeast-2" | "ap-southeast-4" => &["au", "apac"],

@@ -51,6 +51,11 @@ impl Catalogue {
         rates
     }
 
+    /// Finds the cards that price a canonical model, over all time.
+    pub(crate) fn cards_for(&self, model: &str, scope: &Scope, region: &str, tier: Tier) -> Vec<Arc<RateCard>> {
+        self.timeline(candidates(scope, region), model, tier)
+    }
+
     fn guardrails(&self, region: &str) -> Cards {
         self.timeline(candidates(&Scope::InRegion, region), GUARDRAILS, Tier::Standard)
     }

@@ -134,7 +134,7 @@ fn read_card(raw: RawCard, effective_from: Micros, source: &Arc<str>) -> Result<
 }
 
 /// Puts tighter bounds first: a missing bound is no bound, so it sorts last.
-pub(super) fn sort_images(images: &mut [ImageRate]) {
+pub(crate) fn sort_images(images: &mut [ImageRate]) {
     images.sort_by_key(|rate| (rate.max_side.unwrap_or(u32::MAX), rate.max_steps.unwrap_or(u32::MAX), rate.quality.is_empty()));
 }
 

@@ -7,8 +7,8 @@
 //! Cost and Usage Report data", Amazon Bedrock User Guide.
 
 mod build;
-mod models;
-mod usage;
+pub(crate) mod models;
+pub(crate) mod usage;
 mod words;
 
 use std::collections::BTreeMap;
@@ -20,9 +20,11 @@ use super::super::card::{GUARDRAILS, Unit};
 use super::super::catalogue::Catalogue;
 use super::super::decimal::UnitPrice;
 use super::{Import, ImportError};
-use build::{Builder, Item, Point};
+use build::{Builder, Point};
 use models::Models;
 use usage::{Meter, UsageType};
+
+pub(crate) use build::Item;
 
 const LIST: &str = "AWS";
 const EDITION: &str = "(Amazon Bedrock Edition)";
@@ -132,7 +134,8 @@ fn read_product(
     Ok(points)
 }
 
-fn model_of<'a>(usage: &'a UsageType, attribute: &impl Fn(&str) -> &'a str, models: &Models) -> Result<String, String> {
+/// Finds the model of a usage type: in it, or in the attributes `model`, `titanModel` and `servicename` of its product.
+pub(crate) fn model_of<'a>(usage: &'a UsageType, attribute: &impl Fn(&str) -> &'a str, models: &Models) -> Result<String, String> {
     if usage.mantle {
         return Ok(usage.name.clone());
     }
@@ -146,7 +149,8 @@ fn model_of<'a>(usage: &'a UsageType, attribute: &impl Fn(&str) -> &'a str, mode
     models.find([attribute("model"), attribute("titanModel"), usage.name.as_str(), short, service].into_iter())
 }
 
-fn item_of(usage: &UsageType) -> Item {
+/// Returns what of a card a usage type is about.
+pub(crate) fn item_of(usage: &UsageType) -> Item {
     match &usage.meter {
         Meter::Tokens(class) => Item::Tokens { class, long_context: usage.long_context },
         Meter::Unit(unit) => Item::Unit(*unit),
@@ -156,7 +160,7 @@ fn item_of(usage: &UsageType) -> Item {
 
 /// Returns the power of ten of units that a price is for. Products of the Marketplace are sold in `Units`, and what one is, a million
 /// tokens as a rule, stands in the description alone.
-fn units_of(meter: &Meter, unit: &str, description: &str) -> Result<u32, String> {
+pub(crate) fn units_of(meter: &Meter, unit: &str, description: &str) -> Result<u32, String> {
     let unit = unit.to_ascii_lowercase();
     let description = description.to_ascii_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| description.contains(word));

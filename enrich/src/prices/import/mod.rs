@@ -1,6 +1,6 @@
 //! Price lists of others, read into rate cards. What cannot be read is listed with the reason, never dropped silently.
 
-mod aws;
+pub(crate) mod aws;
 mod litellm;
 
 use sluice_schemas::ErrorClass;

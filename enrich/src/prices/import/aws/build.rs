@@ -18,8 +18,8 @@ const LONG_CONTEXT: u64 = 200_000;
 const LONG_CONTEXT_OPENAI: u64 = 272_000;
 
 /// What of a card a price is for.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Item {
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Item {
     Tokens { class: &'static str, long_context: bool },
     Unit(Unit),
     Image { max_side: Option<u32>, quality: String },

@@ -21,13 +21,13 @@ const VENDORS: &[&str] =
 const NOISE: &[&str] = &["instruct", "chat", "text", "it"];
 
 /// The models known by id, found by name.
-pub(super) struct Models {
+pub(crate) struct Models {
     /// Sorted words of an id without vendor, date and version, and the ids that have them.
     by_words: BTreeMap<String, Vec<String>>,
 }
 
 impl Models {
-    pub(super) fn of<'a>(ids: impl Iterator<Item = &'a str>) -> Self {
+    pub(crate) fn of<'a>(ids: impl Iterator<Item = &'a str>) -> Self {
         let mut by_words: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for id in ids {
             for key in keys_of_id(id) {
@@ -41,7 +41,7 @@ impl Models {
     }
 
     /// Finds the one model a name is about; `Err` says why there is none.
-    pub(super) fn find<'a>(&self, names: impl Iterator<Item = &'a str>) -> Result<String, String> {
+    pub(crate) fn find<'a>(&self, names: impl Iterator<Item = &'a str>) -> Result<String, String> {
         let mut last = "no model in it".to_owned();
         for name in names.filter(|name| !name.is_empty()) {
             let plain = normal(words(name));
@@ -96,10 +96,12 @@ fn sorted(words: Vec<String>) -> String {
 /// Keys of an id: without its version when that is the first, as names do, else with it.
 fn keys_of_id(id: &str) -> Vec<String> {
     let (vendor, name) = id.split_once('.').unwrap_or(("", id));
-    let name = name.split_once(':').map_or(name, |(name, _)| name);
+    let (name, versioned) = name.split_once(':').map_or((name, false), |(name, _)| (name, true));
     let parts: Vec<&str> = name.split('-').collect();
     let is_date = |part: &&str| part.len() == 8 && part.bytes().all(|byte| byte.is_ascii_digit());
-    let version = parts.last().and_then(|part| part.strip_prefix('v')).filter(|digits| digits.parse::<u32>().is_ok());
+    // `gpt-oss-120b-1:0` has its version without a `v`.
+    let digits = parts.last().and_then(|part| part.strip_prefix('v').or(versioned.then_some(part)));
+    let version = digits.filter(|digits| digits.parse::<u32>().is_ok());
     let named = parts.len() - usize::from(version.is_some());
     let kept: Vec<&str> = parts[..named].iter().filter(|part| !is_date(part)).copied().collect();
     let mut plain = normal(words(&kept.join("-")));
@@ -138,6 +140,7 @@ mod tests {
             ("TitanEmbeddingV2-Text", "amazon.titan-embed-text-v2:0"),
             ("Canvas", "amazon.nova-canvas-v1:0"),
             ("Cohere Embed 4", "cohere.embed-v4:0"),
+            ("gpt-oss-120b", "openai.gpt-oss-120b-1:0"),
             ("GPT-OSS-Safeguard-20B", "openai.gpt-oss-safeguard-20b"),
         ] {
             assert_eq!(models.find(std::iter::once(name)), Ok(id.to_owned()), "{name}");

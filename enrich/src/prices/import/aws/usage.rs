@@ -8,7 +8,7 @@ use super::words::words;
 
 /// What a usage type meters.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Meter {
+pub(crate) enum Meter {
     /// A token class, by its word in price files.
     Tokens(&'static str),
     /// A unit beside the five token classes.
@@ -19,17 +19,17 @@ pub(super) enum Meter {
 
 /// A usage type, read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct UsageType {
+pub(crate) struct UsageType {
     /// Billing code of the region, for example `USE1`.
-    pub(super) place: String,
+    pub(crate) place: String,
     /// Name of the model as far as it is in the usage type; empty for the Marketplace.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// The name is the model id of the `bedrock-mantle` endpoint.
-    pub(super) mantle: bool,
-    pub(super) meter: Meter,
-    pub(super) tier: Tier,
-    pub(super) global: bool,
-    pub(super) long_context: bool,
+    pub(crate) mantle: bool,
+    pub(crate) meter: Meter,
+    pub(crate) tier: Tier,
+    pub(crate) global: bool,
+    pub(crate) long_context: bool,
 }
 
 /// Words of a meter that add nothing.
@@ -37,7 +37,7 @@ const FILLERS: &[&str] =
     &["token", "tokens", "count", "standard", "cross", "region", "text", "min", "m", "h", "hr", "hour", "1", "5", "30", "unit", "units"];
 
 /// Reads a usage type.
-pub(super) fn parse(usage_type: &str) -> Result<UsageType, String> {
+pub(crate) fn parse(usage_type: &str) -> Result<UsageType, String> {
     let split = usage_type.find(['-', '_']).ok_or("no billing region in it")?;
     let (place, rest) = (&usage_type[..split], &usage_type[split + 1..]);
     if place.is_empty() || !place.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit()) {
@@ -138,6 +138,38 @@ fn tokens(words: &[String]) -> Result<(Meter, Flags), String> {
     Ok((meter, flags))
 }
 
+/// Tells what usage no invocation log tells of, where [`parse`] refuses its usage type.
+pub(crate) fn never_logged(usage_type: &str) -> Option<NeverLogged> {
+    let words = words(usage_type);
+    let has = |word: &str| words.iter().any(|other| other == word);
+    let video = ["-T2V", "-I2V", "-V2V"].iter().any(|kind| usage_type.contains(kind));
+    match () {
+        () if has("reserved") || has("tpm") => Some(NeverLogged::Reserved),
+        () if has("provisioned") => Some(NeverLogged::Provisioned),
+        () if has("customization") || has("training") || (has("custom") && has("storage")) => Some(NeverLogged::Customization),
+        () if has("batch") => Some(NeverLogged::Batch),
+        () if usage_type.contains("-mantle-") => Some(NeverLogged::Mantle),
+        () if video => Some(NeverLogged::Async),
+        () if has("speech") => Some(NeverLogged::Bidirectional),
+        () if has("guardrail") || usage_type.contains("GuardrailChecks-") => Some(NeverLogged::Guardrail),
+        () => None,
+    }
+}
+
+/// Usage that no invocation log tells of ("Monitor model invocation using CloudWatch Logs and Amazon S3", Amazon Bedrock User Guide,
+/// lists the operations that are logged).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum NeverLogged {
+    Batch,
+    Mantle,
+    Provisioned,
+    Reserved,
+    Customization,
+    Async,
+    Bidirectional,
+    Guardrail,
+}
+
 fn provisioned(term: &str) -> Result<Tier, String> {
     let term = words(term);
     let has = |word: &str| term.iter().any(|other| other == word);
@@ -176,7 +208,7 @@ fn guardrail(policy: &str) -> Option<Unit> {
 }
 
 /// Returns the region of a billing code, for products without a `regionCode`.
-pub(super) fn region_of(place: &str) -> Option<&'static str> {
+pub(crate) fn region_of(place: &str) -> Option<&'static str> {
     Some(match place {
         "USE1" => "us-east-1",
         "USE2" => "us-east-2",

@@ -1,0 +1,194 @@
+//! `sluice reconcile` as a user runs it: a report with every cause in it, in each form of output, with its rates derived and put to use,
+//! and what is said of what is no report. `UPDATE_GOLDEN=1` writes the expected files anew; the figures of the README must stay.
+
+#![cfg(test)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+const SLUICE: &str = env!("CARGO_BIN_EXE_sluice");
+const PERIOD: &str = "cur/data/BILLING_PERIOD=2026-11";
+
+fn case() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reconcile")
+}
+
+/// A folder with the report and a lake of the calls.
+struct World(tempfile::TempDir);
+
+impl World {
+    fn new() -> Self {
+        let world = Self(tempfile::tempdir().unwrap());
+        fs::create_dir_all(world.path(PERIOD)).unwrap();
+        fs::copy(case().join("cur.csv"), world.path(&format!("{PERIOD}/cur-00001.csv"))).unwrap();
+        for name in ["sluice.toml", "prices.toml", "calls.jsonl"] {
+            fs::copy(case().join(name), world.path(name)).unwrap();
+        }
+        world.text(&["replay", "calls.jsonl"]);
+        world
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        Command::new(SLUICE).args(arguments).current_dir(self.0.path()).output().unwrap()
+    }
+
+    /// Returns what a command says, its own folder left out.
+    fn text(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        self.plain(&output.stdout)
+    }
+
+    fn plain(&self, bytes: &[u8]) -> String {
+        let folder = self.0.path().canonicalize().unwrap();
+        String::from_utf8_lossy(bytes).replace(&format!("{}/", folder.display()), "").replace(&format!("{}/", self.0.path().display()), "")
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.text(arguments)).unwrap()
+    }
+
+    /// Returns the error of a command, which must end with exit code 2.
+    fn error(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    fn rewrite(&self, change: impl Fn(&str) -> String) {
+        let path = self.path(&format!("{PERIOD}/cur-00001.csv"));
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, change(&text)).unwrap();
+    }
+}
+
+fn same_as_golden(name: &str, found: &str) {
+    let path = case().join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, found).unwrap();
+    }
+    let expected = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}; UPDATE_GOLDEN=1 writes it"));
+    for (number, (expected, found)) in expected.lines().zip(found.lines()).enumerate() {
+        assert_eq!(expected, found, "{name}, line {}", number + 1);
+    }
+    assert_eq!(expected.lines().count(), found.lines().count(), "{name}");
+}
+
+fn cause<'a>(report: &'a Value, name: &str) -> &'a str {
+    report["total"]["causes"][name].as_str().unwrap()
+}
+
+#[test]
+fn every_cause_is_named_with_its_amount() {
+    let world = World::new();
+    for (name, arguments) in [
+        ("expected.txt", ["--format", "table"].as_slice()),
+        ("expected.json", &["--format", "json"]),
+        ("expected.csv", &["--format", "csv"]),
+        ("by-day.txt", &["--by", "day"]),
+        ("by-model.csv", &["--by", "model", "--format", "csv"]),
+        ("by-principal.json", &["--by", "principal", "--format", "json"]),
+        ("by-usage-type.csv", &["--by", "usage-type", "--format", "csv"]),
+    ] {
+        same_as_golden(name, &world.text(&[&["reconcile", "cur"], arguments].concat()));
+    }
+    let report = world.json(&["reconcile", "cur", "--format", "json"]);
+    let readme = fs::read_to_string(case().join("README")).unwrap();
+    let mut figures = 0;
+    for (name, amount) in readme.lines().filter_map(|line| line.strip_prefix("= ")?.split_once(',')) {
+        let found = if name == "moved" { report["total"]["moved_usd"].as_str().unwrap() } else { cause(&report, name) };
+        assert_eq!(found, amount, "{name}");
+        figures += 1;
+    }
+    assert_eq!(figures, 8);
+}
+
+#[test]
+fn rates_of_the_bill_rate_the_calls_again() {
+    let world = World::new();
+    world.text(&["reconcile", "cur", "--derive-rates", "rates.toml"]);
+    let changes = world.json(&["prices", "diff", "rates.toml", "--config", "sluice.toml", "--format", "json"]);
+    let changed = |key: &str| {
+        let of_key = |change: &&Value| change["key"].as_str().unwrap().starts_with(key) && change["price_of"] == "input";
+        changes.as_array().unwrap().iter().find(of_key).unwrap_or_else(|| panic!("no change of {key}"))["after"].clone()
+    };
+    assert_eq!(changed("amazon.nova-micro-v1:0 geo:us us-east-1"), "0.0000000385");
+    // 0.18 less a discount of 0.0216, for three million.
+    assert_eq!(changed("amazon.nova-lite-v1:0 in_region us-east-1"), "0.0000000528");
+    let config = fs::read_to_string(world.path("sluice.toml")).unwrap();
+    fs::write(world.path("sluice.toml"), config.replace("prices.toml", "rates.toml")).unwrap();
+    world.text(&["prices", "rerate", "--all"]);
+    let report = world.json(&["reconcile", "cur", "--format", "json"]);
+    let left = ["price", "discount", "volume", "unlogged", "unexplained"].map(|name| cause(&report, name));
+    assert_eq!(left, ["0.000000000000", "0.000000000000", "0.150000000000", "1.720000000000", "7.000000000000"]);
+}
+
+#[test]
+fn without_principals_the_sums_are_the_same() {
+    let world = World::new();
+    let with = world.json(&["reconcile", "cur", "--format", "json"]);
+    world.rewrite(|text| text.replace("line_item_iam_principal", "line_item_iam_nobody"));
+    let without = world.json(&["reconcile", "cur", "--format", "json"]);
+    assert_eq!(with["total"], without["total"]);
+    assert_eq!(without["report"]["by_principal"], false);
+    let notes = without["notes"].to_string();
+    assert!(notes.contains("names no IAM principal") && notes.contains("INCLUDE_IAM_PRINCIPAL_DATA"), "{notes}");
+}
+
+#[test]
+fn days_can_be_chosen() {
+    let world = World::new();
+    let report = world.json(&["reconcile", "cur", "--from", "2026-11-05", "--to", "2026-11-05", "--by", "day", "--format", "json"]);
+    let days: Vec<&Value> = report["groups"].as_array().unwrap().iter().map(|group| &group["name"]).collect();
+    assert_eq!(days, ["2026-11-05"]);
+    assert_eq!((cause(&report, "discount"), cause(&report, "price")), ("-0.021600000000", "0.000000000000"));
+    let outside = world.json(&["reconcile", "cur", "--from", "2026-12-01", "--format", "json"]);
+    assert_eq!(outside["total"]["billed_usd"], "0.000000000000");
+}
+
+#[test]
+fn the_exit_code_tells_a_difference_only_when_asked() {
+    let world = World::new();
+    for (arguments, code) in [
+        ([].as_slice(), 0),
+        (&["--fail-above", "2.5"], 1),
+        (&["--fail-above", "99%"], 0),
+        (&["--fail-above", "0", "--from", "2026-11-06", "--to", "2026-11-06"], 0),
+    ] {
+        let output = world.run(&[&["reconcile", "cur"], arguments].concat());
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn what_cannot_be_read_says_what_to_do() {
+    let world = World::new();
+    fs::write(world.path("words.csv"), "just,words\n1,2\n").unwrap();
+    fs::create_dir(world.path("empty")).unwrap();
+    for (arguments, words) in [
+        (["nowhere"].as_slice(), ["cannot read nowhere", "No such file"]),
+        (&["s3://bucket/cur"], ["is in S3", "aws s3 sync"]),
+        (&["empty"], ["no file of a report", "name the folder"]),
+        (&["words.csv"], ["no column 'line_item_usage_start_date'", "add it to the export's query"]),
+        (&["cur", "--net"], ["line_item_net_unblended_cost", "leave --net out"]),
+        (&["cur", "--from", "2026-11-02", "--to", "2026-11-01"], ["--from is after --to", "name the first day"]),
+        (&["cur", "--from", "monday"], ["write a day like", "--from"]),
+        (&["cur", "--lake", "nothing"], ["open lake", "nothing"]),
+        (&["cur", "--from", "2026-11-07", "--derive-rates", "rates.toml"], ["no rate can be told", ""]),
+    ] {
+        let error = world.error(&[&["reconcile"], arguments].concat());
+        assert!(words.iter().all(|word| error.contains(word)), "{arguments:?}: {error}");
+    }
+    assert!(!world.path("rates.toml").exists());
+    world.rewrite(|text| text.replacen("0.0038500000", "free", 1));
+    let error = world.error(&["reconcile", "cur"]);
+    assert!(error.contains("line 1: line_item_unblended_cost is 'free'"), "{error}");
+}
