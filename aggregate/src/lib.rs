@@ -1,6 +1,7 @@
 //! Dedup, facts, windows, local state, the lake and queries over it.
 
 pub mod correct;
+pub mod coverage;
 pub mod dedup;
 pub mod facts;
 pub mod known;
