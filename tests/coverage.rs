@@ -90,8 +90,8 @@ fn lost_calls_are_named_priced_and_brought_back() {
     let lake = Lake::without(&[2]);
     let (code, out, err) = lake.coverage(&["--fail-on-gap"]);
     assert_eq!(code, 1, "{out}{err}");
-    // 1,000 tokens in at 3 USD and 100 out at 15 USD a million, five times; the model's average in the lake.
-    assert!(out.contains("gap: 5 calls with 5500 tokens, about $0.0225"), "{out}");
+    // 1,000 tokens in at 3.30 USD and 100 out at 16.50 USD a million, five times.
+    assert!(out.contains("gap: 5 calls with 5500 tokens, about $0.0248"), "{out}");
     assert!(out.contains("00000000-0000-4000-8000-000000000204"), "{out}");
     let found = lake.json();
     let totals = &found["totals"];
@@ -100,11 +100,11 @@ fn lost_calls_are_named_priced_and_brought_back() {
     let (_, csv, _) = lake.coverage(&["--format", "csv"]);
     let row = csv.lines().find(|line| line.contains(",gap,")).unwrap();
     assert!(row.starts_with("2026-10-01T02:00:00Z,log_copy,111122223333,eu-central-1,"), "{row}");
-    assert!(row.ends_with(",gap,0,5,5,5000,500,0,0,0.022500000000,average"), "{row}");
+    assert!(row.ends_with(",gap,0,5,5,5000,500,0,0,0.024750000000,average"), "{row}");
 
     let (code, out, err) = lake.coverage(&["--backfill", "--fail-on-gap"]);
     assert_eq!(code, 0, "{out}{err}");
-    assert!(err.contains("backfill of 1 hours: 5 new calls, $0.022500"), "{err}");
+    assert!(err.contains("backfill of 1 hours: 5 new calls, $0.024750"), "{err}");
     assert!(out.contains("complete"), "{out}");
     let (code, _, err) = lake.coverage(&["--backfill", "--fail-on-gap"]);
     assert_eq!((code, err.contains("backfill")), (0, false), "{err}");

@@ -35,24 +35,21 @@ pub(super) fn ask(asking: &Asking<'_>, report: &mut Report) -> Option<Counts> {
             return None;
         }
     };
-    let (mut mantle, mut failed) = (None, None);
+    let mut mantle = None;
     for (account, regions) in places {
         for region in regions {
             let place = format!("{} {region}", account.as_deref().unwrap_or("this account"));
-            // Without credentials one place fares like the next.
-            if let Some(why) = &failed {
-                report.leave_out(Side::Cloudwatch, place, String::clone(why));
-                continue;
-            }
             match open(config, account.as_deref(), &region, runtime) {
                 Ok(mut cloudwatch) => match compare(asking, &mut cloudwatch, &region, report) {
                     Ok(counts) => *mantle.get_or_insert_with(Counts::default) += counts,
                     Err(error) => report.leave_out(Side::Cloudwatch, place, told(&error)),
                 },
-                Err(Refused { why, everywhere }) => {
-                    report.leave_out(Side::Cloudwatch, place, why.clone());
-                    failed = everywhere.then_some(why);
+                // Without credentials one place fares like the next.
+                Err(Refused { why, everywhere: true }) => {
+                    report.leave_out(Side::Cloudwatch, "", why);
+                    return mantle;
                 }
+                Err(Refused { why, everywhere: false }) => report.leave_out(Side::Cloudwatch, place, why),
             }
         }
     }
@@ -108,8 +105,9 @@ fn open(config: &CoverageConfig, account: Option<&str>, region: &str, runtime: &
     Err(here(format!("{role} is a role of account {}: write {ACCOUNT} in its place", theirs.account_id())))
 }
 
+/// The causes below are of libraries; what they come to and what to do stands in the error itself.
 fn told(error: &SourceError) -> String {
-    sluice_schemas::error::causes(error)
+    error.to_string()
 }
 
 /// Reads the metrics of a place and compares them with the lake's calls there.

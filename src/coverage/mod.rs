@@ -68,6 +68,8 @@ pub(crate) struct Outcome {
     pub(crate) report: Report,
     /// Traffic that no log holds.
     pub(crate) unlogged: Vec<Unlogged>,
+    /// Whether the lake has calls of that time.
+    pub(crate) has_calls: bool,
     /// Event dates that have calls in the lake: first and last.
     pub(crate) dates: Option<(String, String)>,
     /// Records of the copies that could not be read.
@@ -139,6 +141,7 @@ pub(crate) fn check(config: &Config, question: &Question, clients: &Clients) -> 
         totals,
         report,
         unlogged: unlogged(trail.as_deref(), mantle, calls.provisioned),
+        has_calls: !calls.places.is_empty(),
         dates: dates.first().zip(dates.last()).map(|(first, last)| (first.clone(), last.clone())),
         unreadable,
     })

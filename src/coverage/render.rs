@@ -163,7 +163,8 @@ pub(super) fn total(outcome: &Outcome) -> String {
             format!("gap: {} with {} tokens, about {}{unpriced}, in {at}", calls(missing), tokens.total(), usd.display(4))
         }
         _ => {
-            let dates = outcome.dates.as_ref().map(|(first, last)| format!("; the lake has calls from {first} to {last}: --since {first}"));
+            let elsewhere = outcome.dates.as_ref().filter(|_| !outcome.has_calls);
+            let dates = elsewhere.map(|(first, last)| format!("; the lake has calls from {first} to {last}: --since {first}"));
             format!("unknown: there was nothing to compare the lake with{}", dates.unwrap_or_default())
         }
     }

@@ -138,6 +138,8 @@ pub struct Missing {
     pub seen: Sides,
     /// What the lake lacks.
     pub lacking: Sides,
+    /// Calls of those of which no tokens are known.
+    pub untold: BTreeMap<(Key, Micros), u64>,
     /// Ids of the first of them, at most [`IDS_MAX`].
     pub ids: Vec<MissingCall>,
 }
@@ -170,6 +172,9 @@ impl Missing {
             return;
         }
         *self.lacking.entry(call.key.clone()).or_default().entry(hour).or_default() += counts;
+        if tokens.total() == 0 {
+            *self.untold.entry((call.key.clone(), hour)).or_default() += 1;
+        }
         if self.ids.len() < IDS_MAX {
             self.ids.push(call);
         }

@@ -1,4 +1,4 @@
-//! What missing tokens are worth: the model's own average first, a list price where it has none, unknown rather than zero.
+//! What missing tokens are worth: what the model's calls paid first, a list price where it has none, unknown rather than zero.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ pub struct Known {
     /// Calls with a price.
     pub calls: u64,
     /// Their tokens.
-    pub tokens: u64,
+    pub tokens: Tokens,
     /// Their cost.
     pub cost: PicoUsd,
 }
@@ -22,7 +22,7 @@ pub struct Known {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Worth {
-    /// By the average of the model's calls in the lake.
+    /// By what the model's calls in the lake paid.
     Average(PicoUsd),
     /// By the list price.
     List(PicoUsd),
@@ -72,28 +72,39 @@ impl<'a> Prices<'a> {
         Self { known, models, list }
     }
 
-    /// Returns what `calls` calls with `tokens` are worth. Calls without tokens are worth an average call of a model that is not paid by
-    /// the token, and nothing where tokens are what is paid.
+    /// Returns what missing tokens are worth, and with them `untold` calls of which no tokens are known.
+    ///
+    /// Tokens cost what the model's calls in the lake paid: class by class in proportion to the list price where there is one, else the
+    /// average of a token. Without such calls they cost the list price. Calls without known tokens cost an average call.
     #[must_use]
-    pub fn worth(&self, key: &Key, calls: u64, tokens: &Tokens) -> Worth {
-        let averages = [self.known.get(key), self.models.get(&key.model)];
-        let average = averages.into_iter().flatten().find_map(|known| known.average(calls, tokens.total()));
-        match average {
-            Some(amount) => Worth::Average(amount),
-            None => (self.list)(key, tokens).map_or(Worth::Unknown, Worth::List),
+    pub fn worth(&self, key: &Key, untold: u64, tokens: &Tokens) -> Worth {
+        let known: Vec<&Known> = [self.known.get(key), self.models.get(&key.model)].into_iter().flatten().collect();
+        let list = if tokens.total() > 0 { (self.list)(key, tokens) } else { None };
+        let paid = |known: &&Known| match (list, (self.list)(key, &known.tokens)) {
+            (Some(missing), Some(all)) if all.0 > 0 => share(known.cost, missing.0, all.0),
+            _ => share(known.cost, i128::from(tokens.total()), i128::from(known.tokens.total())),
+        };
+        let by_token = match tokens.total() {
+            0 => Worth::Average(PicoUsd::ZERO),
+            _ => known.iter().find_map(paid).map_or_else(|| list.map_or(Worth::Unknown, Worth::List), Worth::Average),
+        };
+        let by_call = match untold {
+            0 => Some(PicoUsd::ZERO),
+            _ => known.iter().find_map(|known| share(known.cost, i128::from(untold), i128::from(known.calls))),
+        };
+        match (by_token, by_call) {
+            (Worth::Average(tokens), Some(calls)) => Worth::Average(tokens + calls),
+            (Worth::List(tokens), Some(calls)) => Worth::List(tokens + calls),
+            _ => Worth::Unknown,
         }
     }
 }
 
-impl Known {
-    fn average(&self, calls: u64, tokens: u64) -> Option<PicoUsd> {
-        let (part, whole) = if self.tokens > 0 { (tokens, self.tokens) } else { (calls, self.calls) };
-        if whole == 0 {
-            return None;
-        }
-        let (part, whole) = (i128::from(part), i128::from(whole));
-        // Rounded down once, unless the exact product is beyond what 128 bits hold.
-        let exact = self.cost.0.checked_mul(part).map(|product| product / whole);
-        Some(PicoUsd(exact.unwrap_or_else(|| (self.cost.0 / whole).saturating_mul(part))))
+/// Returns `part / whole` of an amount, rounded down once unless the exact product is beyond what 128 bits hold.
+fn share(amount: PicoUsd, part: i128, whole: i128) -> Option<PicoUsd> {
+    if whole <= 0 {
+        return None;
     }
+    let exact = amount.0.checked_mul(part).map(|product| product / whole);
+    Some(PicoUsd(exact.unwrap_or_else(|| (amount.0 / whole).saturating_mul(part))))
 }

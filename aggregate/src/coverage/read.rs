@@ -66,12 +66,15 @@ pub fn calls(engine: &QueryEngine, from: Micros, to: Micros, slot: i64) -> Resul
          sum(CASE WHEN coalesce(error_code, '') IN ('', 'ThrottlingException') THEN 0 ELSE 1 END) AS failed, \
          sum(input_tokens) AS input, sum(output_tokens) AS output, sum(cache_read_tokens) AS cache_read, \
          sum(cache_write_5m_tokens + cache_write_1h_tokens) AS cache_write, \
-         sum(CASE WHEN priced THEN 1 ELSE 0 END) AS priced_calls, \
-         sum(CASE WHEN priced THEN {all} ELSE 0 END) AS priced_tokens, \
-         sum(CASE WHEN priced THEN cost_usd END) AS cost \
+         sum(CASE WHEN {paid} THEN 1 ELSE 0 END) AS paid_calls, sum(CASE WHEN {paid} THEN cost_usd END) AS cost, \
+         sum(CASE WHEN {paid} THEN input_tokens ELSE 0 END) AS paid_input, \
+         sum(CASE WHEN {paid} THEN output_tokens ELSE 0 END) AS paid_output, \
+         sum(CASE WHEN {paid} THEN cache_read_tokens ELSE 0 END) AS paid_cache_read, \
+         sum(CASE WHEN {paid} THEN cache_write_5m_tokens + cache_write_1h_tokens ELSE 0 END) AS paid_cache_write \
          FROM calls WHERE {span} GROUP BY account_id, region, model_id, model, slot",
         texts = texts(&["account_id", "region", "model_id", "model"]),
-        all = "input_tokens + output_tokens + cache_read_tokens + cache_write_5m_tokens + cache_write_1h_tokens",
+        // A call that failed has a price, too: nothing. It says nothing of what the others cost.
+        paid = "(priced AND coalesce(error_code, '') = '')",
         span = within(from, to),
     );
     let mut read = LakeCalls::default();
@@ -94,8 +97,8 @@ impl LakeCalls {
         *self.sides.entry(key.clone()).or_default().entry(Micros(at)).or_default() += Counts { calls: count(5), failed: count(6), tokens };
         let known = self.known.entry(key.clone()).or_default();
         known.calls += count(11);
-        known.tokens += count(12);
-        let cost = rows.column(13).as_primitive::<Decimal128Type>();
+        known.tokens += Tokens { input: count(13), output: count(14), cache_read: count(15), cache_write: count(16) };
+        let cost = rows.column(12).as_primitive::<Decimal128Type>();
         known.cost += PicoUsd(if cost.is_null(row) { 0 } else { cost.value(row) });
         if model_id.contains(":provisioned-model/") {
             self.provisioned += count(5);

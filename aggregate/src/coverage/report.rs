@@ -168,7 +168,8 @@ impl Report {
         for (key, series) in &found.seen {
             for (hour, seen) in series.range(stretch.since..stretch.until) {
                 let lacks = found.lacking.get(key).and_then(|series| series.get(hour)).copied().unwrap_or_default();
-                let lacking = Lacking { hour: *hour, calls: lacks.calls, tokens: lacks.tokens };
+                let untold = found.untold.get(&(key.clone(), *hour)).copied().unwrap_or(0);
+                let lacking = Lacking { hour: *hour, calls: lacks.calls, tokens: lacks.tokens, untold };
                 let verdict = if *hour < settled { judged(key, &lacking, prices) } else { Verdict::Pending };
                 let held = Counts { calls: seen.calls - lacks.calls, failed: 0, tokens: less(seen.tokens, lacks.tokens) };
                 self.rows.push(Row { side, hour: *hour, key: key.clone(), lake: held, other: *seen, verdict });
@@ -247,7 +248,7 @@ fn judged(key: &Key, lacking: &Lacking, prices: &Prices<'_>) -> Verdict {
     if lacking.calls == 0 && lacking.tokens.total() == 0 {
         return Verdict::Complete;
     }
-    let worth = prices.worth(key, lacking.calls, &lacking.tokens);
+    let worth = prices.worth(key, lacking.untold, &lacking.tokens);
     Verdict::Gap(Gap { calls: lacking.calls, tokens: lacking.tokens, worth })
 }
 

@@ -29,6 +29,8 @@ pub struct Lacking {
     pub calls: u64,
     /// Tokens that are missing at least.
     pub tokens: Tokens,
+    /// Missing calls of which no tokens are known.
+    pub untold: u64,
 }
 
 /// Compares the lake's counts with those of the other side over the hours that are settled.
@@ -58,13 +60,12 @@ pub fn compare(lake: &Series, other: &Series, stretch: &Stretch, slot: i64) -> V
         let tolerated = sum(&missing) == 0 && sum(&lacking) <= total(&theirs) / TOKENS_TOLERANCE;
         if tolerated { vec![0; lacking.len()] } else { lacking }
     });
-    (0..grid.hours)
-        .map(|at| Lacking {
-            hour: stretch.since.plus(at as i64 * HOUR),
-            calls: missing[at],
-            tokens: Tokens::of([0, 1, 2, 3].map(|class| tokens[class][at])),
-        })
-        .collect()
+    let of_hour = |at: usize| {
+        let (calls, tokens) = (missing[at], Tokens::of([0, 1, 2, 3].map(|class| tokens[class][at])));
+        let untold = if tokens.total() == 0 { calls } else { 0 };
+        Lacking { hour: stretch.since.plus(at as i64 * HOUR), calls, tokens, untold }
+    };
+    (0..grid.hours).map(of_hour).collect()
 }
 
 fn sum(values: &[u64]) -> u64 {

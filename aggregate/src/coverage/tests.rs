@@ -188,7 +188,10 @@ fn young_hours_are_pending() {
 
 #[test]
 fn one_call_that_two_sides_miss_is_one() {
-    let prices = Prices::new(BTreeMap::from([(key(), Known { calls: 4, tokens: 400, cost: PicoUsd(4_000) })]), &|_, _| None);
+    let prices =
+        Prices::new(BTreeMap::from([(key(), Known { calls: 4, tokens: Tokens::of([300, 100, 0, 0]), cost: PicoUsd(4_000) })]), &|_, _| {
+            None
+        });
     let call = Made { at: HOUR / 2, skew: 0, tokens: Tokens::of([30, 10, 0, 0]), lost: true };
     let (lake, other) = sides(&[call]);
     let (lake, other) = (BTreeMap::from([(key(), lake)]), BTreeMap::from([(key(), other)]));
@@ -212,14 +215,26 @@ fn one_call_that_two_sides_miss_is_one() {
 fn an_unknown_price_is_said() {
     let other = Key { region: "us-east-1".to_owned(), ..key() };
     let strange = Key { model: "model-b".to_owned(), ..key() };
-    let known = BTreeMap::from([(key(), Known { calls: 2, tokens: 1_000, cost: PicoUsd(5_000) })]);
-    let list = |key: &Key, tokens: &Tokens| (key.model == "model-c").then(|| PicoUsd(i128::from(tokens.total())));
-    let prices = Prices::new(known, &list);
+    let known = BTreeMap::from([(key(), Known { calls: 2, tokens: Tokens::of([900, 100, 0, 0]), cost: PicoUsd(5_000) })]);
+    let list = |key: &Key, tokens: &Tokens| (key.model == "model-c").then(|| PicoUsd(i128::from(tokens.input + 5 * tokens.output)));
+    let prices = Prices::new(known.clone(), &list);
     let tokens = Tokens::of([100, 0, 0, 0]);
-    assert_eq!(prices.worth(&key(), 1, &tokens), Worth::Average(PicoUsd(500)));
-    assert_eq!(prices.worth(&other, 1, &tokens), Worth::Average(PicoUsd(500)));
-    assert_eq!(prices.worth(&strange, 1, &tokens), Worth::Unknown);
-    assert_eq!(prices.worth(&Key { model: "model-c".to_owned(), ..key() }, 1, &tokens), Worth::List(PicoUsd(100)));
-    let images = Prices::new(BTreeMap::from([(key(), Known { calls: 4, tokens: 0, cost: PicoUsd(40) })]), &|_, _| None);
+    assert_eq!(prices.worth(&key(), 0, &tokens), Worth::Average(PicoUsd(500)));
+    assert_eq!(prices.worth(&other, 0, &tokens), Worth::Average(PicoUsd(500)));
+    assert_eq!(prices.worth(&strange, 0, &tokens), Worth::Unknown);
+    assert_eq!(prices.worth(&strange, 1, &Tokens::default()), Worth::Unknown);
+    let listed = Key { model: "model-c".to_owned(), ..key() };
+    assert_eq!(prices.worth(&listed, 0, &tokens), Worth::List(PicoUsd(100)));
+    assert_eq!(prices.worth(&listed, 1, &tokens), Worth::Unknown);
+    // Calls whose tokens nobody tells cost an average call, beside those whose tokens are known.
+    assert_eq!(prices.worth(&key(), 3, &tokens), Worth::Average(PicoUsd(500 + 7_500)));
+    // Half of the list price was paid: 1,400 by the list, 700 in fact. So each class costs half of its list price.
+    let paid = Known { calls: 2, tokens: Tokens::of([900, 100, 0, 0]), cost: PicoUsd(700) };
+    let prices = Prices::new(BTreeMap::from([(listed.clone(), paid)]), &list);
+    assert_eq!(prices.worth(&listed, 0, &Tokens::of([10, 100, 0, 0])), Worth::Average(PicoUsd(255)));
+    // Calls in the lake of which none was paid for tell nothing.
+    let free = Prices::new(BTreeMap::from([(key(), Known::default())]), &list);
+    assert_eq!(free.worth(&key(), 1, &tokens), Worth::Unknown);
+    let images = Prices::new(BTreeMap::from([(key(), Known { calls: 4, tokens: Tokens::default(), cost: PicoUsd(40) })]), &list);
     assert_eq!(images.worth(&key(), 3, &Tokens::default()), Worth::Average(PicoUsd(30)));
 }

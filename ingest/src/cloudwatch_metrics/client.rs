@@ -34,6 +34,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// Largest answer: 100,800 numbers with their times take about four megabytes.
 const ANSWER_MAX: u64 = 64 << 20;
 
+/// What is wrong where nobody gives credentials.
+const NO_CREDENTIALS: &str = "it cannot be asked without credentials";
+
 /// How CloudWatch of one account and region is reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CloudWatchSettings {
@@ -182,10 +185,9 @@ async fn credentials(config: &SdkConfig, settings: &CloudWatchSettings) -> Resul
         let (fix, class) = aws::remedy(call, &fault);
         SourceError::Service { resource: resource.clone(), problem: fault.problem, fix, class, source }
     };
-    let provider = config.credentials_provider().ok_or_else(|| missing("there are no credentials".to_owned(), None))?;
+    let provider = config.credentials_provider().ok_or_else(|| missing(NO_CREDENTIALS.to_owned(), None))?;
     provider.provide_credentials().await.map_err(|error| {
-        let what =
-            settings.role_arn.as_ref().map_or_else(|| "there are no credentials".to_owned(), |role| format!("{role} cannot be assumed"));
+        let what = settings.role_arn.as_ref().map_or_else(|| NO_CREDENTIALS.to_owned(), |role| format!("{role} cannot be assumed"));
         missing(what, Some(Box::new(error)))
     })
 }
