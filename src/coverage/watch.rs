@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use sluice_aggregate::coverage::{Report, Row, Side, Totals, Verdict};
+use sluice_aggregate::coverage::{Report, Row, Side, Totals, Unasked, Verdict};
 use sluice_schemas::{Clock, Micros, SystemClock};
 
 use super::{Outcome, Question, check, render};
@@ -100,8 +100,11 @@ impl Watcher {
             let settled = (outcome.since.hour()..outcome.settled.hour()).map(|hour| Micros(hour * sluice_schemas::time::HOUR));
             self.copied.extend(settled.filter(|hour| !gaps.contains(hour)));
         }
-        let unasked: BTreeSet<String> =
-            outcome.report.unasked.iter().map(|unasked| format!("{} {}: {}", unasked.side.as_str(), unasked.place, unasked.why)).collect();
+        let why = |unasked: &Unasked| match unasked.place.as_str() {
+            "" => format!("{}: {}", unasked.side.as_str(), unasked.why),
+            place => format!("{} of {place}: {}", unasked.side.as_str(), unasked.why),
+        };
+        let unasked: BTreeSet<String> = outcome.report.unasked.iter().map(why).collect();
         for why in unasked.difference(&self.told) {
             tracing::info!(event = "coverage_not_asked", why, "a side is not compared");
         }

@@ -102,11 +102,9 @@ fn list(cloudwatch: &mut dyn Answer, namespace: &str, metric: &str, dimension: &
     for _ in 0..PAGES_MAX {
         let page = cloudwatch.call("ListMetrics", &body)?;
         for metric in page["Metrics"].as_array().into_iter().flatten() {
-            let dimensions = metric["Dimensions"].as_array().map(Vec::as_slice).unwrap_or_default();
-            if let ([only], Some(value)) = (dimensions, dimensions.first().and_then(|first| first["Value"].as_str())) {
-                if only["Name"] == dimension {
-                    found.insert(value.to_owned());
-                }
+            let Some([only]) = metric["Dimensions"].as_array().map(Vec::as_slice) else { continue };
+            if let Some(value) = only["Value"].as_str().filter(|_| only["Name"] == dimension) {
+                found.insert(value.to_owned());
             }
         }
         match token(&page) {
