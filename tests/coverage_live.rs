@@ -33,7 +33,18 @@ fn call(second: i64, number: usize) -> String {
     )
 }
 
-/// Puts numbers of one metric; moto does not look at signatures.
+/// Puts something into S3; moto does not look at signatures.
+fn put_object(server: &str, path: &str, bytes: &[u8]) {
+    let address = server.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(address).unwrap();
+    let head = format!("PUT /{path} HTTP/1.1\r\nhost: {address}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", bytes.len());
+    stream.write_all(&[head.as_bytes(), bytes].concat()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains(" 200 "), "{answer}");
+}
+
+/// Puts numbers of one metric.
 fn put(server: &str, namespace: &str, dimension: (&str, &str), numbers: &[(&str, i64, u64)]) {
     let (name, value) = dimension;
     let data: Vec<Value> = numbers
@@ -124,4 +135,42 @@ fn a_side_that_cannot_be_asked_says_why() {
         unasked.iter().any(|unasked| unasked["side"] == "cloudwatch" && unasked["why"].as_str().unwrap().contains("reached")),
         "{unasked:#?}"
     );
+}
+
+#[test]
+fn a_copy_in_a_bucket_names_what_is_missing_and_fills_it() {
+    let Some(server) = servers::start("moto.sh") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    put_object(&server.url, "copies", b"");
+    let hour = (now() - AGO) / 3_600 * 3_600;
+    let lines = |numbers: std::ops::Range<i64>| -> String {
+        numbers.map(|number| call(hour + number * 600, usize::try_from(number).unwrap()) + "\n").collect()
+    };
+    // The second half of the log was delivered late, into the folder of the next hour, and never came here.
+    for (at, numbers) in [(hour, 0..3), (hour + 3_600, 3..6)] {
+        let time = sluice_schemas::Micros(at * 1_000_000).to_string();
+        let (day, of_day) = (time[..10].replace('-', "/"), &time[11..13]);
+        let key = format!("copies/AWSLogs/{ACCOUNT}/BedrockModelInvocationLogs/{REGION}/{day}/{of_day}/part.json");
+        put_object(&server.url, &key, lines(numbers).as_bytes());
+    }
+    fs::create_dir(folder.path().join("logs")).unwrap();
+    fs::write(folder.path().join("logs/calls.json"), lines(0..3)).unwrap();
+    let lake = folder.path().join("lake");
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(SLUICE);
+        let output =
+            command.args(arguments).arg("--config").arg(folder.path().join("sluice.toml")).env("AWS_ENDPOINT_URL", &server.url).output();
+        let output = output.unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let config = "[lake]\npath = 'lake'\n[coverage]\ncloudwatch = false\nlog_copy = ['s3://copies/AWSLogs']\n";
+    fs::write(folder.path().join("sluice.toml"), config).unwrap();
+    let replayed = Command::new(SLUICE).arg("replay").arg(folder.path().join("logs")).arg("--lake").arg(&lake).output().unwrap();
+    assert!(replayed.status.success(), "{replayed:?}");
+    let (code, out, err) = run(&["coverage", "--since", "6h", "--fail-on-gap"]);
+    assert_eq!(code, Some(1), "{out}{err}");
+    assert!(out.contains("gap: 3 calls with 3300 tokens") && out.contains("00000000-0000-4000-8000-000000000005"), "{out}");
+    let (code, out, err) = run(&["coverage", "--since", "6h", "--fail-on-gap", "--backfill"]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    assert!(err.contains("3 new calls") && err.contains("3 were there already"), "{err}");
 }

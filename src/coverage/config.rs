@@ -50,7 +50,6 @@ impl Default for RawCoverage {
 
 /// The section after all checks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "a build without the AWS clients does not ask CloudWatch"))]
 pub(crate) struct CoverageConfig {
     /// Time between two checks of a daemon; zero for none.
     pub(crate) every: Duration,

@@ -37,7 +37,7 @@ impl LakeCalls {
         found.map(String::as_str)
     }
 
-    /// Returns the ids under which calls of an account and region were made, by canonical model.
+    /// Returns the ids that were called, whole and by their last part.
     pub fn model_ids(&self) -> impl Iterator<Item = &str> {
         self.models.keys().map(String::as_str)
     }
