@@ -56,7 +56,7 @@ class Daemon:
         config = folder / "sluice.toml"
         config.write_text(
             f'[lake]\npath = "lake"\n[files]\npaths = ["logs"]\n[control]\nsocket = "control.sock"\n'
-            f'[operate]\nlisten = "127.0.0.1:{self.port}"\n{BUDGETS[mode]}'
+            f'[coverage]\nevery = "0s"\n[operate]\nlisten = "127.0.0.1:{self.port}"\n{BUDGETS[mode]}'
         )
         self.log = open(folder / "log", "w")
         self.process = subprocess.Popen([binary, "run", "--config", config], stderr=self.log)

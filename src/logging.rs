@@ -20,7 +20,8 @@ pub(crate) fn is_json() -> bool {
 pub(crate) fn start(verbose: u8, format: LogFormat, quiet: bool) {
     let level = match verbose {
         0 if quiet => "off",
-        0 => "warn,sluice=info",
+        // What credentials lack is said by whoever needs them.
+        0 => "warn,aws_config=error,sluice=info",
         1 => "info,sluice=debug,sluice_ingest=debug,sluice_enrich=debug,sluice_aggregate=debug,sluice_enforce=debug",
         // Libraries stay as they are: at this level they would print requests with their headers.
         _ => "info,sluice=trace,sluice_ingest=trace,sluice_enrich=trace,sluice_aggregate=trace,sluice_enforce=trace",

@@ -3,6 +3,7 @@
 mod cli;
 mod config;
 mod control;
+mod coverage;
 mod lakeview;
 #[cfg(feature = "aws")]
 mod lambda;

@@ -19,7 +19,8 @@ use hashbrown::HashMap;
 use sluice_schemas::tables::{self, TOKENS};
 use sluice_schemas::time::MINUTE;
 use sluice_schemas::{
-    Batch, CostBasis, EnrichedBatch, Invocation, Micros, Owner, PicoUsd, PriceStatus, Pricing, Rejected, RequestId, SpendDelta, Sums, Sym,
+    Batch, CostBasis, EnrichedBatch, Invocation, Micros, Owner, PicoUsd, PriceStatus, Pricing, Rejected, RequestId, SpendDelta,
+    StringTable, Sums, Sym,
 };
 
 use crate::known::sha256_of;
@@ -193,6 +194,15 @@ fn owner_tags(batch: &EnrichedBatch, owner: &Owner) -> [Texts; 2] {
         tags[1].push(batch.batch.strings.get(*value));
     }
     tags
+}
+
+/// Returns a request id as the log wrote it.
+#[must_use]
+pub fn request_id(id: RequestId, strings: &StringTable) -> String {
+    match id {
+        RequestId::Uuid(id) => uuid_text(id).into_iter().map(char::from).collect(),
+        RequestId::Other(text) => strings.get(text).to_owned(),
+    }
 }
 
 /// Writes a UUID in lower case with hyphens.

@@ -2,6 +2,7 @@
 
 pub mod correct;
 pub mod cur;
+pub mod coverage;
 pub mod dedup;
 pub mod evidence;
 pub mod facts;

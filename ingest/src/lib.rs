@@ -6,6 +6,8 @@ pub mod admit;
 pub mod aws;
 #[cfg(feature = "aws")]
 pub mod cloudwatch_logs;
+#[cfg(feature = "aws")]
+pub mod cloudwatch_metrics;
 pub mod committed;
 pub mod decode;
 pub mod files;

@@ -56,6 +56,8 @@ pub(crate) enum Verb {
     Top(TopArgs),
     /// Tell whether a running daemon is ready and how far it is; exit code 1 if it is not ready
     Status(StatusArgs),
+    /// Tell whether the lake holds every call: against CloudWatch, CloudTrail and the copy of the log
+    Coverage(super::args_coverage::CoverageArgs),
     /// Show and test budgets
     Budget(BudgetArgs),
     /// Show and release holds

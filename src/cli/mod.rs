@@ -2,9 +2,11 @@
 
 mod args;
 mod args_reconcile;
+mod args_coverage;
 mod args_tables;
 mod budget;
 mod config;
+mod coverage;
 mod demo;
 mod hold;
 mod prices;
@@ -82,6 +84,7 @@ fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Query(args) => query::run(&args),
         Verb::Top(args) => top::run(&args),
         Verb::Status(args) => status::run(&args),
+        Verb::Coverage(args) => coverage::run(&args),
         Verb::Budget(args) => budget::run(&args),
         Verb::Hold(args) => hold::run(&args),
         Verb::Source(args) => source::run(&args),

@@ -22,17 +22,17 @@ use crate::view::AgentRow;
 
 /// What a replay ends with.
 #[derive(Debug, Serialize)]
-struct Summary {
+pub(super) struct Summary {
     records: u64,
-    facts: u64,
-    duplicates: u64,
-    rejected: u64,
+    pub(super) facts: u64,
+    pub(super) duplicates: u64,
+    pub(super) rejected: u64,
     trail_events: u64,
     control_messages: u64,
     unpriced: u64,
     spoofed: u64,
     late: u64,
-    cost_usd: PicoUsd,
+    pub(super) cost_usd: PicoUsd,
     seconds: f64,
     bytes_in: u64,
     files: u64,
@@ -57,6 +57,24 @@ impl From<AgentRow> for AgentCost {
 }
 
 pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
+    let Replayed { summary, elapsed, exit } = read(args)?;
+    match args.format {
+        Format::Json => output::json(&serde_json::to_string(&summary)?),
+        Format::Csv => output::print(&csv(&summary)),
+        Format::Table => output::print(&table(&summary, elapsed, exit)),
+    }
+    Ok(if exit == Exit::Stopped { ExitCode::from(super::EXIT_FOUND) } else { ExitCode::SUCCESS })
+}
+
+/// A pass that is over.
+pub(super) struct Replayed {
+    pub(super) summary: Summary,
+    elapsed: Duration,
+    exit: Exit,
+}
+
+/// Reads what is named, into the lake.
+pub(super) fn read(args: &ReplayArgs) -> anyhow::Result<Replayed> {
     let begun = Instant::now();
     let config = Config::load(&args.place.origin())?;
     let lake = config.lake.clone();
@@ -91,12 +109,7 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     pipeline.compact_all()?;
     let elapsed = begun.elapsed();
     let summary = summary(&pipeline, &handle.progress(), &lake, elapsed);
-    match args.format {
-        Format::Json => output::json(&serde_json::to_string(&summary)?),
-        Format::Csv => output::print(&csv(&summary)),
-        Format::Table => output::print(&table(&summary, elapsed, exit)),
-    }
-    Ok(if exit == Exit::Stopped { ExitCode::from(super::EXIT_FOUND) } else { ExitCode::SUCCESS })
+    Ok(Replayed { summary, elapsed, exit })
 }
 
 fn progress_bar(format: Format) -> ProgressBar {

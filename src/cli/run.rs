@@ -12,6 +12,7 @@ use sluice_schemas::{Clock, SystemClock};
 use super::args::{Role, RunArgs};
 use crate::config::Config;
 use crate::control::Server;
+use crate::coverage::CoverageWatch;
 use crate::operate::{Board, HttpServer, Stage, Terms, Watch, watch_deadline};
 use crate::pipeline::{Handle, Mode, Pipeline, Settings};
 use crate::sources::{self, Clients, Keeping, Opening};
@@ -63,8 +64,10 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let health = http.as_ref().map(|http| tracing::field::display(http.address));
     tracing::info!(event = "running", lake = %lake.display(), paths = paths.len(), sources, socket = %socket.display(), health, "running");
     board.enter(Stage::Running);
+    let coverage = CoverageWatch::start(pipeline.settings.config.clone(), Arc::clone(&board))?;
     let ended = pipeline.run(source, &handle, &commands, &mut |_, _| {});
     board.enter(Stage::Stopped);
+    drop(coverage);
     drop(server);
     ended?;
     let counts = pipeline.counts;

@@ -19,6 +19,7 @@ use sluice_enrich::config::EnrichConfig;
 use sluice_ingest::decode::{Accepts, AllowList};
 use sluice_schemas::visible::escape_lines;
 
+use crate::coverage::CoverageConfig;
 use crate::operate::OperateConfig;
 use crate::sources::relay::RelayConfig;
 use crate::sources::{Configured, OffloadConfig};
@@ -79,6 +80,8 @@ pub(crate) struct Config {
     pub(crate) workers: usize,
     /// Health, metrics, exports, drain.
     pub(crate) operate: OperateConfig,
+    /// Checks of completeness.
+    pub(crate) coverage: CoverageConfig,
     /// Where the configuration came from, for messages and reload.
     pub(crate) origin: Origin,
 }

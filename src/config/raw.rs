@@ -12,6 +12,7 @@ use sluice_ingest::decode::{Accepts, AllowList};
 
 use super::cloudtrail::RawCloudTrail;
 use super::{Config, Origin, SharedPlace, parse_duration};
+use crate::coverage::RawCoverage;
 use crate::operate::RawOperate;
 use crate::sources::{self, Configured, OffloadConfig};
 
@@ -28,6 +29,7 @@ struct Raw {
     enforce: RawEnforce,
     control: RawControl,
     operate: RawOperate,
+    coverage: RawCoverage,
     budget: Vec<toml::Table>,
     window: Vec<RawWindow>,
     source: Vec<toml::Table>,
@@ -155,6 +157,7 @@ pub(crate) fn validate(table: toml::Table, base: &Path, origin: &Origin, faults:
         socket: raw.control.socket.map_or_else(|| inside("control.sock"), |path| base.join(path)),
         workers: workers(raw.files.workers),
         operate: raw.operate.check(base, faults),
+        coverage: raw.coverage.check(base, faults),
         origin: origin.clone(),
         lake,
     })
@@ -308,5 +311,6 @@ mod tests {
         assert_eq!(reference.enrich.metadata, default.enrich.metadata);
         assert_eq!(reference.workers, default.workers);
         assert_eq!(reference.operate, default.operate);
+        assert_eq!(reference.coverage, default.coverage);
     }
 }

@@ -13,6 +13,7 @@ use sluice_schemas::{Clock, Micros, SystemClock};
 use super::measures::Measures;
 use super::ready::{self, Reason};
 use super::watch::Outside;
+use crate::coverage::CoverageMeasure;
 
 /// Where a process stands in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,6 +83,7 @@ pub(crate) struct Board {
     turned: AtomicI64,
     measures: RwLock<Option<Arc<Measures>>>,
     outside: RwLock<Arc<Outside>>,
+    coverage: RwLock<Option<CoverageMeasure>>,
     /// The piece each worker has in hand.
     held: Mutex<BTreeMap<usize, String>>,
 }
@@ -103,6 +105,8 @@ pub(crate) struct Sight {
     pub(crate) measures: Option<Arc<Measures>>,
     /// What the watch thread saw.
     pub(crate) outside: Arc<Outside>,
+    /// What the last check of completeness found; none before the first.
+    pub(crate) coverage: Option<CoverageMeasure>,
 }
 
 impl fmt::Debug for Board {
@@ -131,6 +135,7 @@ impl Board {
             turned: AtomicI64::new(i64::MIN),
             measures: RwLock::new(None),
             outside: RwLock::default(),
+            coverage: RwLock::default(),
             held: Mutex::default(),
         }
     }
@@ -173,6 +178,11 @@ impl Board {
         *self.outside.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(outside);
     }
 
+    /// Replaces what the last check of completeness found.
+    pub(crate) fn note_coverage(&self, found: CoverageMeasure) {
+        *self.coverage.write().unwrap_or_else(PoisonError::into_inner) = Some(found);
+    }
+
     /// Notes that a worker took a piece of `shard` in hand, or put it down. Once a piece, by its own worker: nobody waits here.
     pub(crate) fn hold(&self, worker: usize, shard: Option<&str>) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
@@ -198,6 +208,7 @@ impl Board {
             terms: self.terms,
             measures: self.measures.read().unwrap_or_else(PoisonError::into_inner).clone(),
             outside: Arc::clone(&self.outside.read().unwrap_or_else(PoisonError::into_inner)),
+            coverage: *self.coverage.read().unwrap_or_else(PoisonError::into_inner),
         }
     }
 }

@@ -72,6 +72,9 @@ pub(super) static METRICS: &[EmfMetric] = &[
         Some(b.now.waiting_since.map_or(Duration::ZERO, |since| age(b.sight.now, since)).as_secs_f64())
     }),
     metric("WatermarkAgeSeconds", "Seconds", |b| b.now.watermark.map(|at| age(b.sight.now, at).as_secs_f64())),
+    metric("CoverageGapCalls", "Count", |b| {
+        b.sight.coverage.filter(|found| found.totals.compared > 0).map(|found| found.totals.calls as f64)
+    }),
     metric("ResidentBytes", "Bytes", |b| b.sight.outside.process.resident_bytes.map(|bytes| bytes as f64)),
 ];
 

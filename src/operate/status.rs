@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use sluice_schemas::Micros;
 use sluice_schemas::visible::escape;
+use sluice_schemas::{Micros, PicoUsd};
 
 use super::board::{Sight, age};
 use super::measures::{Commits, Measures};
@@ -54,6 +54,9 @@ pub(crate) struct Status {
     pub(crate) holds: u64,
     /// Resident memory.
     pub(crate) resident_bytes: Option<u64>,
+    /// What the last check of completeness found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) coverage: Option<CoverageStatus>,
     /// Files followed.
     pub(crate) files: FilesStatus,
     /// Shards of streams.
@@ -80,6 +83,21 @@ pub(crate) struct Latency {
     pub(crate) p50_ms: Option<u64>,
     /// 99 of 100 took no longer.
     pub(crate) p99_ms: Option<u64>,
+}
+
+/// A check of completeness.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct CoverageStatus {
+    /// When it ended.
+    pub(crate) checked: Micros,
+    /// Models and hours that were compared with what others counted.
+    pub(crate) compared: u64,
+    /// Calls that others counted and the lake lacks.
+    pub(crate) gap_calls: u64,
+    /// Their tokens.
+    pub(crate) gap_tokens: u64,
+    /// What they cost, as far as a price is known.
+    pub(crate) gap_usd: PicoUsd,
 }
 
 /// Files followed; bytes as stored.
@@ -161,6 +179,13 @@ impl Status {
             outbox_open: m.outbox_open,
             holds: sight.outside.holds.iter().map(|hold| hold.count).sum(),
             resident_bytes: sight.outside.process.resident_bytes,
+            coverage: sight.coverage.map(|found| CoverageStatus {
+                checked: found.at,
+                compared: found.totals.compared,
+                gap_calls: found.totals.calls,
+                gap_tokens: found.totals.tokens.total(),
+                gap_usd: found.totals.usd,
+            }),
             files: FilesStatus {
                 known: m.source.files_total,
                 read: m.source.files_done,
@@ -211,6 +236,9 @@ pub(crate) fn render(status: &Status) -> String {
         counts.control
     );
     text += &format!("enforcement   {} holds, {} crossings under way\n", status.holds, status.outbox_open);
+    if let Some(found) = &status.coverage {
+        text += &coverage_line(found, status.at);
+    }
     let files = &status.files;
     if files.known > 0 {
         text += &format!("files         {} of {} read, {} of {} bytes\n", files.read, files.known, files.bytes_read, files.bytes_known);
@@ -222,6 +250,15 @@ pub(crate) fn render(status: &Status) -> String {
         text += &shard_line(shard);
     }
     text
+}
+
+fn coverage_line(found: &CoverageStatus, now: Micros) -> String {
+    let told = match found {
+        CoverageStatus { compared: 0, .. } => "nothing to compare with".to_owned(),
+        CoverageStatus { gap_calls: 0, gap_tokens: 0, .. } => "complete".to_owned(),
+        gap => format!("GAP of {} calls, {} tokens, about {}: sluice coverage", gap.gap_calls, gap.gap_tokens, gap.gap_usd.display(4)),
+    };
+    format!("coverage      {told}, checked {} ago\n", since(millis(age(now, found.checked))))
 }
 
 fn shard_line(shard: &ShardStatus) -> String {

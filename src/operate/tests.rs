@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use sluice_aggregate::coverage::Totals;
 use sluice_schemas::{Micros, PicoUsd};
 
 use super::board::Sight;
@@ -18,6 +19,7 @@ use super::otlp::{self, OtlpExport};
 use super::process::Process;
 use super::watch::Outside;
 use super::*;
+use crate::coverage::CoverageMeasure;
 use crate::live::Counts;
 
 const DOCUMENT: &str = include_str!("../../deploy/metrics.md");
@@ -66,6 +68,8 @@ fn full() -> Arc<Board> {
     let one = Some(1);
     let process = Process { resident_bytes: Some(1 << 20), threads: one, open_files: one, cpu: Some(Duration::from_millis(1_500)) };
     board.observe(Outside { at: Some(clock), fence: one, store_problem: None, holds, process });
+    let totals = Totals { compared: 30, gaps: 1, calls: 3, usd: PicoUsd(250_000_000_000), ..Totals::default() };
+    board.note_coverage(CoverageMeasure { at: clock, compared: [24, 0, 6], totals });
     board.enter(Stage::Running);
     board.turn(clock);
     board

@@ -99,7 +99,7 @@ impl Clients {
     ///
     /// # Errors
     /// The system refused a thread.
-    fn runtime(&self) -> Result<&Handle, SourceError> {
+    pub(crate) fn runtime(&self) -> Result<&Handle, SourceError> {
         if let Some(runtime) = self.runtime.get() {
             return Ok(runtime.handle());
         }

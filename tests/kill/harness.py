@@ -137,6 +137,8 @@ class Traffic:
 def write_config(path: str, lake: str, *, paths=(), agents=None, budgets=(), window=True, commit="200ms", socket_path=None) -> None:
     """Writes a configuration."""
     text = [f"[lake]\npath = {json.dumps(lake)}\ncommit_interval = {json.dumps(commit)}\n[files]\npaths = {json.dumps(list(paths))}\npoll_interval = '20ms'\n"]
+    # Nobody outside of this machine is asked.
+    text.append("[coverage]\ncloudwatch = false\n")
     if agents:
         text.append(f"[enrich]\nagents_file = {json.dumps(agents)}\n")
     if socket_path:

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Kind, Metric, Sample, Value, count, count_if, dollars, labelled, one, seconds, seconds_if, spread};
+use crate::coverage::{CoverageMeasure, SIDES};
 use crate::operate::board::{Sight, age};
 use crate::operate::measures::{Measures, ShardMeasure};
 
@@ -155,6 +156,40 @@ pub(in crate::operate) static METRICS: &[Metric] = &[
     .by(&["budget", "target"], BUDGETS),
     metric("sluice_budget_limit", "usd", Kind::Gauge, "The limit", |_, m| of_budgets(m, |budget| Value::Real(dollars(budget.limit))))
         .by(&["budget", "target"], BUDGETS),
+    metric(
+        "sluice_coverage_gap_calls",
+        "",
+        Kind::Gauge,
+        "Calls of the checked hours that others counted and the lake lacks; absent where nothing could be compared",
+        |s, _| of_coverage(s, |found| Value::Count(found.totals.calls)),
+    ),
+    metric("sluice_coverage_gap_tokens", "", Kind::Gauge, "Tokens that the lake lacks", |s, _| {
+        of_coverage(s, |found| Value::Count(found.totals.tokens.total()))
+    }),
+    metric(
+        "sluice_coverage_gap",
+        "usd",
+        Kind::Gauge,
+        "What the missing calls cost, estimated by the model's average or list price",
+        |s, _| of_coverage(s, |found| Value::Real(dollars(found.totals.usd))),
+    ),
+    metric("sluice_coverage_gap_unpriced_calls", "", Kind::Gauge, "Missing calls of models without a known price", |s, _| {
+        of_coverage(s, |found| Value::Count(found.totals.unpriced_calls))
+    }),
+    metric("sluice_coverage_compared", "", Kind::Gauge, "Models and hours that the last check compared", |s, _| {
+        let compared = |found: &CoverageMeasure| {
+            SIDES.iter().zip(found.compared).map(|(side, count)| labelled([side.as_str()], Value::Count(count))).collect()
+        };
+        s.coverage.as_ref().map(compared).unwrap_or_default()
+    })
+    .by(&["side"], "3: cloudwatch, cloudtrail, log_copy"),
+    metric(
+        "sluice_coverage_checked_age",
+        "seconds",
+        Kind::Gauge,
+        "Since the last check of completeness; absent before the first",
+        |s, _| seconds_if(s.coverage.map(|found| age(s.now, found.at))),
+    ),
     metric("sluice_ready", "", Kind::Gauge, "1 when /ready answers 200", |s, _| count(u64::from(s.reasons().is_empty()))),
     metric("sluice_live", "", Kind::Gauge, "1 when /live answers 200", |s, _| count(u64::from(s.live()))),
     metric(
@@ -210,6 +245,10 @@ fn of_budgets(m: &Measures, read: impl Fn(&crate::operate::measures::BudgetMeasu
 
 fn actions(_: &Sight, m: &Measures) -> Vec<Sample> {
     m.actions.iter().map(|((action, state), count)| labelled([action, state], Value::Count(*count))).collect()
+}
+
+fn of_coverage(s: &Sight, read: impl Fn(&CoverageMeasure) -> Value) -> Vec<Sample> {
+    s.coverage.as_ref().filter(|found| found.totals.compared > 0).map(|found| one(read(found))).unwrap_or_default()
 }
 
 fn holds(s: &Sight, _: &Measures) -> Vec<Sample> {
