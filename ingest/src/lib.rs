@@ -8,6 +8,7 @@ pub mod aws;
 pub mod cloudwatch_logs;
 pub mod committed;
 pub mod decode;
+pub mod directory;
 pub mod files;
 mod framing;
 pub mod inflate;
@@ -23,6 +24,8 @@ pub mod piece;
 pub mod relay;
 #[cfg(feature = "aws")]
 pub mod s3;
+#[cfg(feature = "aws")]
+pub mod signed;
 pub mod source;
 #[cfg(feature = "aws")]
 mod sqs;
