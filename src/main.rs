@@ -3,6 +3,7 @@
 mod cli;
 mod config;
 mod control;
+mod directory;
 mod lakeview;
 #[cfg(feature = "aws")]
 mod lambda;

@@ -2,6 +2,7 @@
 
 pub mod correct;
 pub mod dedup;
+pub mod directory;
 pub mod facts;
 pub mod known;
 pub mod lake;

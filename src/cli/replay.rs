@@ -58,7 +58,8 @@ impl From<AgentRow> for AgentCost {
 
 pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
-    let config = Config::load(&args.place.origin())?;
+    let mut config = Config::load(&args.place.origin())?;
+    config.directory.file = args.directory.clone().or(config.directory.file);
     let lake = config.lake.clone();
     let settings = Settings { config, mode: Mode::Bulk, act: args.act, clock: Arc::new(SystemClock), board: Arc::default() };
     let mut pipeline = Pipeline::open(settings)?;

@@ -18,6 +18,7 @@ use sluice_enrich::config::EnrichConfig;
 use sluice_ingest::decode::{Accepts, AllowList};
 use sluice_schemas::visible::escape_lines;
 
+use crate::directory::DirectoryConfig;
 use crate::operate::OperateConfig;
 use crate::sources::relay::RelayConfig;
 use crate::sources::{Configured, OffloadConfig};
@@ -75,6 +76,8 @@ pub(crate) struct Config {
     pub(crate) workers: usize,
     /// Health, metrics, exports, drain.
     pub(crate) operate: OperateConfig,
+    /// What AWS is asked about callers.
+    pub(crate) directory: DirectoryConfig,
     /// Where the configuration came from, for messages and reload.
     pub(crate) origin: Origin,
 }

@@ -11,6 +11,7 @@ use sluice_enrich::config::{EnrichConfig, RawEnrich};
 use sluice_ingest::decode::{Accepts, AllowList};
 
 use super::{Config, Origin, SharedPlace, parse_duration};
+use crate::directory::RawDirectory;
 use crate::operate::RawOperate;
 use crate::sources::{self, Configured, OffloadConfig};
 
@@ -26,6 +27,7 @@ struct Raw {
     enforce: RawEnforce,
     control: RawControl,
     operate: RawOperate,
+    directory: RawDirectory,
     budget: Vec<toml::Table>,
     window: Vec<RawWindow>,
     source: Vec<toml::Table>,
@@ -152,6 +154,7 @@ pub(crate) fn validate(table: toml::Table, base: &Path, origin: &Origin, faults:
         socket: raw.control.socket.map_or_else(|| inside("control.sock"), |path| base.join(path)),
         workers: workers(raw.files.workers),
         operate: raw.operate.check(base, faults),
+        directory: raw.directory.check(base, faults),
         origin: origin.clone(),
         lake,
     })
@@ -305,5 +308,6 @@ mod tests {
         assert_eq!(reference.enrich.metadata, default.enrich.metadata);
         assert_eq!(reference.workers, default.workers);
         assert_eq!(reference.operate, default.operate);
+        assert_eq!(reference.directory, default.directory);
     }
 }

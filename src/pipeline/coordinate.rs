@@ -17,7 +17,7 @@ use super::counters::Progressed;
 use super::effects::{self, Delivered};
 use super::measure::Measured;
 use super::source::{self, SourceControl};
-use super::worker::{self, Channels, Decoded, Done, FoldJob, Folded, Rows};
+use super::worker::{self, Channels, Decoded, Done, FoldJob, Folded};
 use super::{ALLOWED_LATENESS, BULK_ROWS, DELTAS, LIVE_BYTES, LOCAL_INTERVAL, Mode, Pipeline, RateOrder};
 use crate::control::Request;
 use crate::operate::Phase;
@@ -31,6 +31,9 @@ const RECONCILE: Duration = Duration::from_secs(1);
 pub(crate) enum Command {
     /// A verb of the command line; the answer goes back on the channel.
     Ask(Request, Sender<crate::control::Answer>),
+    /// What AWS said about callers.
+    #[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "a build without the AWS clients asks nobody"))]
+    Learn(Vec<sluice_schemas::directory::Entry>),
     /// Stop reading, carry everything read to the end, commit, end.
     Stop,
 }
@@ -113,6 +116,7 @@ impl Pipeline {
         )?;
         let clock = Arc::clone(&self.settings.clock);
         let reader = source::start(source, clock, handle.source.clone(), credits, piece_sender, ended_sender)?;
+        let asking = self.start_asking(handle)?;
         let ending = Arc::new(AtomicBool::new(false));
         let actor = effects::start(self.outbox()?, Arc::clone(&self.settings.clock), effect_jobs, delivered_sender, Arc::clone(&ending))?;
         let now = Instant::now();
@@ -139,7 +143,7 @@ impl Pipeline {
         handle.source.stop.store(true, Ordering::Relaxed);
         ending.store(true, Ordering::Relaxed);
         let stopped = flow.stopped;
-        drop((flow, done, delivered));
+        drop((flow, done, delivered, asking));
         self.meter.board.set_phase(Phase::Joining);
         join(threads.into_iter().chain([reader, actor]))?;
         result.map(|()| if stopped { Exit::Stopped } else { Exit::Done })
@@ -181,6 +185,7 @@ impl Pipeline {
                         flow.stopped = true;
                         handle.source.stop.store(true, Ordering::Relaxed);
                     }
+                    Ok(Command::Learn(entries)) => drop(self.learn(entries)?),
                     Ok(Command::Ask(Request::Sources, reply)) => answer::send(&reply, answer::sources(&handle.progress())),
                     Ok(Command::Ask(Request::ResumeShard { shard, actor, reason }, reply)) => {
                         self.resume_shard(handle, shard, &actor, &reason, reply);
@@ -250,6 +255,7 @@ impl Pipeline {
         let now = self.settings.clock.now();
         self.counts.add(&counts);
         let view = SpendView { batch: &batch, deltas: &deltas };
+        self.directory.note(&batch.batch);
         let crossings = self.ledger.apply(view, now);
         self.live.fold(view, now);
         self.live.arrived(now, counts.records, u64::try_from((now.0 - arrival.0) / 1_000).unwrap_or(0));
@@ -280,28 +286,10 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Puts rows where the mode wants them.
-    pub(super) fn keep_rows(&mut self, rows: Rows) -> anyhow::Result<()> {
-        match (self.settings.mode, rows) {
-            (Mode::Live, Rows::Plain(table, day, batch)) => {
-                self.waiting_bytes += batch.get_array_memory_size();
-                self.segment.push((table, day, batch));
-            }
-            (Mode::Live, Rows::Encoded(_)) => bail!("an encoded group in live mode"),
-            (Mode::Bulk, Rows::Plain(table, day, batch)) => self.epoch().append(&table, day, batch)?,
-            (Mode::Bulk, Rows::Encoded(group)) => self.epoch().append_encoded(*group)?,
-        }
-        Ok(())
-    }
-
-    pub(super) fn epoch(&mut self) -> &mut sluice_aggregate::lake::EpochWriter {
-        let lake = &mut self.lake;
-        self.epoch.get_or_insert_with(|| lake.begin_epoch())
-    }
-
     fn on_tick(&mut self, flow: &mut Flow) -> anyhow::Result<()> {
         let now = self.settings.clock.now();
         self.ledger.advance(now);
+        self.rate_for_directory()?;
         self.live.arrived(now, 0, 0);
         if self.settings.act && flow.last_reconcile.elapsed() >= RECONCILE {
             flow.last_reconcile = Instant::now();

@@ -15,6 +15,7 @@ mod coordinate;
 mod counters;
 mod effects;
 mod handle;
+mod learn;
 mod measure;
 mod open;
 mod orders;
@@ -114,6 +115,8 @@ pub(crate) struct Pipeline {
     /// Tells sources what is durable.
     pub(crate) committed: Arc<Committed>,
     pub(crate) dedup: Dedup,
+    /// What AWS said about callers.
+    pub(crate) directory: crate::directory::Book,
     /// Refused records that have their row.
     refused: refused::Refused,
     /// Batches that passed dedup and are part of every state.

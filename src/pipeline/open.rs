@@ -56,6 +56,7 @@ impl Pipeline {
             bodies: None,
             committed: Arc::default(),
             dedup: Dedup::new(DEDUP_BYTES),
+            directory: Default::default(),
             refused: Default::default(),
             applied: 0,
             pending_keys: Default::default(),
@@ -96,6 +97,7 @@ impl Pipeline {
             pipeline.commit_lake()?;
             pipeline.settings.mode = Mode::Bulk;
         }
+        pipeline.open_directory()?;
         Ok(pipeline)
     }
 
