@@ -7,4 +7,5 @@ mod directory {
     pub(crate) mod iam;
     pub(crate) mod lists;
     pub(crate) mod profiles;
+    pub(crate) mod server;
 }

@@ -3,7 +3,7 @@
 use sluice_ingest::directory::Wanted;
 use sluice_schemas::directory::EntryKind;
 
-use super::fake::{Answer, Fake};
+use super::fake::{Answer, Fake, asker};
 
 const TRUST: &str = "%7B%22Version%22%3A%222012-10-17%22%2C%22Statement%22%3A%5B%7B%22Effect%22%3A%22Allow%22%2C%22Principal%22%3A%7B%22AWS%22%3A%22arn%3Aaws%3Aiam%3A%3A111122223333%3Arole%2Fbroker%22%7D%2C%22Action%22%3A%5B%22sts%3AAssumeRole%22%2C%22sts%3ATagSession%22%5D%2C%22Condition%22%3A%7B%22StringEquals%22%3A%7B%22aws%3ARequestTag%2Fagent%22%3A%22%24%7Baws%3AUsername%7D%22%7D%7D%7D%5D%7D";
 
@@ -35,7 +35,7 @@ fn a_role_its_pins_and_all_pages_of_its_tags() {
         }
         other => panic!("{other}"),
     });
-    let entry = fake.asker(&[]).look_up(&wanted(), None).unwrap();
+    let entry = asker(&fake, &[]).look_up(&wanted(), None).unwrap();
     assert_eq!(
         (entry.kind, entry.arn.as_str(), entry.name.as_str()),
         (EntryKind::Role, "arn:aws:iam::111122223333:role/agents/triage", "triage")
@@ -49,7 +49,7 @@ fn a_role_its_pins_and_all_pages_of_its_tags() {
 #[test]
 fn a_trust_policy_that_cannot_be_read_is_no_policy_without_pins() {
     let fake = Fake::start(|_, _| Answer::ok(role("%7Bnonsense")));
-    let error = fake.asker(&[]).look_up(&wanted(), None).unwrap_err();
+    let error = asker(&fake, &[]).look_up(&wanted(), None).unwrap_err();
     assert!(error.to_string().contains("trust policy"), "{error}");
 }
 
@@ -60,7 +60,7 @@ fn users_of_api_keys() {
         assert_eq!(asked.body, "Action=ListUserTags&Version=2010-05-08&UserName=BedrockAPIKey-ab12");
         Answer::ok(tags("ListUserTags", "team", ""))
     });
-    let entry = fake.asker(&[]).look_up(&user, None).unwrap();
+    let entry = asker(&fake, &[]).look_up(&user, None).unwrap();
     assert_eq!(
         (entry.kind, entry.arn.as_str(), entry.tags.len()),
         (EntryKind::User, "arn:aws:iam::111122223333:user/BedrockAPIKey-ab12", 1)
@@ -70,7 +70,7 @@ fn users_of_api_keys() {
         error: String::new(),
         body: "<ErrorResponse><Error><Code>NoSuchEntity</Code><Message>gone</Message></Error></ErrorResponse>".to_owned(),
     });
-    let entry = gone.asker(&[]).look_up(&user, None).unwrap();
+    let entry = asker(&gone, &[]).look_up(&user, None).unwrap();
     assert!(entry.deleted && entry.arn.ends_with("user/BedrockAPIKey-ab12"));
 }
 
@@ -87,6 +87,6 @@ fn the_role_of_another_account_is_taken_on() {
         Answer::ok(tags("ListUserTags", "team", ""))
     });
     let user = Wanted::of_principal("arn:aws:iam::999999999999:user/u").unwrap();
-    let entry = fake.asker(&[("999999999999", "arn:aws:iam::999999999999:role/reader")]).look_up(&user, None).unwrap();
+    let entry = asker(&fake, &[("999999999999", "arn:aws:iam::999999999999:role/reader")]).look_up(&user, None).unwrap();
     assert_eq!(entry.arn, "arn:aws:iam::999999999999:user/u");
 }

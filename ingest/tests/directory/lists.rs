@@ -4,14 +4,14 @@ use serde_json::json;
 use sluice_ingest::directory::{Kind, Place};
 use sluice_schemas::directory::{Entry, EntryKind};
 
-use super::fake::{ACCOUNT, Answer, Asked, Fake};
+use super::fake::{ACCOUNT, Answer, Asked, Fake, asker};
 
 fn place() -> Place {
     Place { account: ACCOUNT.to_owned(), region: "us-east-1".to_owned() }
 }
 
 fn list(fake: &Fake, kind: Kind) -> Vec<Entry> {
-    fake.asker(&[]).list(kind, &place(), &|_| None).unwrap()
+    asker(&fake, &[]).list(kind, &place(), &|_| None).unwrap()
 }
 
 fn runtime(id: &str) -> String {
@@ -62,7 +62,7 @@ fn a_list_that_may_not_be_read_says_which_permission_is_missing() {
         (Kind::Records, "bedrock-agentcore:ListRegistries"),
     ] {
         let fake = Fake::start(|_, _| Answer::refused(403, "AccessDeniedException"));
-        let error = fake.asker(&[]).list(kind, &place(), &|_| None).unwrap_err();
+        let error = asker(&fake, &[]).list(kind, &place(), &|_| None).unwrap_err();
         assert_eq!(error.denied(), Some((action, ACCOUNT)));
     }
 }
@@ -84,11 +84,11 @@ fn harnesses_run_as_a_role_too() {
         ),
         _ => Answer::refused(403, "AccessDeniedException"),
     });
-    let mut asker = fake.asker(&[]);
-    let entries = asker.list(Kind::Harnesses, &place(), &|_| None).unwrap();
+    let mut somebody = asker(&fake, &[]);
+    let entries = somebody.list(Kind::Harnesses, &place(), &|_| None).unwrap();
     assert_eq!((entries[0].name.as_str(), entries[0].role_arn.as_str()), ("triage", "arn:aws:iam::111122223333:role/h"));
     assert!(!format!("{entries:?}").contains("SECRET"));
-    assert_eq!(asker.take_denied().len(), 1, "tags are told as missing");
+    assert_eq!(somebody.take_denied().len(), 1, "tags are told as missing");
 }
 
 #[test]

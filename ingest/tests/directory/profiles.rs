@@ -5,7 +5,7 @@ use sluice_ingest::directory::{LookError, Wanted};
 use sluice_schemas::ErrorClass;
 use sluice_schemas::directory::{Entry, EntryKind};
 
-use super::fake::{Answer, Asked, Fake, NOW};
+use super::fake::{Answer, Asked, Fake, NOW, asker};
 
 const ARN: &str = "arn:aws:bedrock:us-east-1:111122223333:application-inference-profile/a1b2c3d4e5f6";
 
@@ -35,7 +35,7 @@ fn good(asked: &Asked) -> Answer {
 #[test]
 fn models_and_tags() {
     let fake = Fake::start(|asked, _| good(asked));
-    let entry = fake.asker(&[]).look_up(&wanted(), None).unwrap();
+    let entry = asker(&fake, &[]).look_up(&wanted(), None).unwrap();
     assert_eq!((entry.kind, entry.arn.as_str(), entry.name.as_str(), entry.seen_at), (EntryKind::InferenceProfile, ARN, "search", NOW));
     assert_eq!(entry.models.len(), 2);
     assert_eq!(entry.tags, [("agent".to_owned(), "triage".to_owned()), ("team".to_owned(), "search".to_owned())]);
@@ -50,14 +50,14 @@ fn throttling_and_trouble_pass() {
         1 => Answer::refused(500, "InternalServerException:http://internal.amazon.com/"),
         _ => good(asked),
     });
-    assert_eq!(fake.asker(&[]).look_up(&wanted(), None).unwrap().name, "search");
+    assert_eq!(asker(&fake, &[]).look_up(&wanted(), None).unwrap().name, "search");
     assert_eq!(fake.lines().len(), 4);
 }
 
 #[test]
 fn trouble_that_stays_is_told() {
     let fake = Fake::start(|_, _| Answer::refused(429, "ThrottlingException"));
-    let error = fake.asker(&[]).look_up(&wanted(), None).unwrap_err();
+    let error = asker(&fake, &[]).look_up(&wanted(), None).unwrap_err();
     assert_eq!((error.class(), error.denied()), (ErrorClass::Transient, None));
     assert_eq!(error.to_string(), "bedrock:GetInferenceProfile in account 111122223333: ThrottlingException: ThrottlingException it is");
     assert_eq!(fake.lines().len(), 5);
@@ -66,7 +66,7 @@ fn trouble_that_stays_is_told() {
 #[test]
 fn a_missing_permission_is_named_and_asked_once() {
     let fake = Fake::start(|_, _| Answer::refused(403, "AccessDeniedException"));
-    let error = fake.asker(&[]).look_up(&wanted(), None).unwrap_err();
+    let error = asker(&fake, &[]).look_up(&wanted(), None).unwrap_err();
     assert_eq!(error.denied(), Some(("bedrock:GetInferenceProfile", "111122223333")));
     assert_eq!(fake.lines().len(), 1);
 }
@@ -76,20 +76,20 @@ fn tags_that_may_not_be_read_stay_as_they_were() {
     let fake =
         Fake::start(|asked, _| if asked.line.starts_with("POST") { Answer::refused(403, "AccessDeniedException") } else { good(asked) });
     let known = Entry { tags: vec![("team".to_owned(), "search".to_owned())], ..Entry::default() };
-    let mut asker = fake.asker(&[]);
-    let entry = asker.look_up(&wanted(), Some(&known)).unwrap();
+    let mut somebody = asker(&fake, &[]);
+    let entry = somebody.look_up(&wanted(), Some(&known)).unwrap();
     assert_eq!((entry.name.as_str(), entry.tags), ("search", known.tags));
-    assert_eq!(asker.take_denied().into_iter().collect::<Vec<_>>(), [("bedrock:ListTagsForResource", "111122223333".to_owned())]);
-    assert!(asker.take_denied().is_empty());
+    assert_eq!(somebody.take_denied().into_iter().collect::<Vec<_>>(), [("bedrock:ListTagsForResource", "111122223333".to_owned())]);
+    assert!(somebody.take_denied().is_empty());
 }
 
 #[test]
 fn what_is_deleted_keeps_its_last_words() {
     let fake = Fake::start(|_, _| Answer::refused(404, "ResourceNotFoundException"));
     let known = Entry { name: "search".to_owned(), arn: ARN.to_owned(), models: vec!["m".to_owned()], ..Entry::default() };
-    let entry = fake.asker(&[]).look_up(&wanted(), Some(&known)).unwrap();
+    let entry = asker(&fake, &[]).look_up(&wanted(), Some(&known)).unwrap();
     assert_eq!(entry, Entry { deleted: true, seen_at: NOW, ..known });
-    let entry = fake.asker(&[]).look_up(&wanted(), None).unwrap();
+    let entry = asker(&fake, &[]).look_up(&wanted(), None).unwrap();
     assert_eq!((entry.deleted, entry.arn.as_str(), entry.kind), (true, ARN, EntryKind::InferenceProfile));
 }
 
@@ -97,7 +97,7 @@ fn what_is_deleted_keeps_its_last_words() {
 fn answers_that_are_none() {
     for body in ["", "<html>", "[1"] {
         let fake = Fake::start(move |_, _| Answer::ok(body));
-        let error = fake.asker(&[]).look_up(&wanted(), None).unwrap_err();
+        let error = asker(&fake, &[]).look_up(&wanted(), None).unwrap_err();
         assert!(matches!(error, LookError::Answer { .. }), "{error}");
         assert_eq!(error.class(), ErrorClass::Transient);
     }
@@ -107,7 +107,7 @@ fn answers_that_are_none() {
 fn another_account_is_not_asked_without_a_role() {
     let fake = Fake::start(|asked, _| panic!("{asked:?}"));
     let other = Wanted::of_model(&ARN.replace("111122223333", "999999999999")).unwrap();
-    let error = fake.asker(&[]).look_up(&other, None).unwrap_err();
+    let error = asker(&fake, &[]).look_up(&other, None).unwrap_err();
     assert_eq!(error.to_string(), "nothing is asked about account 999999999999: name a role for it in [directory.roles]");
     assert!(fake.lines().is_empty());
 }
