@@ -4,6 +4,7 @@ mod cli;
 mod config;
 mod control;
 mod coverage;
+mod directory;
 mod lakeview;
 #[cfg(feature = "aws")]
 mod lambda;

@@ -5,6 +5,7 @@ pub mod cur;
 pub mod coverage;
 pub mod dedup;
 pub mod evidence;
+pub mod directory;
 pub mod facts;
 pub mod known;
 pub mod lake;

@@ -10,6 +10,7 @@ pub mod cloudwatch_logs;
 pub mod cloudwatch_metrics;
 pub mod committed;
 pub mod decode;
+pub mod directory;
 pub mod files;
 mod framing;
 pub mod inflate;
@@ -25,6 +26,8 @@ pub mod piece;
 pub mod relay;
 #[cfg(feature = "aws")]
 pub mod s3;
+#[cfg(feature = "aws")]
+pub mod signed;
 pub mod source;
 #[cfg(feature = "aws")]
 mod sqs;

@@ -147,6 +147,9 @@ pub(crate) struct ReplayArgs {
     /// Form of the summary
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
+    /// What AWS says of callers, from a file: a JSON list as the table `directory` keeps it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) directory: Option<PathBuf>,
     /// Carry out the actions of breaches; without it a replay only records them
     #[arg(long)]
     pub(crate) act: bool,

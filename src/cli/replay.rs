@@ -76,7 +76,8 @@ pub(super) struct Replayed {
 /// Reads what is named, into the lake.
 pub(super) fn read(args: &ReplayArgs) -> anyhow::Result<Replayed> {
     let begun = Instant::now();
-    let config = Config::load(&args.place.origin())?;
+    let mut config = Config::load(&args.place.origin())?;
+    config.directory.file = args.directory.clone().or(config.directory.file);
     let lake = config.lake.clone();
     let settings = Settings { config, mode: Mode::Bulk, act: args.act, clock: Arc::new(SystemClock), board: Arc::default() };
     let mut pipeline = Pipeline::open(settings)?;

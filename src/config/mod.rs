@@ -20,6 +20,7 @@ use sluice_ingest::decode::{Accepts, AllowList};
 use sluice_schemas::visible::escape_lines;
 
 use crate::coverage::CoverageConfig;
+use crate::directory::DirectoryConfig;
 use crate::operate::OperateConfig;
 use crate::sources::relay::RelayConfig;
 use crate::sources::{Configured, OffloadConfig};
@@ -82,6 +83,8 @@ pub(crate) struct Config {
     pub(crate) operate: OperateConfig,
     /// Checks of completeness.
     pub(crate) coverage: CoverageConfig,
+    /// What AWS is asked about callers.
+    pub(crate) directory: DirectoryConfig,
     /// Where the configuration came from, for messages and reload.
     pub(crate) origin: Origin,
 }

@@ -13,6 +13,7 @@ use sluice_ingest::decode::{Accepts, AllowList};
 use super::cloudtrail::RawCloudTrail;
 use super::{Config, Origin, SharedPlace, parse_duration};
 use crate::coverage::RawCoverage;
+use crate::directory::RawDirectory;
 use crate::operate::RawOperate;
 use crate::sources::{self, Configured, OffloadConfig};
 
@@ -30,6 +31,7 @@ struct Raw {
     control: RawControl,
     operate: RawOperate,
     coverage: RawCoverage,
+    directory: RawDirectory,
     budget: Vec<toml::Table>,
     window: Vec<RawWindow>,
     source: Vec<toml::Table>,
@@ -158,6 +160,7 @@ pub(crate) fn validate(table: toml::Table, base: &Path, origin: &Origin, faults:
         workers: workers(raw.files.workers),
         operate: raw.operate.check(base, faults),
         coverage: raw.coverage.check(base, faults),
+        directory: raw.directory.check(base, faults),
         origin: origin.clone(),
         lake,
     })
@@ -312,5 +315,6 @@ mod tests {
         assert_eq!(reference.workers, default.workers);
         assert_eq!(reference.operate, default.operate);
         assert_eq!(reference.coverage, default.coverage);
+        assert_eq!(reference.directory, default.directory);
     }
 }

@@ -93,13 +93,14 @@ impl Pipeline {
             ("offload", old.offload != config.offload),
             ("allow", old.allow != config.allow),
             ("window", old.windows != config.windows),
+            ("directory", old.directory != config.directory),
             ("operate", old.operate != config.operate),
         ];
         let changed: Vec<&str> = fixed.iter().filter(|(_, changed)| *changed).map(|(key, _)| *key).collect();
         if !changed.is_empty() {
             bail!("{} can only change with a restart; nothing was reloaded", changed.join(", "));
         }
-        let enricher = Arc::new(super::seed::enricher(&config)?);
+        let enricher = Arc::new(self.directory.equip(super::seed::enricher(&config)?));
         *self.enricher.write().unwrap_or_else(PoisonError::into_inner) = enricher;
         self.ledger.set_limits(super::seed::limits(&config));
         let needed = self.ledger.reconfigure(Arc::new(config.budgets.clone()));

@@ -30,6 +30,9 @@ const RECONCILE: Duration = Duration::from_secs(1);
 pub(crate) enum Command {
     /// A verb of the command line; the answer goes back on the channel.
     Ask(Request, Sender<crate::control::Answer>),
+    /// What AWS said about callers.
+    #[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "a build without the AWS clients asks nobody"))]
+    Learn(Vec<sluice_schemas::directory::Entry>),
     /// Stop reading, carry everything read to the end, commit, end.
     Stop,
 }
@@ -117,6 +120,7 @@ impl Pipeline {
         )?;
         let clock = Arc::clone(&self.settings.clock);
         let reader = source::start(source, clock, handle.source.clone(), credits, piece_sender, ended_sender)?;
+        let asking = self.start_asking(handle)?;
         let ending = Arc::new(AtomicBool::new(false));
         let actor = effects::start(self.outbox()?, Arc::clone(&self.settings.clock), effect_jobs, delivered_sender, Arc::clone(&ending))?;
         let now = Instant::now();
@@ -143,7 +147,7 @@ impl Pipeline {
         handle.source.stop.store(true, Ordering::Relaxed);
         ending.store(true, Ordering::Relaxed);
         let stopped = flow.stopped;
-        drop((flow, done, delivered));
+        drop((flow, done, delivered, asking));
         self.meter.board.set_phase(Phase::Joining);
         join(threads.into_iter().chain([reader, actor]))?;
         result.map(|()| if stopped { Exit::Stopped } else { Exit::Done })
@@ -185,6 +189,7 @@ impl Pipeline {
                         flow.stopped = true;
                         handle.source.stop.store(true, Ordering::Relaxed);
                     }
+                    Ok(Command::Learn(entries)) => drop(self.learn(entries)?),
                     Ok(Command::Ask(Request::Sources, reply)) => answer::send(&reply, answer::sources(&handle.progress())),
                     Ok(Command::Ask(Request::ResumeShard { shard, actor, reason }, reply)) => {
                         self.resume_shard(handle, shard, &actor, &reason, reply);
@@ -254,6 +259,7 @@ impl Pipeline {
     fn on_tick(&mut self, flow: &mut Flow) -> anyhow::Result<()> {
         let now = self.settings.clock.now();
         self.ledger.advance(now);
+        self.rate_for_directory()?;
         self.live.arrived(now, 0, 0);
         if self.settings.act && flow.last_reconcile.elapsed() >= RECONCILE {
             flow.last_reconcile = Instant::now();

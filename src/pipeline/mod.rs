@@ -17,6 +17,7 @@ mod counters;
 mod effects;
 mod handle;
 mod join;
+mod learn;
 mod measure;
 mod open;
 mod orders;
@@ -120,6 +121,8 @@ pub(crate) struct Pipeline {
     pub(crate) dedup: Dedup,
     /// Events of callers, and the calls they speak of.
     join: join::Join,
+    /// What AWS said about callers.
+    pub(crate) directory: crate::directory::Book,
     /// Refused records that have their row.
     refused: refused::Refused,
     /// Batches that passed dedup and are part of every state.

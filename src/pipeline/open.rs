@@ -57,6 +57,7 @@ impl Pipeline {
             committed: Arc::default(),
             dedup: Dedup::new(DEDUP_BYTES),
             join: super::join::Join::new(&lake, now)?,
+            directory: Default::default(),
             refused: Default::default(),
             applied: 0,
             pending_keys: Default::default(),
@@ -100,6 +101,7 @@ impl Pipeline {
             pipeline.commit_lake()?;
             pipeline.settings.mode = mode;
         }
+        pipeline.open_directory()?;
         Ok(pipeline)
     }
 

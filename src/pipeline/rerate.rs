@@ -81,12 +81,12 @@ impl Pipeline {
     }
 
     /// Reads the price file as it is now. New calls are rated by it from here on, too, or they would have to be rated again.
-    fn begin_rating(&mut self, order: Order, reply: Option<Sender<Answer>>) -> anyhow::Result<()> {
+    pub(super) fn begin_rating(&mut self, order: Order, reply: Option<Sender<Answer>>) -> anyhow::Result<()> {
         anyhow::ensure!(self.rating.is_none(), "calls are being rated again already: ask once more when that is done");
-        let catalogue = super::catalogue(&self.settings.config)?;
+        let enricher = self.directory.equip(super::seed::enricher(&self.settings.config)?);
+        let catalogue = enricher.catalogue().clone();
         if !order.dry_run {
-            let enricher = Arc::new(super::seed::enricher(&self.settings.config)?);
-            *self.enricher.write().unwrap_or_else(PoisonError::into_inner) = enricher;
+            *self.enricher.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(enricher);
         }
         self.finish_settling()?;
         // What is not in the lake yet was rated by the prices of a moment ago.

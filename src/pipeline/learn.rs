@@ -1,0 +1,94 @@
+//! What AWS says about callers becomes part of every state: rows of `directory`, attribution and prices of the calls that follow, and of
+//! the calls that had no price for want of it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+
+use sluice_enrich::enricher::Enricher;
+use sluice_schemas::directory::Entry;
+use sluice_schemas::tables;
+
+use super::worker::Rows;
+use super::{Mode, Pipeline, RateOrder};
+use crate::directory::read_file;
+use crate::view::Level;
+
+impl Pipeline {
+    /// Takes over what the lake and rows on their way there tell, then the entries of the configured file.
+    pub(super) fn open_directory(&mut self) -> anyhow::Result<()> {
+        let mut stored = sluice_aggregate::directory::of_lake(&self.lake)?;
+        for (_, _, rows) in self.pending.iter().filter(|(table, ..)| table == tables::DIRECTORY) {
+            stored.extend(sluice_aggregate::directory::entries(rows)?);
+        }
+        let known = self.directory.learn(stored);
+        // What was stored was rated by when it was learnt.
+        self.directory.rating_due = false;
+        let file = self.settings.config.directory.file.clone();
+        let told = file.map(|file| read_file(&file, self.settings.clock.now())).transpose()?;
+        let is_new = self.learn(told.unwrap_or_default())?;
+        if !known.is_empty() && !is_new {
+            self.equip()?;
+        }
+        Ok(())
+    }
+
+    /// Nobody is asked: the configuration that wants it was refused.
+    #[cfg(not(feature = "aws"))]
+    #[expect(clippy::unnecessary_wraps, reason = "a build with the AWS clients may fail here")]
+    pub(super) fn start_asking(&mut self, _handle: &super::Handle) -> anyhow::Result<Option<crate::directory::Asking>> {
+        Ok(None)
+    }
+
+    /// Starts to ask AWS about what calls name, where that is wanted; a replay asks nobody.
+    #[cfg(feature = "aws")]
+    pub(super) fn start_asking(&mut self, handle: &super::Handle) -> anyhow::Result<Option<crate::directory::Asking>> {
+        let config = &self.settings.config.directory;
+        if !config.enabled || self.settings.mode == Mode::Bulk {
+            return Ok(None);
+        }
+        let (known, clock) = (self.directory.entries(), Arc::clone(&self.settings.clock));
+        let (asking, wishes) = crate::directory::Asking::start(config, known, handle.commands.clone(), clock)?;
+        self.directory.wish_to(wishes);
+        Ok(Some(asking))
+    }
+
+    /// Makes entries part of every state; tells whether one of them said something new.
+    pub(super) fn learn(&mut self, entries: Vec<Entry>) -> anyhow::Result<bool> {
+        let news = self.directory.learn(entries);
+        if news.is_empty() {
+            return Ok(false);
+        }
+        let mut by_day: BTreeMap<i32, Vec<Entry>> = BTreeMap::new();
+        for entry in &news {
+            by_day.entry(entry.seen_at.day()).or_default().push(entry.clone());
+        }
+        for (day, entries) in by_day {
+            let rows = sluice_aggregate::directory::rows(&entries)?;
+            self.keep_rows(Rows::Plain(tables::DIRECTORY.to_owned(), day, rows))?;
+        }
+        self.equip()?;
+        tracing::info!(event = "directory", entries = news.len(), "AWS told something new of callers");
+        Ok(true)
+    }
+
+    /// Calls that follow are attributed and priced by what is known now.
+    fn equip(&self) -> anyhow::Result<()> {
+        let mut place = self.enricher.write().unwrap_or_else(PoisonError::into_inner);
+        let enricher = Enricher::clone(&place);
+        *place = Arc::new(self.directory.equip(enricher));
+        Ok(())
+    }
+
+    /// Rates calls again that had no price when models behind profiles were not known yet, unless calls are being rated.
+    pub(super) fn rate_for_directory(&mut self) -> anyhow::Result<()> {
+        if self.settings.mode == Mode::Bulk || self.rating.is_some() || !std::mem::take(&mut self.directory.rating_due) {
+            return Ok(());
+        }
+        self.live.event(
+            self.settings.clock.now(),
+            Level::Info,
+            "models behind inference profiles are known; calls are rated again".to_owned(),
+        );
+        self.begin_rating(RateOrder { all: false, dry_run: false }, None)
+    }
+}
