@@ -12,9 +12,11 @@ pub mod enricher;
 pub mod evidence;
 mod memo;
 pub mod prices;
+pub mod rules;
 
 pub use agents::{Agent, AgentsError, AgentsFault, AgentsFile};
 pub use attribution::{CallToAttribute, OwnerTexts};
 pub use config::{EnrichConfig, EnrichConfigError, EnrichFault, MetadataKeys, RawEnrich};
 pub use directory::Directory;
 pub use enricher::{EnrichCache, Enricher};
+pub use rules::{RuleMatch, Rules, RulesError};
