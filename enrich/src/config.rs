@@ -3,6 +3,7 @@
 //! ```toml
 //! [enrich]
 //! agents_file = "agents.toml"          # which agents exist and what is theirs; absent = every principal is open
+//! rules_file  = "rules.toml"           # how names of roles, sessions and tags tell agents; absent = no rules
 //! prices_file = "prices.toml"          # prices laid over the built-in ones; absent = the built-in ones
 //! [enrich.metadata]                    # the first key of a list that a call carries counts
 //! agent   = ["agent_id", "agent", "agentId"]
@@ -54,6 +55,7 @@ impl Default for MetadataKeys {
 #[serde(deny_unknown_fields, default)]
 pub struct RawEnrich {
     agents_file: Option<String>,
+    rules_file: Option<String>,
     prices_file: Option<String>,
     metadata: MetadataKeys,
     inference_profiles: BTreeMap<String, String>,
@@ -76,6 +78,8 @@ struct RawDiscount {
 pub struct EnrichConfig {
     /// The agents file.
     pub agents_file: Option<PathBuf>,
+    /// The rules file.
+    pub rules_file: Option<PathBuf>,
     /// A price file to lay over the built-in prices.
     pub prices_file: Option<PathBuf>,
     /// Metadata keys.
@@ -171,7 +175,8 @@ impl TryFrom<RawEnrich> for EnrichConfig {
     fn try_from(raw: RawEnrich) -> Result<Self, EnrichConfigError> {
         let mut faults = Vec::new();
         check_keys(&raw.metadata, &mut faults);
-        for (field, path) in [("agents_file", &raw.agents_file), ("prices_file", &raw.prices_file)] {
+        let paths = [("agents_file", &raw.agents_file), ("rules_file", &raw.rules_file), ("prices_file", &raw.prices_file)];
+        for (field, path) in paths {
             if path.as_deref().is_some_and(|path| path.trim().is_empty()) {
                 faults.push(EnrichFault::EmptyPath { field });
             }
@@ -184,6 +189,7 @@ impl TryFrom<RawEnrich> for EnrichConfig {
         }
         Ok(Self {
             agents_file: raw.agents_file.map(PathBuf::from),
+            rules_file: raw.rules_file.map(PathBuf::from),
             prices_file: raw.prices_file.map(PathBuf::from),
             metadata: raw.metadata,
             inference_profiles: raw.inference_profiles,

@@ -10,12 +10,13 @@ use hashbrown::HashMap;
 use sluice_schemas::{Batch, EnrichedBatch, Extras, Invocation, Micros, Owner, Pricing, Profile, ServiceTier, StringTable, Sym};
 
 use crate::agents::AgentsFile;
-use crate::attribution::{CallToAttribute, OwnerCache, OwnerTexts, Owners, Sources};
+use crate::attribution::{CallToAttribute, Explanation, OwnerCache, OwnerTexts, Owners, Sources};
 use crate::config::MetadataKeys;
 use crate::directory::Directory;
 use crate::evidence::CallEvidence;
 use crate::memo::Memo;
 use crate::prices::{Catalogue, ProfileRates};
+use crate::rules::{RuleMatch, Rules};
 
 /// Prices and attributes batches; shared by all workers.
 #[derive(Clone, Debug)]
@@ -25,6 +26,7 @@ pub struct Enricher {
     /// Prices as configured.
     configured: Catalogue,
     directory: Arc<Directory>,
+    rules: Arc<Rules>,
     agents: AgentsFile,
     keys: MetadataKeys,
     /// Tells this enricher from any other, so that a cache filled by another one is not believed.
@@ -54,7 +56,15 @@ impl Enricher {
     /// Returns an enricher with these prices, agents and metadata keys.
     #[must_use]
     pub fn new(catalogue: Catalogue, agents: AgentsFile, keys: MetadataKeys) -> Self {
-        Self { configured: catalogue.clone(), catalogue, directory: Arc::default(), agents, keys, identity: Arc::new(()) }
+        Self {
+            configured: catalogue.clone(),
+            catalogue,
+            directory: Arc::default(),
+            rules: Arc::default(),
+            agents,
+            keys,
+            identity: Arc::new(()),
+        }
     }
 
     /// Returns the same enricher with what AWS says about the things that call, in place of what it knew of them. Models of inference
@@ -63,6 +73,12 @@ impl Enricher {
     pub fn with_directory(self, directory: Arc<Directory>) -> Self {
         let catalogue = self.configured.with_more_aliases(directory.models());
         Self { catalogue, directory, identity: Arc::new(()), ..self }
+    }
+
+    /// Returns the same enricher with these rules in place of its own.
+    #[must_use]
+    pub fn with_rules(self, rules: Arc<Rules>) -> Self {
+        Self { rules, identity: Arc::new(()), ..self }
     }
 
     /// Returns the prices it works with.
@@ -123,8 +139,28 @@ impl Enricher {
         OwnerTexts::new(&owner, &strings)
     }
 
+    /// Explains who a stored call is booked to in the light of evidence.
+    #[must_use]
+    pub fn explain(&self, call: &CallToAttribute<'_>, evidence: &CallEvidence) -> Explanation {
+        let (mut strings, mut cache) = (StringTable::default(), OwnerCache::default());
+        let profile = call.profile(&mut strings);
+        let mut owners = Owners::of_one(self.sources(), &mut cache, &mut strings);
+        let owner = owners.owner(&profile, evidence, call.event_time, &mut strings);
+        let texts = OwnerTexts::new(&owner, &strings);
+        owners.explain((&profile, evidence, call.event_time), texts, &mut strings)
+    }
+
+    /// Returns what the first matching rule says of a stored call, whether or not it names the owner.
+    #[must_use]
+    pub fn rule_of(&self, call: &CallToAttribute<'_>, evidence: &CallEvidence) -> Option<RuleMatch> {
+        let (mut strings, mut cache) = (StringTable::default(), OwnerCache::default());
+        let profile = call.profile(&mut strings);
+        let mut owners = Owners::of_one(self.sources(), &mut cache, &mut strings);
+        owners.rule((&profile, evidence, call.event_time), &mut strings)
+    }
+
     fn sources(&self) -> Sources<'_> {
-        Sources { agents: &self.agents, keys: &self.keys, directory: &self.directory }
+        Sources { agents: &self.agents, keys: &self.keys, directory: &self.directory, rules: &self.rules }
     }
 
     /// Prices and attributes a decoded batch. `cache` is per worker.

@@ -14,9 +14,11 @@ mod informed;
 mod memo;
 pub mod prices;
 pub mod reconcile;
+pub mod rules;
 
 pub use agents::{Agent, AgentsError, AgentsFault, AgentsFile};
 pub use attribution::{CallToAttribute, OwnerTexts};
 pub use config::{EnrichConfig, EnrichConfigError, EnrichFault, MetadataKeys, RawEnrich};
 pub use directory::Directory;
 pub use enricher::{EnrichCache, Enricher};
+pub use rules::{RuleMatch, Rules, RulesError};

@@ -41,6 +41,10 @@ fn run(arn: &str, session: &str, tie: Tie) -> CallEvidence {
     CallEvidence { run: Some((Arc::new(run), tie)), ..CallEvidence::default() }
 }
 
+fn both(one: CallEvidence, other: CallEvidence) -> CallEvidence {
+    CallEvidence { caller: one.caller.or(other.caller), session: one.session.or(other.session), run: one.run.or(other.run) }
+}
+
 fn show(owner: &OwnerTexts) -> (String, String, String, String) {
     let tags = owner.tags.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
     let session = format!("{} {} {}", owner.session_id, owner.session_evidence, owner.session_rank as u8);

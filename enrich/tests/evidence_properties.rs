@@ -97,6 +97,10 @@ fn asked(call: &(String, String, String)) -> (&str, &str, &str) {
     (&call.0, &call.1, &call.2)
 }
 
+fn both(one: CallEvidence, other: CallEvidence) -> CallEvidence {
+    CallEvidence { caller: one.caller.or(other.caller), session: one.session.or(other.session), run: one.run.or(other.run) }
+}
+
 proptest! {
     #[test]
     fn without_evidence_nothing_changes(call in call()) {

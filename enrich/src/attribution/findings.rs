@@ -5,12 +5,13 @@ use sluice_schemas::{AgentStatus, Micros, Profile, Rank, StringTable};
 use super::kinds::{self, Context};
 use super::ladder::{Evidence, Facts};
 use super::principal::Principal;
-use super::saying::{Attribute, Kind, Said, Saying, Specificity};
+use super::saying::{Attribute, Kind, Refusal, Said, Saying, Specificity};
 use super::weigh::{self, Verdict};
 use crate::agents::AgentsFile;
 use crate::config::MetadataKeys;
 use crate::directory::Directory;
 use crate::evidence::CallEvidence;
+use crate::rules::Rules;
 
 /// What attribution works with: the same for all calls.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +19,7 @@ pub(crate) struct Sources<'a> {
     pub(crate) agents: &'a AgentsFile,
     pub(crate) keys: &'a MetadataKeys,
     pub(crate) directory: &'a Directory,
+    pub(crate) rules: &'a Rules,
 }
 
 /// One name with what told it.
@@ -40,6 +42,8 @@ pub(crate) struct Base<'a> {
     /// What named the agent; `None` when nobody is named or the claim is refused.
     pub(crate) agent: Option<(Evidence, Told<'a>)>,
     pub(crate) status: AgentStatus,
+    /// The metadata's claim of an agent if it was not believed, and why.
+    pub(crate) refused: Option<(Told<'a>, Refusal)>,
     /// Session of the AgentCore name, claim of the metadata, role session name, each of which may be nothing.
     pub(crate) sessions: [(Kind, Told<'a>); 3],
     /// Claim of the metadata.
@@ -90,19 +94,29 @@ pub(crate) struct Findings {
     pub(crate) tags: Vec<(String, String)>,
 }
 
-/// Collects what everything says about a call.
-pub(crate) fn collect<'a>(sources: &Sources<'a>, asked: &Asked<'a>, base: &Base<'a>) -> (Context<'a>, Said<'a>, Option<usize>) {
+/// What is known about a call beside its claims.
+pub(crate) fn context<'a>(sources: &Sources<'a>, asked: &Asked<'a>) -> Context<'a> {
     let text = |sym| asked.strings.get(sym);
-    let context = Context {
+    Context {
         keys: sources.keys,
         directory: sources.directory,
+        rules: sources.rules,
         principal: Principal::parse(text(asked.profile.principal_arn)),
         principal_entry: asked.entry.and_then(|at| sources.directory.numbered(at)),
         runs_as: asked.runs_as,
+        account_id: text(asked.profile.account_id),
+        region: text(asked.profile.region),
+        operation: text(asked.profile.operation),
         model_id: text(asked.profile.model_id),
+        metadata: text(asked.profile.metadata),
         evidence: asked.evidence,
         at: asked.at,
-    };
+    }
+}
+
+/// Collects what everything says about a call.
+fn collect<'a>(sources: &Sources<'a>, asked: &Asked<'a>, base: &Base<'a>) -> (Context<'a>, Said<'a>, Option<usize>) {
+    let context = context(sources, asked);
     let mut said = Said::default();
     let base_at = base.agent.map(|(evidence, told)| {
         let (kind, specificity) = match evidence {
@@ -114,6 +128,9 @@ pub(crate) fn collect<'a>(sources: &Sources<'a>, asked: &Asked<'a>, base: &Base<
         said.say(kind, Attribute::Agent, told.label, told.text, (specificity, told.rank));
         said.sayings.len().saturating_sub(1)
     });
+    if let Some((told, refusal)) = base.refused {
+        said.refuse(Kind::Metadata, Attribute::Agent, told.label, told.text, (Specificity::Call, refusal));
+    }
     for (kind, told) in base.sessions {
         let specificity = if kind == Kind::SessionName { Specificity::Session } else { Specificity::Run };
         said.say(kind, Attribute::Session, told.label, told.text, (specificity, told.rank));
@@ -123,14 +140,31 @@ pub(crate) fn collect<'a>(sources: &Sources<'a>, asked: &Asked<'a>, base: &Base<
     (context, said, base_at)
 }
 
-/// Decides, and says what changes.
-pub(crate) fn find<'a>(sources: &Sources<'a>, asked: &Asked<'a>, base: &Base<'a>, base_agent: &'a str) -> Findings {
+/// What everything said comes to.
+pub(crate) struct Judged<'a> {
+    pub(crate) context: Context<'a>,
+    pub(crate) said: Said<'a>,
+    pub(crate) verdict: Verdict,
+    pub(crate) spoofed: bool,
+    /// Places of the sayings that name session and team.
+    pub(crate) session: Option<usize>,
+    pub(crate) team: Option<usize>,
+}
+
+/// Decides.
+pub(crate) fn judge<'a>(sources: &Sources<'a>, asked: &Asked<'a>, base: &Base<'a>) -> Judged<'a> {
     let (context, mut said, base_at) = collect(sources, asked, base);
     let weighed = weigh::weigh(sources.agents, &base.facts, base_at, &mut said);
     let verdict = if base.status == AgentStatus::Spoofed { Verdict::Base } else { weighed };
     let spoofed = base.status == AgentStatus::Spoofed || matches!(verdict, Verdict::Spoofed { .. });
     let session = weigh::session(spoofed, &mut said);
     let team = weigh::team(spoofed, &mut said);
+    Judged { context, said, verdict, spoofed, session, team }
+}
+
+/// Says what a decision changes.
+pub(crate) fn find(judged: Judged<'_>, base_agent: &str) -> Findings {
+    let Judged { context, mut said, verdict, spoofed, session, team } = judged;
     let name = |at: usize| said.sayings.get(at).map(own).unwrap_or_default();
     let agent = match verdict {
         Verdict::Base => NewAgent::Same,
@@ -138,10 +172,9 @@ pub(crate) fn find<'a>(sources: &Sources<'a>, asked: &Asked<'a>, base: &Base<'a>
         Verdict::Spoofed { by } => NewAgent::Spoofed(name(by)),
     };
     let named = match &agent {
-        NewAgent::Same if base.status == AgentStatus::Spoofed => "",
-        NewAgent::Same => base_agent,
         NewAgent::Named { name, .. } => &name.text,
-        NewAgent::Spoofed(_) => "",
+        _ if spoofed => "",
+        _ => base_agent,
     };
     let claimed = match &agent {
         NewAgent::Spoofed(name) => Some(name.text.clone()),

@@ -143,6 +143,14 @@ pub(super) fn refusal(registry: &impl Registry, facts: &Facts<'_>, agent: Option
     }
 }
 
+/// Tells why a claim of this agent is not believed; what the decision already refused is refused for one of these reasons.
+pub(super) fn refusal_of(registry: &impl Registry, facts: &Facts<'_>, claim: &str) -> Refusal {
+    if is_reserved(claim) {
+        return Refusal::Reserved;
+    }
+    refusal(registry, facts, registry.by_id(claim)).unwrap_or(Refusal::NotRegisteredHere)
+}
+
 /// Tells whether an agent registered here is told from the others registered here by the file and the session name alone.
 pub(super) fn is_told_apart(registry: &impl Registry, facts: &Facts<'_>, agent: u32) -> bool {
     let registered = if facts.principal.is_empty() { facts.profile } else { facts.principal };

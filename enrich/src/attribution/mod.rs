@@ -29,7 +29,9 @@
 //! come from the same mouth. A claim that did not become the call's agent, session or team stays visible in the tags
 //! `claimed_agent`, `claimed_session`, `claimed_team`.
 
+mod advice;
 mod claims;
+mod explain;
 mod findings;
 mod glob;
 mod kinds;
@@ -42,14 +44,18 @@ mod text;
 mod texts;
 mod weigh;
 
+pub use advice::Change;
+pub use explain::{Explanation, Outcome, Silent, Step};
 pub(crate) use findings::Sources;
 pub(crate) use glob::Glob;
+pub(crate) use kinds::{Context, Pinned};
 pub(crate) use ladder::Registry;
-pub(crate) use owners::{OwnerCache, Owners};
+pub(crate) use owners::{OwnerCache, Owners, is_evidence_key};
 pub(crate) use principal::PrincipalPattern;
 pub use principal::{PatternFault, Principal, PrincipalKind};
 pub use saying::{Attribute, Kind, Refusal, Specificity};
 pub(crate) use text::is_plain;
+pub(crate) use texts::number;
 pub use texts::{CallToAttribute, OwnerTexts};
 
 /// Agent of calls that nothing attributes.

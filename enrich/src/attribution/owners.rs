@@ -1,14 +1,15 @@
 //! Owners of the profiles of one batch: reads each distinct ARN and metadata object once, decides, and names the outcome.
 
+mod revise;
+
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use sluice_schemas::{AgentStatus, Micros, Owner, Profile, Rank, StringTable, Sym};
 
 use super::claims::{Claim, ClaimReader, Claims};
-use super::findings::{self, Asked, Base, Findings, Name, NewAgent, Sources, Told};
+use super::findings::{self, NewAgent, Sources};
 use super::ladder::{Decision, Evidence, Facts, Named, decide};
 use super::principal::{Principal, PrincipalKind};
-use super::saying::Kind;
 use super::{CLAIMED_AGENT, CLAIMED_SESSION, CLAIMED_TEAM, SPOOFED_PREFIX, UNATTRIBUTED};
 use crate::evidence::CallEvidence;
 use crate::memo::Memo;
@@ -132,7 +133,8 @@ impl<'a> Owners<'a> {
         };
         let mut tags = Vec::new();
         if self.is_more_known(caller, profile, evidence, strings) {
-            let findings = self.find((profile, evidence, at), (caller, claims, through, decision), &owner, strings);
+            let (judged, base) = self.judged((profile, evidence, at), (caller, claims, through, decision), &owner, strings);
+            let findings = findings::find(judged, base.agent.map_or("", |(_, told)| told.text));
             if let Some(claimed) = &findings.claimed
                 && (accused.is_empty() || matches!(findings.agent, NewAgent::Spoofed(_)))
             {
@@ -182,72 +184,9 @@ impl<'a> Owners<'a> {
     fn is_more_known(&self, caller: Caller, profile: &Profile, evidence: &CallEvidence, strings: &StringTable) -> bool {
         let (directory, known) = (self.sources.directory, self.cache.principals.get(caller.principal));
         let listed = || known.entry.is_some() || !known.runs_as.is_empty() || directory.has_records();
-        !evidence.is_empty() || !directory.is_empty() && (listed() || directory.profile(strings.get(profile.model_id)).is_some())
-    }
-
-    fn find(
-        &self,
-        (profile, evidence, at): (&Profile, &CallEvidence, Option<Micros>),
-        (caller, claims, through, decision): (Caller, usize, &[u32], Decision),
-        owner: &Owner,
-        strings: &StringTable,
-    ) -> Findings {
-        let known = self.cache.principals.get(caller.principal);
-        let claims = &self.claims[claims];
-        let told = |text, label, rank| Told { text: strings.get(text), label: strings.get(label), rank };
-        let claimed = |claim: Claim| if claim.valid { told(claim.text, claim.evidence, Rank::Claimed) } else { Told::NOTHING };
-        let names = !matches!(decision.status, AgentStatus::Unattributed | AgentStatus::Spoofed);
-        let base = Base {
-            facts: Facts {
-                principal: &known.agents,
-                profile: through,
-                session_name: strings.get(caller.session_name),
-                claim: claims.agent.valid.then(|| strings.get(claims.agent.text)),
-            },
-            agent: names.then(|| (decision.evidence, told(owner.agent_id, owner.agent_evidence, owner.agent_rank))),
-            status: decision.status,
-            sessions: [
-                (Kind::Runtime, told(caller.agentcore_session, self.words.agentcore_session, Rank::Pinned)),
-                (Kind::Metadata, claimed(claims.session)),
-                (Kind::SessionName, told(caller.session_name, self.words.session_name, Rank::Chosen)),
-            ],
-            team: claimed(claims.team),
-        };
-        let asked = Asked { profile, strings, entry: known.entry, runs_as: &known.runs_as, evidence, at };
-        findings::find(&self.sources, &asked, &base, if names { strings.get(owner.agent_id) } else { "" })
-    }
-
-    /// Makes the changes that further evidence calls for.
-    fn revise(&mut self, owner: &mut Owner, decision: &mut Decision, findings: &Findings, caller: Caller, strings: &mut StringTable) {
-        let name = match &findings.agent {
-            NewAgent::Same => None,
-            NewAgent::Named { name, agent, status } => {
-                (decision.named, decision.status) = (agent.map_or(Named::Claimed, Named::Agent), *status);
-                owner.agent_id = agent.map_or(Sym::EMPTY, |agent| self.registered(agent, strings));
-                if owner.agent_id.is_empty() {
-                    owner.agent_id = strings.intern(&name.text);
-                }
-                Some(name)
-            }
-            NewAgent::Spoofed(name) => {
-                (decision.named, decision.status) = (Named::Spoofed, AgentStatus::Spoofed);
-                owner.agent_id = strings.intern(&self.cache.principals.get(caller.principal).spoofed);
-                Some(name)
-            }
-        };
-        if let Some(name) = name {
-            (owner.agent_evidence, owner.agent_rank, owner.agent_status) = (strings.intern(&name.label), name.rank, decision.status);
-        }
-        let nothing = Name::default();
-        let session = findings.session.as_ref().unwrap_or(&nothing);
-        (owner.session_id, owner.session_evidence) = (strings.intern(&session.text), strings.intern(&session.label));
-        owner.session_rank = session.rank;
-        let of_agent = match decision.named {
-            Named::Agent(agent) => self.registered.get(&agent).map_or(Sym::EMPTY, |agent| agent.team),
-            _ => Sym::EMPTY,
-        };
-        let told = if findings.record_team.is_empty() { &findings.team } else { &findings.record_team };
-        owner.team = if of_agent.is_empty() { strings.intern(told) } else { of_agent };
+        !evidence.is_empty()
+            || !self.sources.rules.is_empty()
+            || !directory.is_empty() && (listed() || directory.profile(strings.get(profile.model_id)).is_some())
     }
 
     fn decide(&self, caller: Caller, claim: Claim, through: &[u32], strings: &StringTable) -> Decision {
@@ -387,6 +326,6 @@ impl<'a> Owners<'a> {
 }
 
 /// Tells whether a tag's key is of those that evidence writes.
-fn is_evidence_key(key: &str) -> bool {
+pub(crate) fn is_evidence_key(key: &str) -> bool {
     EVIDENCE_KEYS.iter().any(|start| key.get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start)))
 }

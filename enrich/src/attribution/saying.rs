@@ -237,17 +237,22 @@ impl<'a> Said<'a> {
     }
 
     /// Adds a tag, invisible characters escaped, unless its key is taken or there are too many. IAM compares keys without case.
-    pub(crate) fn tag(&mut self, key: impl Into<Cow<'a, str>>, value: &'a str) {
+    pub(crate) fn tag(&mut self, key: impl Into<Cow<'a, str>>, value: impl Into<Cow<'a, str>>) {
+        let value = value.into();
         if value.is_empty() || self.tags.len() >= MAX_TAGS {
             return;
         }
-        let key = match key.into() {
-            Cow::Borrowed(key) => shorten(key),
-            Cow::Owned(key) => Cow::Owned(shorten(&key).into_owned()),
-        };
+        let key = shortened(key.into());
         if !self.tags.iter().any(|(taken, _)| taken.eq_ignore_ascii_case(&key)) {
-            self.tags.push((key, shorten(value)));
+            self.tags.push((key, shortened(value)));
         }
+    }
+}
+
+fn shortened(text: Cow<'_, str>) -> Cow<'_, str> {
+    match text {
+        Cow::Borrowed(text) => shorten(text),
+        Cow::Owned(text) => Cow::Owned(shorten(&text).into_owned()),
     }
 }
 

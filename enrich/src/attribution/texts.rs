@@ -1,5 +1,6 @@
 //! Stored calls and their owners as texts, for calls that no batch holds any more.
 
+use serde::{Serialize, Serializer};
 use sluice_schemas::{AgentStatus, Micros, Owner, Profile, Rank, StringTable, Sym};
 
 /// What attribution reads of a stored call. Absent texts are empty.
@@ -40,7 +41,7 @@ impl CallToAttribute<'_> {
 }
 
 /// An [`Owner`] as owned texts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct OwnerTexts {
     /// Role name for an assumed role; empty for a user.
     pub role: String,
@@ -51,6 +52,7 @@ pub struct OwnerTexts {
     /// Which evidence named the agent.
     pub agent_evidence: String,
     /// Rank of that evidence.
+    #[serde(serialize_with = "number")]
     pub agent_rank: Rank,
     /// Standing of the attribution.
     pub agent_status: AgentStatus,
@@ -59,6 +61,7 @@ pub struct OwnerTexts {
     /// Which evidence named the session.
     pub session_evidence: String,
     /// Rank of that evidence.
+    #[serde(serialize_with = "number")]
     pub session_rank: Rank,
     /// Owning team; empty when not known.
     pub team: String,
@@ -85,4 +88,9 @@ impl OwnerTexts {
             tags: owner.tags.iter().map(|&(key, value)| (text(key), text(value))).collect(),
         }
     }
+}
+
+/// Writes a rank as the number that the lake stores.
+pub(crate) fn number<S: Serializer>(rank: &Rank, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u8(*rank as u8)
 }

@@ -85,10 +85,6 @@ pub(crate) fn session(role_name: &str, tags: &[(&str, &str)]) -> CallEvidence {
     CallEvidence { session: Some((Arc::new(session), Tie::AccessKey)), ..CallEvidence::default() }
 }
 
-pub(crate) fn both(one: CallEvidence, other: CallEvidence) -> CallEvidence {
-    CallEvidence { caller: one.caller.or(other.caller), session: one.session.or(other.session), run: one.run.or(other.run) }
-}
-
 pub(crate) fn knowing() -> Enricher {
     let agents = AgentsFile::parse(AGENTS).expect("valid agents file");
     Enricher::new(Catalogue::default(), agents, MetadataKeys::default()).with_directory(Arc::new(directory()))

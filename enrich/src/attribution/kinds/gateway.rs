@@ -2,19 +2,14 @@
 
 use std::borrow::Cow;
 
-use sluice_schemas::Rank;
-
-use super::{Context, named, trust_of};
+use super::{Context, Pinned, named};
 use crate::attribution::saying::{Attribute, Kind, Said, Specificity};
-use crate::evidence::Tie;
 
 pub(super) fn say<'a>(context: &Context<'a>, said: &mut Said<'a>) {
-    let Some((run, tie)) = context.evidence.run.as_ref().filter(|(run, _)| !run.claims.is_empty()) else {
+    let Some((run, _)) = context.evidence.run.as_ref().filter(|(run, _)| !run.claims.is_empty()) else {
         return;
     };
-    // What is tied by request id is a span: the application's own word for what the token said.
-    let signed = if *tie == Tie::Request { Rank::Claimed } else { Rank::Pinned };
-    let rank = signed.min(trust_of(*tie));
+    let rank = context.rank_of(Pinned::Token);
     let keys = context.keys;
     for (about, keys) in [(Attribute::Agent, &keys.agent), (Attribute::Session, &keys.session), (Attribute::Team, &keys.team)] {
         if let Some((key, value)) = named(&run.claims, keys) {

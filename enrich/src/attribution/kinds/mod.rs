@@ -7,12 +7,15 @@ mod issued_to;
 mod principal_tags;
 mod profile;
 mod registry;
+mod rule;
 mod run;
 mod session_tags;
+mod silence;
 mod source_identity;
 mod user_agent;
 
 pub(crate) use registry::{record_of, team_of};
+pub(crate) use silence::silence;
 
 use std::borrow::Cow;
 
@@ -23,19 +26,25 @@ use super::principal::Principal;
 use super::saying::{Attribute, Kind, Said, Specificity};
 use crate::config::MetadataKeys;
 use crate::directory::Directory;
-use crate::evidence::{CallEvidence, Tie};
+use crate::evidence::{CallEvidence, Session, Tie};
+use crate::rules::Rules;
 
 /// What is known about one call beside its claims.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Context<'a> {
     pub(crate) keys: &'a MetadataKeys,
     pub(crate) directory: &'a Directory,
+    pub(crate) rules: &'a Rules,
     pub(crate) principal: Option<Principal<'a>>,
     /// Directory entry of the role or user.
     pub(crate) principal_entry: Option<&'a Entry>,
     /// Directory entries of what runs as the role.
     pub(crate) runs_as: &'a [u32],
+    pub(crate) account_id: &'a str,
+    pub(crate) region: &'a str,
+    pub(crate) operation: &'a str,
     pub(crate) model_id: &'a str,
+    pub(crate) metadata: &'a str,
     pub(crate) evidence: &'a CallEvidence,
     /// Time of the call, where it is known.
     pub(crate) at: Option<Micros>,
@@ -58,8 +67,73 @@ impl<'a> Context<'a> {
     }
 }
 
+/// What a trust policy may pin, or a service may vouch for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pinned<'k> {
+    SessionName,
+    SourceIdentity,
+    SessionTag(&'k str),
+    Run,
+    Token,
+}
+
+impl<'a> Context<'a> {
+    /// Tells whether the call went through an application inference profile.
+    pub(crate) fn is_through_profile(&self) -> bool {
+        self.model_id.contains(":application-inference-profile/")
+    }
+
+    /// Returns the session unless it cannot be the call's.
+    pub(crate) fn session(&self) -> Option<(&'a Session, Tie)> {
+        let (session, tie) = self.evidence.session.as_ref()?;
+        session_tags::refusal(self, session).is_none().then_some((&**session, *tie))
+    }
+
+    /// Returns how far what the role's trust policy may pin can be trusted.
+    pub(crate) fn rank_of(&self, what: Pinned<'_>) -> Rank {
+        let pins = self.principal_entry.map(|role| &role.pins);
+        let session_tie = self.evidence.session.as_ref().map_or(Tie::Request, |(_, tie)| *tie);
+        let run_tie = self.evidence.run.as_ref().map_or(Tie::RoleAndTime, |(_, tie)| *tie);
+        // What is tied by request id is a span: the application's own word.
+        let of_run = |rank: Rank| if run_tie == Tie::Request { Rank::Claimed } else { rank.min(trust_of(run_tie)) };
+        let (is_pinned, tie) = match what {
+            Pinned::SessionName => {
+                let by_service = self.principal.is_some_and(|principal| principal.agentcore_session().is_some());
+                (by_service || pins.is_some_and(|pins| pins.session_name), Tie::Request)
+            }
+            Pinned::SourceIdentity => (pins.is_some_and(|pins| pins.source_identity), self.source_identity().1),
+            Pinned::SessionTag(key) => {
+                (pins.is_some_and(|pins| pins.tag_keys.iter().any(|pinned| pinned.eq_ignore_ascii_case(key))), session_tie)
+            }
+            Pinned::Run => return of_run(Rank::Chosen),
+            Pinned::Token => return of_run(Rank::Pinned),
+        };
+        if is_pinned { Rank::Pinned } else { Rank::Chosen }.min(trust_of(tie))
+    }
+
+    /// Returns what `aws:PrincipalTag/<key>` is for the call: the session's tag, else the role's or user's.
+    pub(crate) fn principal_tag(&self, key: &str) -> Option<(&'a str, Rank, Specificity)> {
+        let of =
+            |tags: &'a [(String, String)]| tags.iter().find(|(known, _)| known.eq_ignore_ascii_case(key)).map(|(_, value)| value.as_str());
+        let of_session = self.session().and_then(|(session, _)| of(&session.tags));
+        if let Some(value) = of_session {
+            return Some((value, self.rank_of(Pinned::SessionTag(key)), Specificity::Session));
+        }
+        Some((of(&self.principal_entry?.tags)?, Rank::Aws, Specificity::Principal))
+    }
+
+    /// Returns the source identity, unless it is of a session that cannot be the call's.
+    pub(crate) fn believable_source_identity(&self) -> &'a str {
+        let of_call = self.evidence.caller.as_deref().map_or("", |caller| caller.source_identity.as_str());
+        if of_call.is_empty() { self.session().map_or("", |(session, _)| &session.source_identity) } else { of_call }
+    }
+}
+
 /// Asks every kind.
 pub(crate) fn ask<'a>(context: &Context<'a>, said: &mut Said<'a>) {
+    if !context.rules.is_empty() {
+        rule::say(context, said);
+    }
     if !context.evidence.is_empty() {
         run::say(context, said);
         gateway::say(context, said);

@@ -7,7 +7,7 @@ use super::{Context, say_tags};
 use crate::attribution::saying::{Kind, Said, Specificity};
 
 /// Start of the names of users that Bedrock makes for its API keys.
-const API_KEY_USER: &str = "BedrockAPIKey-";
+pub(super) const API_KEY_USER: &str = "BedrockAPIKey-";
 
 pub(super) fn say<'a>(context: &Context<'a>, said: &mut Said<'a>) {
     let Some(entry) = context.principal_entry else {

@@ -2,7 +2,7 @@
 
 use sluice_schemas::Rank;
 
-use super::{Context, trust_of};
+use super::{Context, Pinned};
 use crate::attribution::resource::Resource;
 use crate::attribution::saying::{Attribute, Kind, Said, Specificity};
 use crate::evidence::Tie;
@@ -11,14 +11,10 @@ pub(super) fn say<'a>(context: &Context<'a>, said: &mut Said<'a>) {
     let Some((run, tie)) = &context.evidence.run else {
         return;
     };
-    let trust = trust_of(*tie);
     // Only a span knows the request id of a model call; a data event has one of its own.
-    let (kind, specificity, recorded) = match tie {
-        Tie::Request => (Kind::Span, Specificity::Call, Rank::Claimed),
-        _ => (Kind::Run, Specificity::Run, Rank::Chosen),
-    };
-    let rank = recorded.min(trust);
-    let own_word = Rank::Claimed.min(trust);
+    let (kind, specificity) = if *tie == Tie::Request { (Kind::Span, Specificity::Call) } else { (Kind::Run, Specificity::Run) };
+    let rank = context.rank_of(Pinned::Run);
+    let own_word = Rank::Claimed.min(rank);
     if run.agent_name.is_empty() {
         let entry = context.directory.runtime_or_agent(&run.resource_arn).filter(|entry| !entry.name.is_empty());
         let name = entry.map(|entry| entry.name.as_str()).or_else(|| Resource::parse(&run.resource_arn)?.name());

@@ -1,14 +1,12 @@
 //! Session tags: set when the role was assumed, fixed for the life of the session, pinned where the role's trust policy says so.
 
-use sluice_schemas::Rank;
-
-use super::{Context, say_tags, trust_of};
+use super::{Context, Pinned, say_tags};
 use crate::attribution::principal::Principal;
 use crate::attribution::saying::{Attribute, Kind, Refusal, Said, Specificity};
 use crate::evidence::Session;
 
 pub(super) fn say<'a>(context: &Context<'a>, said: &mut Said<'a>) {
-    let Some((session, tie)) = &context.evidence.session else {
+    let Some((session, _)) = &context.evidence.session else {
         return;
     };
     if let Some(refusal) = refusal(context, session) {
@@ -21,9 +19,7 @@ pub(super) fn say<'a>(context: &Context<'a>, said: &mut Said<'a>) {
         }
         return;
     }
-    let pins = context.principal_entry.map(|role| &role.pins);
-    let pinned = |key: &str| pins.is_some_and(|pins| pins.tag_keys.iter().any(|pinned| pinned.eq_ignore_ascii_case(key)));
-    let rank = |key: &str| if pinned(key) { Rank::Pinned } else { Rank::Chosen }.min(trust_of(*tie));
+    let rank = |key: &str| context.rank_of(Pinned::SessionTag(key));
     say_tags(context, (Kind::SessionTag, "session_tag", "aws:PrincipalTag/"), &session.tags, Specificity::Session, rank, said);
 }
 

@@ -1,13 +1,11 @@
 //! Source identity: set when the first role of a chain was assumed, kept through the chain, repeated in every event of the session.
 
-use sluice_schemas::Rank;
-
 use super::session_tags::refusal;
-use super::{Context, trust_of};
+use super::{Context, Pinned};
 use crate::attribution::saying::{Attribute, Kind, Said, Specificity};
 
 pub(super) fn say<'a>(context: &Context<'a>, said: &mut Said<'a>) {
-    let (identity, tie) = context.source_identity();
+    let (identity, _) = context.source_identity();
     if identity.is_empty() {
         return;
     }
@@ -16,8 +14,7 @@ pub(super) fn say<'a>(context: &Context<'a>, said: &mut Said<'a>) {
     if let Some(refusal) = session.and_then(|(session, _)| refusal(context, session)) {
         return said.refuse(Kind::SourceIdentity, Attribute::Agent, "source_identity", identity, (Specificity::Session, refusal));
     }
-    let pinned = context.principal_entry.is_some_and(|role| role.pins.source_identity);
-    let rank = if pinned { Rank::Pinned } else { Rank::Chosen }.min(trust_of(tie));
+    let rank = context.rank_of(Pinned::SourceIdentity);
     said.say(Kind::SourceIdentity, Attribute::Agent, "source_identity", identity, (Specificity::Session, rank));
     said.tag("aws:SourceIdentity", identity);
 }
