@@ -1,11 +1,11 @@
 //! Dedup, facts, windows, local state, the lake and queries over it.
 
 pub mod correct;
-pub mod cur;
 pub mod coverage;
+pub mod cur;
 pub mod dedup;
-pub mod evidence;
 pub mod directory;
+pub mod evidence;
 pub mod facts;
 pub mod known;
 pub mod lake;

@@ -65,7 +65,7 @@ fn backfill(args: &CoverageArgs, config: &Config, question: &Question, outcome: 
         if paths.is_empty() {
             continue;
         }
-        let replay = ReplayArgs { paths, place: args.place.clone(), since, until, format: args.format, act: false };
+        let replay = ReplayArgs { paths, place: args.place.clone(), since, until, format: args.format, act: false, directory: None };
         let summary = replay::read(&replay).context("backfill")?.summary;
         read = (read.0 + summary.facts, read.1 + summary.duplicates, read.2 + summary.rejected, read.3 + summary.cost_usd);
     }

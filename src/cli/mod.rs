@@ -1,8 +1,8 @@
 //! The command line: its grammar, and one file for each verb.
 
 mod args;
-mod args_reconcile;
 mod args_coverage;
+mod args_reconcile;
 mod args_tables;
 mod budget;
 mod config;

@@ -1,9 +1,11 @@
 //! What is known of things, kept by the coordinator; and what calls name that nobody asked about yet.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 use hashbrown::HashSet;
+use sluice_enrich::Directory;
 use sluice_enrich::enricher::Enricher;
 use sluice_ingest::directory::{Place, Wanted};
 use sluice_schemas::Batch;
@@ -33,9 +35,9 @@ pub(crate) struct Book {
 }
 
 impl Book {
-    /// Takes entries over; returns those that say something new, of each thing the last.
-    pub(crate) fn learn(&mut self, entries: Vec<Entry>) -> Vec<Entry> {
-        let mut news: BTreeMap<(EntryKind, String), Entry> = BTreeMap::new();
+    /// Takes entries over; returns those that say something new, of each thing the last, and whether it was known before.
+    pub(crate) fn learn(&mut self, entries: Vec<Entry>) -> Vec<(Entry, bool)> {
+        let mut news: BTreeMap<(EntryKind, String), (Entry, bool)> = BTreeMap::new();
         for entry in entries {
             let key = (entry.kind, key(&entry));
             let last = self.known.get(&key);
@@ -43,20 +45,25 @@ impl Book {
                 continue;
             }
             self.rating_due |= last.map_or(&[][..], |last| &last.models) != entry.models;
+            let known = last.is_some() && news.get(&key).is_none_or(|(_, known)| *known);
             self.known.insert(key.clone(), entry.clone());
-            news.insert(key, entry);
+            news.insert(key, (entry, known));
         }
         news.into_values().collect()
     }
 
     /// Returns what is known, one entry for each thing.
+    #[cfg(feature = "aws")]
     pub(crate) fn entries(&self) -> Vec<Entry> {
         self.known.values().cloned().collect()
     }
 
     /// Returns an enricher that knows what is known here.
     pub(crate) fn equip(&self, enricher: Enricher) -> Enricher {
-        enricher
+        if self.known.is_empty() {
+            return enricher;
+        }
+        enricher.with_directory(Arc::new(Directory::new(self.known.values().cloned().collect())))
     }
 
     /// Sends wishes to an asking thread from here on.
@@ -129,11 +136,11 @@ mod tests {
     fn only_what_is_new_is_told() {
         let mut book = Book::default();
         let role = entry(EntryKind::Role, "arn:aws:iam::111122223333:role/path/r", 1);
-        assert_eq!(book.learn(vec![role.clone()]), [role.clone()]);
+        assert_eq!(book.learn(vec![role.clone()]), [(role.clone(), false)]);
         assert!(!book.rating_due);
         assert_eq!(book.learn(vec![Entry { seen_at: Micros(2), ..role.clone() }]), [], "said again");
         let moved = entry(EntryKind::Role, "arn:aws:iam::111122223333:role/other/r", 3);
-        assert_eq!(book.learn(vec![moved.clone()]), [moved.clone()]);
+        assert_eq!(book.learn(vec![moved.clone()]), [(moved.clone(), true)]);
         assert_eq!(book.entries(), [moved], "a role is told by its name");
         assert_eq!(book.learn(vec![role]), [], "older than what is known");
     }

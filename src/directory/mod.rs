@@ -20,6 +20,8 @@ pub(crate) use asking::Asking;
 /// A build without the AWS clients asks nobody.
 #[cfg(not(feature = "aws"))]
 pub(crate) struct Asking;
-pub(crate) use book::{Book, Wish};
+pub(crate) use book::Book;
+#[cfg(feature = "aws")]
+pub(crate) use book::Wish;
 pub(crate) use config::{DirectoryConfig, RawDirectory};
 pub(crate) use file::read as read_file;

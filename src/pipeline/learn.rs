@@ -59,7 +59,10 @@ impl Pipeline {
             return Ok(false);
         }
         let mut by_day: BTreeMap<i32, Vec<Entry>> = BTreeMap::new();
-        for entry in &news {
+        for (entry, known) in &news {
+            if !known {
+                self.settle_thing(entry);
+            }
             by_day.entry(entry.seen_at.day()).or_default().push(entry.clone());
         }
         for (day, entries) in by_day {

@@ -13,8 +13,10 @@ use sluice_aggregate::dedup::stored_key;
 use sluice_aggregate::known::KnownError;
 use sluice_aggregate::lake::LakeFile;
 use sluice_enrich::CallToAttribute;
+use sluice_enrich::attribution::Principal;
 use sluice_enrich::enricher::Enricher;
 use sluice_enrich::evidence::{CallKey, REACH, Touched};
+use sluice_schemas::directory::{Entry, EntryKind};
 use sluice_schemas::{Micros, tables};
 
 use super::coordinate::Flow;
@@ -31,6 +33,9 @@ const REST: u32 = 9;
 /// Entries after which a pass over old records does not wait for its end.
 const FULL: usize = 1_000_000;
 
+/// How far back calls follow what AWS says of a thing for the first time.
+const LEARNT_REACH: i64 = sluice_schemas::time::DAY;
+
 /// Stretches of time by name.
 type Stretches = HashMap<String, (Micros, Micros)>;
 
@@ -40,6 +45,10 @@ pub(super) struct Queue {
     requests: HashMap<u128, Micros>,
     principals: Stretches,
     resources: Stretches,
+    /// Inference profiles, by ARN.
+    models: Stretches,
+    /// Roles and users, by account and name in lower case.
+    callers: Stretches,
     /// When the first of it came in.
     since: Option<Micros>,
     /// Batches that passed dedup when the last of it came in.
@@ -73,7 +82,7 @@ impl Queue {
     }
 
     fn len(&self) -> usize {
-        self.requests.len() + self.principals.len() + self.resources.len()
+        self.requests.len() + [&self.principals, &self.resources, &self.models, &self.callers].map(HashMap::len).iter().sum::<usize>()
     }
 
     /// Returns when the first evidence came in that is not settled.
@@ -92,7 +101,7 @@ impl Queue {
         let Some((min, max)) = file.time else { return true };
         let (from, to) = (minute(min.plus(-REACH)), minute(max.plus(REACH)));
         let meets = |stretches: &Stretches| stretches.values().any(|(from, to)| *from <= max && *to >= min);
-        minutes.range(from..=to).next().is_some() || meets(&self.principals) || meets(&self.resources)
+        minutes.range(from..=to).next().is_some() || [&self.principals, &self.resources, &self.models, &self.callers].into_iter().any(meets)
     }
 
     fn minutes(&self) -> BTreeSet<i64> {
@@ -105,8 +114,16 @@ impl Queue {
             |stretch: Option<&(Micros, Micros)>| stretch.is_some_and(|(from, to)| *from <= call.event_time && call.event_time <= *to);
         self.requests.contains_key(&request)
             || within(self.principals.get(call.principal_arn))
+            || within(self.models.get(call.model_id))
+            || (!self.callers.is_empty() && within(caller(call.principal_arn).and_then(|caller| self.callers.get(&caller))))
             || resources.iter().any(|resource| within(self.resources.get(resource)))
     }
+}
+
+/// Account and name of a role or user, whose path a call does not tell.
+fn caller(arn: &str) -> Option<String> {
+    let principal = Principal::parse(arn)?;
+    Some(format!("{}:{}", principal.account, principal.name.to_ascii_lowercase()))
 }
 
 fn minute(at: Micros) -> i64 {
@@ -137,6 +154,27 @@ impl Pipeline {
             queue.ripen();
         }
         queue.ripe.as_ref().is_some_and(|ripe| applied >= ripe.turn)
+    }
+
+    /// Has calls of before follow what AWS said of a thing that was not known: one that was known keeps the word it had when they came.
+    pub(super) fn settle_thing(&mut self, entry: &Entry) {
+        let now = self.settings.clock.now();
+        let (from, turn, queue) = (now.plus(-LEARNT_REACH), self.join.turns, &mut self.join.queue);
+        match entry.kind {
+            EntryKind::InferenceProfile => widen(&mut queue.models, entry.arn.clone(), from, now),
+            EntryKind::Role | EntryKind::User => {
+                if let Some(caller) = caller(&entry.arn) {
+                    widen(&mut queue.callers, caller, from, now);
+                }
+            }
+            EntryKind::Runtime | EntryKind::Agent | EntryKind::RegistryRecord => {
+                if let Some(caller) = caller(&entry.role_arn) {
+                    widen(&mut queue.callers, caller, from, now);
+                }
+            }
+        }
+        queue.since = Some(queue.since.map_or(now, |since| since.min(now)));
+        queue.turn = turn;
     }
 
     /// Takes the next step of settling if one is due.
@@ -266,6 +304,8 @@ impl Queue {
         std::mem::swap(&mut ripe.requests, &mut self.requests);
         std::mem::swap(&mut ripe.principals, &mut self.principals);
         std::mem::swap(&mut ripe.resources, &mut self.resources);
+        std::mem::swap(&mut ripe.models, &mut self.models);
+        std::mem::swap(&mut ripe.callers, &mut self.callers);
         self.ripe = Some(ripe);
     }
 }
