@@ -16,3 +16,6 @@ build meta 400000 meta
 build agent 100000 agent
 build long 12000 long
 "$venv/bin/python" bench/compare.py --bin "$bin" --data "$data" --runs "$runs"
+echo
+echo "Callers told apart by CloudTrail"
+"$venv/bin/python" bench/callers.py --bin "$bin" --data "$data" --runs "$runs"

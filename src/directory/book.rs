@@ -53,7 +53,7 @@ impl Book {
     }
 
     /// Returns what is known, one entry for each thing.
-    #[cfg(feature = "aws")]
+    #[cfg(any(feature = "aws", test))]
     pub(crate) fn entries(&self) -> Vec<Entry> {
         self.known.values().cloned().collect()
     }

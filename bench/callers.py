@@ -1,0 +1,182 @@
+"""Calls of shared roles with the CloudTrail events that tell their callers apart, and what joining them costs.
+
+Writes a log folder (calls in Bedrock's form, CloudTrail files as S3 holds them) once, then replays it with and without the join, in
+turns, and prints the ratio of the medians and the peak of memory.
+Usage: callers.py --bin BIN --data DIR [--calls N] [--keys N] [--sessions N] [--runs N] [--hours H]
+"""
+
+import argparse
+import gzip
+import json
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import time
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+ACCOUNT, REGION = "111122223333", "us-east-1"
+ROLES = 20
+START = datetime(2026, 10, 20, tzinfo=timezone.utc)
+
+
+def utc(second: float) -> str:
+    return (START + timedelta(seconds=int(second))).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def expiry(second: float) -> str:
+    return (START + timedelta(seconds=int(second))).strftime("%b %d, %Y, %I:%M:%S %p")
+
+
+def uuid(kind: int, number: int) -> str:
+    return f"{number:08x}-{kind:04x}-4000-8000-{number * 2654435761 % (1 << 48):012x}"
+
+
+def session_arn(key: int) -> str:
+    # Four sessions in five share their name with others, so that only the access key of a call tells them apart.
+    name = "worker" if key % 5 else f"task-{key}"
+    return f"arn:aws:sts::{ACCOUNT}:assumed-role/Shared{key % ROLES}/{name}"
+
+
+def call(number: int, key: int, session: int, at: float) -> str:
+    metadata = f'"requestMetadata":{{"session_id":"s-{session:07d}"}},'
+    return (
+        f'{{"schemaType":"ModelInvocationLog","schemaVersion":"1.0","timestamp":"{utc(at)}","accountId":"{ACCOUNT}","identity":'
+        f'{{"arn":"{session_arn(key)}"}},"region":"{REGION}","requestId":"{uuid(1, number)}","operation":"Converse","modelId":'
+        f'"us.anthropic.claude-haiku-4-5-20251001-v1:0",{metadata}"input":{{"inputContentType":"application/json","inputTokenCount":'
+        f'{500 + number % 1500}}},"output":{{"outputContentType":"application/json","outputTokenCount":{50 + number % 400}}}}}\n'
+    )
+
+
+def identity(key: int) -> str:
+    role = f"Shared{key % ROLES}"
+    arn = session_arn(key)
+    return (
+        f'{{"type":"AssumedRole","principalId":"AROA{key % ROLES:016d}:{arn.rsplit("/", 1)[1]}","arn":"{arn}","accountId":"{ACCOUNT}",'
+        f'"accessKeyId":"ASIA{key:016d}","sessionContext":{{"sessionIssuer":{{"type":"Role","principalId":"AROA{key % ROLES:016d}","arn":'
+        f'"arn:aws:iam::{ACCOUNT}:role/{role}","accountId":"{ACCOUNT}","userName":"{role}"}},"attributes":{{"creationDate":"{utc(0)}",'
+        '"mfaAuthenticated":"false"}}}'
+    )
+
+
+def called(number: int, key: int, at: float) -> str:
+    return (
+        f'{{"eventVersion":"1.11","userIdentity":{identity(key)},"eventTime":"{utc(at + 1)}","eventSource":"bedrock.amazonaws.com",'
+        f'"eventName":"Converse","awsRegion":"{REGION}","sourceIPAddress":"10.0.0.1","userAgent":"Boto3/1.44.5 md/Botocore#1.44.5 ua/2.1 '
+        'os/linux#6.1 md/arch#x86_64 lang/python#3.12 strands-agents","requestParameters":{"modelId":'
+        '"us.anthropic.claude-haiku-4-5-20251001-v1:0"},"responseElements":null,"additionalEventData":{"inferenceRegion":"us-east-2",'
+        f'"inputTokens":{500 + number % 1500},"outputTokens":{50 + number % 400}}},"requestID":"{uuid(1, number)}","eventID":'
+        f'"{uuid(2, number)}","readOnly":true,"eventType":"AwsApiCall","managementEvent":true,"recipientAccountId":"{ACCOUNT}",'
+        '"eventCategory":"Management","tlsDetails":{"tlsVersion":"TLSv1.3","cipherSuite":"TLS_AES_128_GCM_SHA256",'
+        f'"clientProvidedHostHeader":"bedrock-runtime.{REGION}.amazonaws.com"}}}}'
+    )
+
+
+def opened(key: int, at: float) -> str:
+    role = f"Shared{key % ROLES}"
+    arn = session_arn(key)
+    return (
+        f'{{"eventVersion":"1.11","userIdentity":{{"type":"AssumedRole","arn":"arn:aws:sts::{ACCOUNT}:assumed-role/Broker/b","accountId":'
+        f'"{ACCOUNT}","accessKeyId":"ASIABROKER"}},"eventTime":"{utc(at)}","eventSource":"sts.amazonaws.com","eventName":"AssumeRole",'
+        f'"awsRegion":"{REGION}","sourceIPAddress":"10.0.0.1","userAgent":"Boto3/1.44.5","requestParameters":{{"roleArn":'
+        f'"arn:aws:iam::{ACCOUNT}:role/{role}","roleSessionName":"{arn.rsplit("/", 1)[1]}","tags":[{{"key":"agent_id","value":'
+        f'"agent-{key % 120}"}},{{"key":"team","value":"team-{key % 12}"}}],"durationSeconds":3600}},"responseElements":{{"credentials":'
+        f'{{"accessKeyId":"ASIA{key:016d}","expiration":"{expiry(at + 3600)}"}},"assumedRoleUser":{{"assumedRoleId":'
+        f'"AROA{key % ROLES:016d}:{arn.rsplit("/", 1)[1]}","arn":"{arn}"}}}},"requestID":"{uuid(3, key)}","eventID":"{uuid(4, key)}",'
+        f'"readOnly":true,"eventType":"AwsApiCall","managementEvent":true,"recipientAccountId":"{ACCOUNT}","eventCategory":"Management"}}'
+    )
+
+
+def write(root: Path, args: argparse.Namespace) -> None:
+    """Writes calls in time order, an hour a file, each key used within the hour after it was given out."""
+    shutil.rmtree(root, ignore_errors=True)
+    logs = root / f"AWSLogs/{ACCOUNT}/BedrockModelInvocationLogs/{REGION}"
+    trail = root / f"AWSLogs/{ACCOUNT}/CloudTrail/{REGION}"
+    pick = random.Random(7)
+    span = args.hours * 3600
+    hours: dict[int, tuple[list[str], list[str]]] = {hour: ([], []) for hour in range(args.hours)}
+    for key in range(args.keys):
+        at = key * (span - 3600) / args.keys
+        hours[int(at // 3600)][1].append(opened(key, at))
+    for number in range(args.calls):
+        at = number * span / args.calls
+        # A key that was given out in the fifty minutes before.
+        newest = int(min(at, span - 3600) * args.keys / (span - 3600))
+        oldest = int(max(0, min(at, span - 3600) - 3000) * args.keys / (span - 3600))
+        key = min(pick.randint(oldest, max(oldest, newest - 1)), args.keys - 1)
+        if at > key * (span - 3600) / args.keys + 3500:
+            key = args.keys - 1
+        records, events = hours[int(at // 3600)]
+        records.append(call(number, key, number * args.sessions // args.calls, at))
+        events.append(called(number, key, at))
+    for hour, (records, events) in hours.items():
+        stamp = START + timedelta(hours=hour)
+        day = stamp.strftime("%Y/%m/%d")
+        folder = logs / day / stamp.strftime("%H")
+        folder.mkdir(parents=True, exist_ok=True)
+        with gzip.open(folder / "calls.json.gz", "wt", compresslevel=1) as out:
+            out.writelines(records)
+        folder = trail / day
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"{ACCOUNT}_CloudTrail_{REGION}_{stamp.strftime('%Y%m%dT%H%MZ')}_abcdefghijklmnop.json.gz"
+        with gzip.open(folder / name, "wt", compresslevel=1) as out:
+            out.write('{"Records":[' + ",".join(events) + "]}")
+
+
+def replay(args: argparse.Namespace, logs: Path, join: bool) -> tuple[float, int, dict]:
+    """Returns seconds, peak memory in KiB, and the summary."""
+    lake = args.data / "lake"
+    shutil.rmtree(lake, ignore_errors=True)
+    env = dict(os.environ, SLUICE__CLOUDTRAIL__JOIN="true" if join else "false")
+    begun = time.monotonic()
+    process = subprocess.Popen([args.bin, "replay", logs, "--lake", lake, "--format", "json"], stdout=subprocess.PIPE, env=env)
+    out = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    took = time.monotonic() - begun
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"replay ended with {process.returncode}")
+    return took, usage.ru_maxrss, json.loads(out)
+
+
+def told_apart(args: argparse.Namespace) -> tuple[int, int]:
+    """Returns calls, and those that the join named an agent for, in the lake of the last replay."""
+    sql = "SELECT count(*) AS calls, count(*) FILTER (WHERE agent_id LIKE 'agent-%') AS named FROM calls"
+    out = subprocess.run([args.bin, "query", sql, "--lake", args.data / "lake", "--format", "json"], stdout=subprocess.PIPE, check=True)
+    row = json.loads(out.stdout)[0]
+    return int(row["calls"]), int(row["named"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--bin", required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--calls", type=int, default=200_000)
+    parser.add_argument("--keys", type=int, default=2_000)
+    parser.add_argument("--sessions", type=int, default=20_000)
+    parser.add_argument("--hours", type=int, default=24)
+    parser.add_argument("--runs", type=int, default=5)
+    args = parser.parse_args()
+    logs = args.data / f"callers-{args.calls}-{args.keys}-{args.sessions}-{args.hours}"
+    done = logs.with_suffix(".done")
+    if not done.exists():
+        write(logs, args)
+        done.touch()
+    times: dict[bool, list[float]] = {True: [], False: []}
+    peaks: dict[bool, int] = {True: 0, False: 0}
+    for _ in range(args.runs):
+        for join in (False, True):
+            took, peak, _summary = replay(args, logs, join)
+            times[join].append(took)
+            peaks[join] = max(peaks[join], peak)
+    calls, named = told_apart(args)
+    without, joined = statistics.median(times[False]), statistics.median(times[True])
+    print(f"{calls} calls, {args.keys} access keys, {args.sessions} sessions, as many events of CloudTrail; {named} calls named by the join")
+    print(f"without the join {without:.2f} s, with it {joined:.2f} s: {joined / without:.2f} times as long (at most 1.30)")
+    print(f"peak memory without {peaks[False] >> 10} MiB, with {peaks[True] >> 10} MiB")
+
+
+if __name__ == "__main__":
+    main()
