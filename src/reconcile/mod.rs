@@ -300,6 +300,3 @@ fn listing<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let shown = names.iter().take(NAMED_MAX).copied().collect::<Vec<_>>().join(", ");
     if names.len() > NAMED_MAX { format!("{shown} and {} more", names.len() - NAMED_MAX) } else { shown }
 }
-
-#[cfg(test)]
-mod tests;

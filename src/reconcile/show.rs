@@ -348,3 +348,43 @@ fn percent(amount: PicoUsd, of: PicoUsd) -> Option<String> {
     let sign = if hundredths < 0 { "-" } else { "" };
     Some(format!("{sign}{}.{:02} %", hundredths.abs() / 100, hundredths.abs() % 100))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usd(text: &str) -> PicoUsd {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn amounts_for_people() {
+        for (amount, shown) in [
+            ("0", "$0.000000"),
+            ("1234.5", "+$1,234.500000"),
+            ("-0.0216", "-$0.021600"),
+            ("0.0000000001", "+$0.000000000100"),
+            ("-0.000000999999", "-$0.000000999999"),
+        ] {
+            assert_eq!(signed(usd(amount)), shown);
+        }
+    }
+
+    #[test]
+    fn shares_and_quantities() {
+        assert_eq!(percent(usd("1"), usd("3")).as_deref(), Some("33.33 %"));
+        assert_eq!(percent(usd("-0.5"), usd("100")).as_deref(), Some("-0.50 %"));
+        assert_eq!((percent(usd("1"), PicoUsd::ZERO), percent(PicoUsd(i128::MAX), usd("1"))), (None, None));
+        assert_eq!(
+            (quantity(12_300_000_000_000), quantity(5 * QUANTITY_ONE), quantity(0)),
+            ("12.3".to_owned(), "5".to_owned(), "0".to_owned())
+        );
+        assert_eq!(units(-60_000 * QUANTITY_ONE), "-60,000");
+    }
+
+    #[test]
+    fn principals_are_told_by_the_end_of_their_arn() {
+        assert_eq!(tail("arn:aws:sts::111122223333:assumed-role/Role/one:two"), "assumed-role/Role/one:two");
+        assert_eq!((tail("arn:aws"), tail("(none) in 1")), ("arn:aws", "(none) in 1"));
+    }
+}

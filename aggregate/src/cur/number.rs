@@ -34,7 +34,7 @@ impl Number {
         let places = i32::try_from(fraction.len()).ok()? - i32::from(exponent);
         let all = format!("{whole}{fraction}");
         let all = all.trim_start_matches('0');
-        let value = scale(all, places + (0 - PLACES))?;
+        let value = scale(all, places - PLACES)?;
         Some(Self { value: if negative { -value } else { value }, digits: u32::try_from(places).unwrap_or(0) })
     }
 
@@ -118,7 +118,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_float_reads_as_its_shortest_text(units in -1_000_000_000_i64..1_000_000_000, places in 0_u32..10) {
-            let float = units as f64 / 10_f64.powi(places as i32);
+            let float: f64 = format!("{units}e-{places}").parse().unwrap();
             let exact = i128::from(units) * 10_i128.pow(12 - places);
             prop_assert_eq!(Number::parse(&float.to_string()).map(|number| number.value), Some(exact));
         }

@@ -51,7 +51,14 @@ enum Cells {
     Decimal(Decimal128Array, i8),
     Float(Float64Array),
     Time(TimestampMicrosecondArray),
-    Map(MapArray, StringArray, StringArray),
+    Map(Box<Pairs>),
+}
+
+/// A map of texts.
+struct Pairs {
+    map: MapArray,
+    keys: StringArray,
+    values: StringArray,
 }
 
 /// A batch, by role.
@@ -165,8 +172,9 @@ impl<'a> Rows<'a> {
     }
 
     fn map(&self, role: Role, row: usize) -> BTreeMap<String, String> {
-        let Some(Cells::Map(column, keys, values)) = &self.cells[role as usize] else { return BTreeMap::new() };
-        let (from, to) = if column.is_null(row) { (0, 0) } else { (column.value_offsets()[row], column.value_offsets()[row + 1]) };
+        let Some(Cells::Map(pairs)) = &self.cells[role as usize] else { return BTreeMap::new() };
+        let Pairs { map, keys, values } = pairs.as_ref();
+        let (from, to) = if map.is_null(row) { (0, 0) } else { (map.value_offsets()[row], map.value_offsets()[row + 1]) };
         let places = usize::try_from(from).unwrap_or(0)..usize::try_from(to).unwrap_or(0);
         let value = |at: usize| if values.is_null(at) { String::new() } else { values.value(at).to_owned() };
         places.map(|at| (keys.value(at).to_owned(), value(at))).collect()
@@ -195,7 +203,7 @@ fn read_cells(path: &Path, role: Role, column: &dyn Array) -> Result<Cells, CurE
         DataType::Map(..) if matches!(role, Role::Product | Role::Tags) => {
             let map = column.as_map().clone();
             let (keys, values) = (text(map.keys().as_ref(), "a map of texts")?, text(map.values().as_ref(), "a map of texts")?);
-            Ok(Cells::Map(map, keys, values))
+            Ok(Cells::Map(Box::new(Pairs { map, keys, values })))
         }
         data_type if data_type.is_nested() => Err(wrong("a text, or a map of texts")),
         _ => Ok(Cells::Text(text(column, "a text")?)),

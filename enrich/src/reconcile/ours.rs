@@ -110,12 +110,15 @@ impl OurSide {
     }
 }
 
+/// Model, scope, region, tier, and whether it is before discounts.
+type CardsOf = (String, Scope, String, Tier, bool);
+
 /// The rates of our side, each looked up once.
 pub(super) struct Rates<'a> {
     catalogue: &'a Catalogue,
     /// The catalogue without configured discounts.
     listed: &'a Catalogue,
-    cards: HashMap<(String, Scope, String, Tier, bool), Vec<Arc<RateCard>>>,
+    cards: HashMap<CardsOf, Vec<Arc<RateCard>>>,
 }
 
 impl<'a> Rates<'a> {

@@ -11,8 +11,9 @@ use sluice_schemas::Micros;
 use sluice_schemas::time::{DAY, format_day};
 
 use super::line::{Line, LineReader};
+use super::theirs::{last_digit, quantity_open};
 use super::wide::{Round, ratio};
-use super::{Bill, LineKind, STEPS, last_digit, quantity_open};
+use super::{Bill, LineKind, STEPS};
 use crate::prices::import::aws::Item;
 use crate::prices::{
     ANY_REGION, Catalogue, CatalogueError, Endpoint, GUARDRAILS, ImageRate, PriceKey, RateCard, Scope, UnitPrice, geographies_of,

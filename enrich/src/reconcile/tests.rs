@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use sluice_schemas::time::parse_day;
 use sluice_schemas::{ServiceTier, Usage};
 
+use super::line::LineReader;
 use super::*;
 
 const ACCOUNT: &str = "111122223333";
