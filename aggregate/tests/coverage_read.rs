@@ -7,8 +7,9 @@ use std::sync::Arc;
 use arrow::array::BooleanArray;
 use arrow::array::{ArrayRef, Decimal128Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use sluice_aggregate::coverage::read::{EVIDENCE, calls, compare_trail, trail_operations};
+use sluice_aggregate::coverage::read::{EVIDENCE, Peculiar, calls, compare_trail, held, peculiar, trail_operations};
 use sluice_aggregate::coverage::{Counts, Key, Known, Missing, Tokens};
+use sluice_aggregate::dedup::stored_key;
 use sluice_aggregate::query::{MEMORY_LIMIT, QueryEngine, TableFiles};
 use sluice_schemas::time::{HOUR, MINUTE};
 use sluice_schemas::{Micros, PicoUsd, tables};
@@ -60,6 +61,7 @@ fn call_rows() -> RecordBatch {
             ("cache_write_5m_tokens", long(&[3, 0, 0, 0, 0])),
             ("cache_write_1h_tokens", Arc::clone(&zeros)),
             ("cost_usd", Arc::new(cost)),
+            ("cost_basis", text(&["exact", "lower_bound", "exact", "exact", "envelope"])),
             ("priced", Arc::new(BooleanArray::from(vec![true, true, true, true, false]))),
         ],
     )
@@ -123,7 +125,7 @@ fn calls_come_by_slot_with_what_they_cost() {
         (read.model_of("us.model-a"), read.model_of(MODEL_ID), read.model_of("x")),
         (Some("model-a"), Some("model-a"), Some("model-b"))
     );
-    assert_eq!((read.provisioned, read.places.len()), (1, 1));
+    assert_eq!(read.places.len(), 1);
     assert!(calls(&engine(false), START.plus(HOUR), START.plus(2 * HOUR), MINUTE).unwrap().sides.is_empty());
 }
 
@@ -147,4 +149,17 @@ fn a_lake_without_events_says_so() {
     assert_eq!(trail_operations(&engine(true), START.plus(HOUR), START.plus(2 * HOUR)).unwrap(), None);
     let mut missing = Missing::default();
     assert_eq!(compare_trail(&engine(false), START, &|id, _| id.to_owned(), &mut missing).unwrap(), 0);
+}
+
+#[test]
+fn a_call_that_only_cloudtrail_tells_of_lacks_the_rest_of_its_tokens() {
+    let engine = engine(false);
+    assert_eq!(peculiar(&engine, START, START.plus(HOUR)).unwrap(), Peculiar { provisioned: 1, lower_bound: 1 });
+    assert_eq!(peculiar(&engine, START.plus(HOUR), START.plus(2 * HOUR)).unwrap(), Peculiar::default());
+    let held = held(&engine, START).unwrap();
+    let key = |id: &str| stored_key("1", "us-east-1", id);
+    let logged = Tokens::of([20, 2, 500, 0]);
+    assert_eq!(held.lacks(key("a"), logged), None);
+    assert_eq!(held.lacks(key("b"), logged), Some(Tokens::of([0, 0, 500, 0])));
+    assert_eq!(held.lacks(key("elsewhere"), logged), Some(logged));
 }

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use hashbrown::HashSet;
+use sluice_aggregate::coverage::read::{Held, held};
 use sluice_aggregate::coverage::{Key, Missing, MissingCall, Side, Stretch, Tokens};
 use sluice_aggregate::dedup::{key, salt};
 use sluice_aggregate::facts::request_id;
-use sluice_aggregate::known::keys_of_hour;
-use sluice_aggregate::lake::Lake;
+use sluice_aggregate::query::QueryEngine;
 use sluice_ingest::committed::Committed;
 use sluice_ingest::decode::Decoder;
 use sluice_ingest::files::{FolderSource, Mode};
@@ -39,10 +39,10 @@ pub(crate) fn is_remote(path: &Path) -> bool {
 }
 
 /// Compares the copies with the lake; returns what is missing and how many records could not be read.
-pub(super) fn compare(asking: &Asking<'_>, lake: &Lake, question: &Question) -> anyhow::Result<(Missing, u64)> {
+pub(super) fn compare(asking: &Asking<'_>, engine: &QueryEngine, question: &Question) -> anyhow::Result<(Missing, u64)> {
     let stretch = asking.stretch;
     let wanted = |hour: Micros| hour >= stretch.since && hour < stretch.until && !question.copied.contains(&hour);
-    let mut comparing = Comparing { lake, names: asking.names, missing: Missing::default(), hours: BTreeMap::new(), unreadable: 0 };
+    let mut comparing = Comparing { engine, names: asking.names, missing: Missing::default(), hours: BTreeMap::new(), unreadable: 0 };
     let Some(mut source) = open(&question.copies, stretch, &wanted, asking.clients)? else {
         return Ok((comparing.missing, 0));
     };
@@ -137,13 +137,13 @@ fn hour_of(path: &Path) -> Option<Micros> {
 #[derive(Default)]
 struct Hour {
     /// What the lake holds.
-    held: HashSet<u128>,
+    held: Held,
     /// What the copy has shown already.
     seen: HashSet<u128>,
 }
 
 struct Comparing<'a> {
-    lake: &'a Lake,
+    engine: &'a QueryEngine,
     names: &'a Names<'a>,
     missing: Missing,
     hours: BTreeMap<i64, Hour>,
@@ -160,7 +160,7 @@ impl Comparing<'_> {
             let keys = match self.hours.entry(hour.hour()) {
                 std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
                 std::collections::btree_map::Entry::Vacant(entry) => {
-                    let held = keys_of_hour(self.lake, hour.hour())?.into_iter().collect();
+                    let held = held(self.engine, hour)?;
                     entry.insert(Hour { held, seen: HashSet::new() })
                 }
             };
@@ -181,7 +181,7 @@ impl Comparing<'_> {
                 key: Key { model: self.names.of(model_id, region), account_id: account_id.to_owned(), region: region.to_owned() },
                 request_id: request_id(call.request_id, &batch.strings),
             };
-            self.missing.take(named, tokens, keys.held.contains(&id));
+            self.missing.take(named, tokens, keys.held.lacks(id, tokens));
         }
         Ok(())
     }

@@ -68,6 +68,8 @@ pub(crate) struct Outcome {
     pub(crate) report: Report,
     /// Traffic that no log holds.
     pub(crate) unlogged: Vec<Unlogged>,
+    /// Calls in the lake that are known from CloudTrail alone.
+    pub(crate) lower_bound_calls: u64,
     /// Whether the lake has calls of that time.
     pub(crate) has_calls: bool,
     /// Event dates that have calls in the lake: first and last.
@@ -122,10 +124,11 @@ pub(crate) fn check(config: &Config, question: &Question, clients: &Clients) -> 
         report.leave_out(Side::LogCopy, "", "no copy is named: set log_copy in [coverage], or give --log-copy PATH");
         0
     } else {
-        let (missing, unreadable) = copy::compare(&asking, &lake, question)?;
+        let (missing, unreadable) = copy::compare(&asking, &engine, question)?;
         report.add_ids(Side::LogCopy, missing, &stretch, &prices);
         unreadable
     };
+    let peculiar = read::peculiar(&engine, stretch.since, stretch.until)?;
     let totals = report.totals();
     let verdict = match totals {
         Totals { gaps: 1.., .. } => "gap",
@@ -140,7 +143,8 @@ pub(crate) fn check(config: &Config, question: &Question, clients: &Clients) -> 
         settled: stretch.settled(),
         totals,
         report,
-        unlogged: unlogged(trail.as_deref(), mantle, calls.provisioned),
+        unlogged: unlogged(trail.as_deref(), mantle, peculiar.provisioned),
+        lower_bound_calls: peculiar.lower_bound,
         has_calls: !calls.places.is_empty(),
         dates: dates.first().zip(dates.last()).map(|(first, last)| (first.clone(), last.clone())),
         unreadable,

@@ -79,6 +79,10 @@ fn sides(outcome: &Outcome) -> String {
             text += &format!("{name:<11} and {} places more\n", unasked.len() - LISTED);
         }
     }
+    if outcome.lower_bound_calls > 0 {
+        let metered = calls(outcome.lower_bound_calls);
+        text += &format!("{metered} of the lake: known from CloudTrail alone, without a log; what they cost is a lower bound\n");
+    }
     if outcome.unreadable > 0 {
         text += &format!(
             "{} of the copy cannot be read; table rejected keeps them once they are replayed\n",

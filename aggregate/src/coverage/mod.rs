@@ -58,6 +58,13 @@ impl Tokens {
         Self { input, output, cache_read, cache_write }
     }
 
+    /// Returns what is left without `part`.
+    #[must_use]
+    pub fn less(self, part: Self) -> Self {
+        let (all, part) = (self.classes(), part.classes());
+        Self::of([0, 1, 2, 3].map(|class| all[class].saturating_sub(part[class])))
+    }
+
     /// Returns their sum.
     #[must_use]
     pub fn total(self) -> u64 {
@@ -162,16 +169,14 @@ pub struct MissingCall {
 }
 
 impl Missing {
-    /// Takes a call of the other side; `held` tells whether the lake has it.
-    pub fn take(&mut self, call: MissingCall, tokens: Tokens, held: bool) {
+    /// Takes a call of the other side with its tokens, and what of them the lake lacks; nothing where it has the call.
+    pub fn take(&mut self, call: MissingCall, tokens: Tokens, lacks: Option<Tokens>) {
         use sluice_schemas::time::HOUR;
         let hour = call.event_time.floor(HOUR);
         let counts = Counts { calls: 1, failed: 0, tokens };
         *self.seen.entry(call.key.clone()).or_default().entry(hour).or_default() += counts;
-        if held {
-            return;
-        }
-        *self.lacking.entry(call.key.clone()).or_default().entry(hour).or_default() += counts;
+        let Some(lacks) = lacks else { return };
+        *self.lacking.entry(call.key.clone()).or_default().entry(hour).or_default() += Counts { tokens: lacks, ..counts };
         if tokens.total() == 0 {
             *self.untold.entry((call.key.clone(), hour)).or_default() += 1;
         }

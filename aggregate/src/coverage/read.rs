@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::arrow::array::{Array, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{Decimal128Type, Int64Type};
+use hashbrown::{HashMap, HashSet};
 use sluice_schemas::{Micros, PicoUsd};
 
 use super::sums::LEAD;
 use super::unlogged::Seen;
 use super::{Counts, Key, Known, Missing, MissingCall, Side, Sides, Tokens};
+use crate::dedup::stored_key;
 use crate::query::{QueryEngine, QueryError};
 
 /// Table of CloudTrail events, one row an event; a lake may have none.
@@ -21,8 +23,6 @@ pub struct LakeCalls {
     pub sides: Sides,
     /// What the calls with a price cost.
     pub known: BTreeMap<Key, Known>,
-    /// Calls of provisioned throughput: they are logged, and paid by the hour.
-    pub provisioned: u64,
     /// Accounts and regions that made calls.
     pub places: BTreeSet<(String, String)>,
     /// Canonical model by the id that was called, and by the last part of it.
@@ -100,13 +100,90 @@ impl LakeCalls {
         known.tokens += Tokens { input: count(13), output: count(14), cache_read: count(15), cache_write: count(16) };
         let cost = rows.column(12).as_primitive::<Decimal128Type>();
         known.cost += PicoUsd(if cost.is_null(row) { 0 } else { cost.value(row) });
-        if model_id.contains(":provisioned-model/") {
-            self.provisioned += count(5);
-        }
         self.models.insert(last_part(&model_id).to_owned(), key.model.clone());
         self.models.insert(model_id, key.model);
         self.places.insert((key.account_id, key.region));
     }
+}
+
+/// Calls that are in the lake and are no calls like others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Peculiar {
+    /// Of provisioned throughput: they are logged, and paid by the hour.
+    pub provisioned: u64,
+    /// Known from CloudTrail alone: what they cost is a lower bound.
+    pub lower_bound: u64,
+}
+
+/// Counts the peculiar calls of `[from, to)`.
+///
+/// # Errors
+/// See [`QueryError`].
+pub fn peculiar(engine: &QueryEngine, from: Micros, to: Micros) -> Result<Peculiar, QueryError> {
+    let sql = format!(
+        "SELECT sum(CASE WHEN model_id LIKE '%:provisioned-model/%' THEN 1 ELSE 0 END) AS provisioned, \
+         sum(CASE WHEN cost_basis = '{LOWER_BOUND}' THEN 1 ELSE 0 END) AS lower_bound FROM calls WHERE {}",
+        within(from, to)
+    );
+    let mut found = Peculiar::default();
+    engine.for_each(&sql, |rows| -> Result<(), QueryError> {
+        for row in 0..rows.num_rows() {
+            found = Peculiar { provisioned: count(rows, 0, row), lower_bound: count(rows, 1, row) };
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Basis of cost of calls known from CloudTrail alone.
+const LOWER_BOUND: &str = "lower_bound";
+
+/// What the lake holds of an hour, by the keys of calls.
+#[derive(Clone, Debug, Default)]
+pub struct Held {
+    /// Calls that a log brought.
+    logged: HashSet<u128>,
+    /// Calls that only CloudTrail tells of, with the tokens it names.
+    metered: HashMap<u128, Tokens>,
+}
+
+impl Held {
+    /// Returns what the lake lacks of a logged call: nothing, or the tokens that are not in it yet.
+    #[must_use]
+    pub fn lacks(&self, key: u128, tokens: Tokens) -> Option<Tokens> {
+        if self.logged.contains(&key) {
+            return None;
+        }
+        Some(self.metered.get(&key).map_or(tokens, |metered| tokens.less(*metered)))
+    }
+}
+
+/// Reads what the lake holds of an hour.
+///
+/// # Errors
+/// See [`QueryError`].
+pub fn held(engine: &QueryEngine, hour: Micros) -> Result<Held, QueryError> {
+    let sql = format!(
+        "SELECT {texts}, coalesce(cost_basis, '') = '{LOWER_BOUND}' AS metered, input_tokens, output_tokens FROM calls WHERE {span}",
+        texts = texts(&["account_id", "region", "request_id"]),
+        span = within(hour, hour.plus(sluice_schemas::time::HOUR)),
+    );
+    let mut held = Held::default();
+    engine.for_each(&sql, |rows| -> Result<(), QueryError> {
+        let [accounts, regions, ids] = [0, 1, 2].map(|column| rows.column(column).as_string::<i32>());
+        let metered = rows.column(3).as_boolean();
+        for row in 0..rows.num_rows() {
+            let key = stored_key(accounts.value(row), regions.value(row), ids.value(row));
+            if metered.value(row) {
+                let tokens = Tokens { input: count(rows, 4, row), output: count(rows, 5, row), ..Tokens::default() };
+                held.metered.insert(key, tokens);
+            } else {
+                held.logged.insert(key);
+            }
+        }
+        Ok(())
+    })?;
+    Ok(held)
 }
 
 /// Operations that Bedrock logs, as CloudTrail names them.
@@ -151,7 +228,7 @@ pub fn compare_trail(
             let key = Key { model: model(&model_id, &region), account_id, region };
             let tokens = Tokens { input: count(rows, 5, row), output: count(rows, 6, row), ..Tokens::default() };
             let call = MissingCall { side: Side::Cloudtrail, event_time, key, request_id };
-            missing.take(call, tokens, held.value(row));
+            missing.take(call, tokens, (!held.value(row)).then_some(tokens));
             events += 1;
         }
         Ok(())

@@ -171,7 +171,7 @@ impl Report {
                 let untold = found.untold.get(&(key.clone(), *hour)).copied().unwrap_or(0);
                 let lacking = Lacking { hour: *hour, calls: lacks.calls, tokens: lacks.tokens, untold };
                 let verdict = if *hour < settled { judged(key, &lacking, prices) } else { Verdict::Pending };
-                let held = Counts { calls: seen.calls - lacks.calls, failed: 0, tokens: less(seen.tokens, lacks.tokens) };
+                let held = Counts { calls: seen.calls - lacks.calls, failed: 0, tokens: seen.tokens.less(lacks.tokens) };
                 self.rows.push(Row { side, hour: *hour, key: key.clone(), lake: held, other: *seen, verdict });
             }
         }
@@ -250,11 +250,6 @@ fn judged(key: &Key, lacking: &Lacking, prices: &Prices<'_>) -> Verdict {
     }
     let worth = prices.worth(key, lacking.untold, &lacking.tokens);
     Verdict::Gap(Gap { calls: lacking.calls, tokens: lacking.tokens, worth })
-}
-
-fn less(all: Tokens, part: Tokens) -> Tokens {
-    let (all, part) = (all.classes(), part.classes());
-    Tokens::of([0, 1, 2, 3].map(|class| all[class].saturating_sub(part[class])))
 }
 
 fn by_hour(series: &Series) -> Series {

@@ -201,7 +201,7 @@ fn one_call_that_two_sides_miss_is_one() {
     for (number, held) in [(1, false), (2, true)] {
         let event_time = SINCE.plus(call.at);
         let named = MissingCall { side: Side::LogCopy, event_time, key: key(), request_id: format!("id-{number}") };
-        missing.take(named, call.tokens, held);
+        missing.take(named, call.tokens, (!held).then_some(call.tokens));
     }
     report.add_ids(Side::LogCopy, missing, &stretch(2), &prices);
     let totals = report.totals();
