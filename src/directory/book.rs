@@ -6,8 +6,8 @@ use crossbeam_channel::Sender;
 use hashbrown::HashSet;
 use sluice_enrich::enricher::Enricher;
 use sluice_ingest::directory::{Place, Wanted};
+use sluice_schemas::Batch;
 use sluice_schemas::directory::{Entry, EntryKind};
-use sluice_schemas::{Batch, Micros};
 
 /// Things and places that are remembered as wished for; beyond, calls keep what the log alone tells.
 const MOST_WISHES: usize = 200_000;
@@ -29,9 +29,9 @@ pub(crate) struct Book {
     /// What was wished for, in the words of calls: role without session, model, place.
     wished: HashSet<String>,
     /// Models became known since calls were last rated.
-    pub(crate) models_are_new: bool,
+    pub(crate) rating_due: bool,
     /// When calls are to be rated again for that.
-    pub(crate) rate_at: Option<Micros>,
+    pub(crate) rate_at: Option<sluice_schemas::Micros>,
 }
 
 impl Book {
@@ -44,7 +44,7 @@ impl Book {
             if last.is_some_and(|last| last.seen_at > entry.seen_at || says_the_same(last, &entry)) {
                 continue;
             }
-            self.models_are_new |= last.map_or(&[][..], |last| &last.models) != entry.models;
+            self.rating_due |= last.map_or(&[][..], |last| &last.models) != entry.models;
             self.known.insert(key.clone(), entry.clone());
             news.insert(key, entry);
         }
@@ -119,7 +119,7 @@ fn says_the_same(one: &Entry, other: &Entry) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use sluice_schemas::Profile;
+    use sluice_schemas::{Micros, Profile};
 
     use super::*;
 
@@ -132,7 +132,7 @@ mod tests {
         let mut book = Book::default();
         let role = entry(EntryKind::Role, "arn:aws:iam::111122223333:role/path/r", 1);
         assert_eq!(book.learn(vec![role.clone()]), [role.clone()]);
-        assert!(!book.models_are_new);
+        assert!(!book.rating_due);
         assert_eq!(book.learn(vec![Entry { seen_at: Micros(2), ..role.clone() }]), [], "said again");
         let moved = entry(EntryKind::Role, "arn:aws:iam::111122223333:role/other/r", 3);
         assert_eq!(book.learn(vec![moved.clone()]), [moved.clone()]);
@@ -145,11 +145,11 @@ mod tests {
         let mut book = Book::default();
         let profile = entry(EntryKind::InferenceProfile, "arn:p", 1);
         book.learn(vec![profile.clone()]);
-        assert!(!book.models_are_new, "it tells no model");
+        assert!(!book.rating_due, "it tells no model");
         book.learn(vec![Entry { models: vec!["m".to_owned()], seen_at: Micros(2), ..profile.clone() }]);
-        assert!(std::mem::take(&mut book.models_are_new));
+        assert!(std::mem::take(&mut book.rating_due));
         book.learn(vec![Entry { models: vec!["m".to_owned()], deleted: true, seen_at: Micros(3), ..profile }]);
-        assert!(!book.models_are_new);
+        assert!(!book.rating_due);
     }
 
     #[test]

@@ -31,7 +31,6 @@ impl Pipeline {
         self.reading.insert(decoded.span.shard.clone(), decoded.span.to.clone());
         self.refused.turn(self.lake.state().epoch, self.applied);
         let upstream = self.admit(&mut decoded.batch.batch)?;
-        self.directory.note(&decoded.batch.batch);
         let keep = {
             let (lake, pending) = (&self.lake, &self.pending_keys);
             self.dedup.first_seen(&decoded.batch, &mut |hour| {

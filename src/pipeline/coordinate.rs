@@ -17,7 +17,7 @@ use super::counters::Progressed;
 use super::effects::{self, Delivered};
 use super::measure::Measured;
 use super::source::{self, SourceControl};
-use super::worker::{self, Channels, Decoded, Done, FoldJob, Folded, Rows};
+use super::worker::{self, Channels, Decoded, Done, FoldJob, Folded};
 use super::{ALLOWED_LATENESS, BULK_ROWS, DELTAS, LIVE_BYTES, LOCAL_INTERVAL, Mode, Pipeline, RateOrder};
 use crate::control::Request;
 use crate::operate::Phase;
@@ -255,6 +255,7 @@ impl Pipeline {
         let now = self.settings.clock.now();
         self.counts.add(&counts);
         let view = SpendView { batch: &batch, deltas: &deltas };
+        self.directory.note(&batch.batch);
         let crossings = self.ledger.apply(view, now);
         self.live.fold(view, now);
         self.live.arrived(now, counts.records, u64::try_from((now.0 - arrival.0) / 1_000).unwrap_or(0));
@@ -283,25 +284,6 @@ impl Pipeline {
         }
         self.applied += 1;
         Ok(())
-    }
-
-    /// Puts rows where the mode wants them.
-    pub(super) fn keep_rows(&mut self, rows: Rows) -> anyhow::Result<()> {
-        match (self.settings.mode, rows) {
-            (Mode::Live, Rows::Plain(table, day, batch)) => {
-                self.waiting_bytes += batch.get_array_memory_size();
-                self.segment.push((table, day, batch));
-            }
-            (Mode::Live, Rows::Encoded(_)) => bail!("an encoded group in live mode"),
-            (Mode::Bulk, Rows::Plain(table, day, batch)) => self.epoch().append(&table, day, batch)?,
-            (Mode::Bulk, Rows::Encoded(group)) => self.epoch().append_encoded(*group)?,
-        }
-        Ok(())
-    }
-
-    pub(super) fn epoch(&mut self) -> &mut sluice_aggregate::lake::EpochWriter {
-        let lake = &mut self.lake;
-        self.epoch.get_or_insert_with(|| lake.begin_epoch())
     }
 
     fn on_tick(&mut self, flow: &mut Flow) -> anyhow::Result<()> {

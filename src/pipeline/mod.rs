@@ -13,9 +13,9 @@ mod arrival;
 mod commit;
 mod coordinate;
 mod counters;
-mod directory;
 mod effects;
 mod handle;
+mod learn;
 mod measure;
 mod open;
 mod orders;
@@ -99,8 +99,6 @@ pub(crate) struct Settings {
 pub(crate) struct Pipeline {
     pub(crate) settings: Settings,
     pub(crate) enricher: Arc<RwLock<Arc<Enricher>>>,
-    /// What AWS said about callers.
-    pub(crate) directory: crate::directory::Book,
     pub(crate) lake: Lake,
     pub(crate) local: LocalStore,
     pub(crate) shared: Arc<dyn SharedStore>,
@@ -117,6 +115,8 @@ pub(crate) struct Pipeline {
     /// Tells sources what is durable.
     pub(crate) committed: Arc<Committed>,
     pub(crate) dedup: Dedup,
+    /// What AWS said about callers.
+    pub(crate) directory: crate::directory::Book,
     /// Refused records that have their row.
     refused: refused::Refused,
     /// Batches that passed dedup and are part of every state.

@@ -48,7 +48,6 @@ impl Pipeline {
         let audit_seen = lake.files(tables::ACTIONS)?.iter().map(|file| file.rows).sum();
         let mut pipeline = Self {
             enricher,
-            directory: Default::default(),
             base: Base { lake_epoch: head.epoch, lake_uuid: head.uuid, ..Base::default() },
             positions: lake.state().positions.clone(),
             reading: Default::default(),
@@ -57,6 +56,7 @@ impl Pipeline {
             bodies: None,
             committed: Arc::default(),
             dedup: Dedup::new(DEDUP_BYTES),
+            directory: Default::default(),
             refused: Default::default(),
             applied: 0,
             pending_keys: Default::default(),

@@ -1,4 +1,4 @@
-//! Rows of `breaches` and `actions`.
+//! Where rows go, and those of `breaches` and `actions`.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use sluice_enforce::store::AuditEntry;
 use sluice_schemas::breach::Breach;
 use sluice_schemas::{Micros, PicoUsd, tables};
 
-use super::Pipeline;
 use super::worker::Rows;
+use super::{Mode, Pipeline};
 use crate::view::Level;
 
 /// Lines of the audit trail taken at once.
@@ -62,6 +62,27 @@ impl Pipeline {
             }
             self.audit_seen = last;
         }
+    }
+}
+
+impl Pipeline {
+    /// Puts rows where the mode wants them.
+    pub(super) fn keep_rows(&mut self, rows: Rows) -> anyhow::Result<()> {
+        match (self.settings.mode, rows) {
+            (Mode::Live, Rows::Plain(table, day, batch)) => {
+                self.waiting_bytes += batch.get_array_memory_size();
+                self.segment.push((table, day, batch));
+            }
+            (Mode::Live, Rows::Encoded(_)) => anyhow::bail!("an encoded group in live mode"),
+            (Mode::Bulk, Rows::Plain(table, day, batch)) => self.epoch().append(&table, day, batch)?,
+            (Mode::Bulk, Rows::Encoded(group)) => self.epoch().append_encoded(*group)?,
+        }
+        Ok(())
+    }
+
+    pub(super) fn epoch(&mut self) -> &mut sluice_aggregate::lake::EpochWriter {
+        let lake = &mut self.lake;
+        self.epoch.get_or_insert_with(|| lake.begin_epoch())
     }
 }
 

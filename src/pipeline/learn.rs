@@ -7,15 +7,11 @@ use std::sync::{Arc, PoisonError};
 use sluice_enrich::enricher::Enricher;
 use sluice_schemas::directory::Entry;
 use sluice_schemas::tables;
-use sluice_schemas::time::SECOND;
 
 use super::worker::Rows;
 use super::{Mode, Pipeline, RateOrder};
 use crate::directory::read_file;
 use crate::view::Level;
-
-/// Time for pieces that were begun with what was known before: their calls are to be rated again, too.
-const UNDER_WAY: i64 = 10 * SECOND;
 
 impl Pipeline {
     /// Takes over what the lake and rows on their way there tell, then the entries of the configured file.
@@ -25,8 +21,8 @@ impl Pipeline {
             stored.extend(sluice_aggregate::directory::entries(rows)?);
         }
         let known = self.directory.learn(stored);
-        // When it was learnt, calls were rated by it.
-        self.directory.models_are_new = false;
+        // What was stored was rated by when it was learnt.
+        self.directory.rating_due = false;
         let file = self.settings.config.directory.file.clone();
         let told = file.map(|file| read_file(&file, self.settings.clock.now())).transpose()?;
         let is_new = self.learn(told.unwrap_or_default())?;
@@ -85,8 +81,10 @@ impl Pipeline {
 
     /// Rates calls again that had no price when models behind profiles were not known yet, unless calls are being rated.
     pub(super) fn rate_for_directory(&mut self) -> anyhow::Result<()> {
+        /// Time for pieces that were begun with what was known before: their calls are to be rated again, too.
+        const UNDER_WAY: i64 = 10 * sluice_schemas::time::SECOND;
         let now = self.settings.clock.now();
-        if std::mem::take(&mut self.directory.models_are_new) && self.settings.mode == Mode::Live {
+        if std::mem::take(&mut self.directory.rating_due) && self.settings.mode == Mode::Live {
             self.directory.rate_at.get_or_insert(now.plus(UNDER_WAY));
         }
         if self.rating.is_some() || self.directory.rate_at.is_none_or(|due| now < due) {
