@@ -32,6 +32,8 @@ pub(crate) struct Book {
     wished: HashSet<String>,
     /// Models became known since calls were last rated.
     pub(crate) rating_due: bool,
+    /// When calls are to be rated again for that.
+    pub(crate) rate_at: Option<sluice_schemas::Micros>,
 }
 
 impl Book {

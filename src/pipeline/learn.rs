@@ -84,14 +84,17 @@ impl Pipeline {
 
     /// Rates calls again that had no price when models behind profiles were not known yet, unless calls are being rated.
     pub(super) fn rate_for_directory(&mut self) -> anyhow::Result<()> {
-        if self.settings.mode == Mode::Bulk || self.rating.is_some() || !std::mem::take(&mut self.directory.rating_due) {
+        /// Time for pieces that were begun with what was known before: their calls are to be rated again, too.
+        const UNDER_WAY: i64 = 10 * sluice_schemas::time::SECOND;
+        let now = self.settings.clock.now();
+        if std::mem::take(&mut self.directory.rating_due) && self.settings.mode == Mode::Live {
+            self.directory.rate_at.get_or_insert(now.plus(UNDER_WAY));
+        }
+        if self.rating.is_some() || self.directory.rate_at.is_none_or(|due| now < due) {
             return Ok(());
         }
-        self.live.event(
-            self.settings.clock.now(),
-            Level::Info,
-            "models behind inference profiles are known; calls are rated again".to_owned(),
-        );
+        self.directory.rate_at = None;
+        self.live.event(now, Level::Info, "models behind inference profiles are known; calls are rated again".to_owned());
         self.begin_rating(RateOrder { all: false, dry_run: false }, None)
     }
 }
