@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::args_who::WhoVerb;
+
 pub(crate) use super::args_tables::{ConfigArgs, ConfigVerb, PriceSource, PricesArgs, PricesVerb};
 
 /// Which AI agent and which session spends what on Amazon Bedrock, within seconds, and a stop for the one that goes over its budget.
@@ -70,6 +72,8 @@ pub(crate) enum Verb {
     Approve(ApproveArgs),
     /// Show, import and compare prices; rate calls again
     Prices(PricesArgs),
+    #[command(flatten)]
+    Who(WhoVerb),
     /// Check and show the configuration
     Config(ConfigArgs),
     /// Print a completion script for a shell

@@ -1,20 +1,25 @@
 //! The command line: its grammar, and one file for each verb.
 
+mod agents;
 mod args;
 mod args_tables;
+mod args_who;
 mod budget;
 mod config;
 mod demo;
+mod explain;
 mod hold;
 mod prices;
 mod query;
 mod replay;
 mod rerate;
+mod rules;
 mod run;
 mod simulate;
 mod source;
 mod status;
 mod top;
+mod who;
 #[cfg(any(feature = "aws", feature = "kafka"))]
 mod worker;
 
@@ -87,6 +92,7 @@ fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Resume(args) => hold::resume(&args),
         Verb::Approve(args) => hold::approve(&args),
         Verb::Prices(args) => prices::run(&args),
+        Verb::Who(verb) => who::run(&verb),
         Verb::Config(args) => config::run(&args),
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "sluice", &mut std::io::stdout());

@@ -24,6 +24,6 @@ pub use catalogue::{Catalogue, CatalogueError, EmptySpanError, OverlapError, Unk
 pub use decimal::{PriceTextError, UnitPrice};
 pub use diff::RateChange;
 pub use discount::{Discount, Percent, PercentError};
-pub(crate) use profile::model_behind;
+pub(crate) use profile::{is_system_profile, model_behind};
 pub use quote::{ProfileRates, Quote, UnpricedReason};
 pub use rerate::{CallToRate, ExtrasError, Rerated, extras_from_json, rerate};
