@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use sluice_schemas::{Batch, EnrichedBatch, Extras, Invocation, Micros, Owner, Pricing, Profile, ServiceTier, StringTable, Sym};
 
 use crate::agents::AgentsFile;
-use crate::attribution::{CallToAttribute, Explanation, OwnerCache, OwnerTexts, Owners, Sources};
+use crate::attribution::{CallToAttribute, Change, Explanation, KeyNames, OwnerCache, OwnerTexts, Owners, Sources, Template};
 use crate::config::MetadataKeys;
 use crate::directory::Directory;
 use crate::evidence::CallEvidence;
@@ -29,6 +29,8 @@ pub struct Enricher {
     rules: Arc<Rules>,
     agents: AgentsFile,
     keys: MetadataKeys,
+    key_names: KeyNames,
+    template: Arc<Template>,
     /// Tells this enricher from any other, so that a cache filled by another one is not believed.
     identity: Arc<()>,
 }
@@ -56,6 +58,7 @@ impl Enricher {
     /// Returns an enricher with these prices, agents and metadata keys.
     #[must_use]
     pub fn new(catalogue: Catalogue, agents: AgentsFile, keys: MetadataKeys) -> Self {
+        let key_names = KeyNames::new(&keys);
         Self {
             configured: catalogue.clone(),
             catalogue,
@@ -63,6 +66,8 @@ impl Enricher {
             rules: Arc::default(),
             agents,
             keys,
+            template: Arc::new(Template::new(&key_names)),
+            key_names,
             identity: Arc::new(()),
         }
     }
@@ -133,34 +138,44 @@ impl Enricher {
     /// Returns the owner of a stored call, given as texts, in the light of evidence: the decision of [`Enricher::owner_of`].
     #[must_use]
     pub fn attribute(&self, call: &CallToAttribute<'_>, evidence: &CallEvidence) -> OwnerTexts {
-        let (mut strings, mut cache) = (StringTable::default(), OwnerCache::default());
+        let (mut strings, mut cache) = (self.template.strings.clone(), OwnerCache::default());
         let profile = call.profile(&mut strings);
-        let owner = Owners::of_one(self.sources(), &mut cache, &mut strings).owner(&profile, evidence, call.event_time, &mut strings);
+        let owner =
+            Owners::of_template(self.sources(), &mut cache, &self.template).owner(&profile, evidence, call.event_time, &mut strings);
         OwnerTexts::new(&owner, &strings)
     }
 
     /// Explains who a stored call is booked to in the light of evidence.
     #[must_use]
     pub fn explain(&self, call: &CallToAttribute<'_>, evidence: &CallEvidence) -> Explanation {
-        let (mut strings, mut cache) = (StringTable::default(), OwnerCache::default());
+        let (mut strings, mut cache) = (self.template.strings.clone(), OwnerCache::default());
         let profile = call.profile(&mut strings);
-        let mut owners = Owners::of_one(self.sources(), &mut cache, &mut strings);
+        let mut owners = Owners::of_template(self.sources(), &mut cache, &self.template);
         let owner = owners.owner(&profile, evidence, call.event_time, &mut strings);
         let texts = OwnerTexts::new(&owner, &strings);
         owners.explain((&profile, evidence, call.event_time), texts, &mut strings)
     }
 
+    /// Returns the cheapest change that would make the owner of calls like this one more certain; `None` where AWS or a trust policy
+    /// vouches already.
+    #[must_use]
+    pub fn cheapest_change(&self, call: &CallToAttribute<'_>, owner: &OwnerTexts) -> Option<Change> {
+        let (mut strings, mut cache) = (self.template.strings.clone(), OwnerCache::default());
+        let profile = call.profile(&mut strings);
+        Owners::of_template(self.sources(), &mut cache, &self.template).cheapest_change(&profile, owner, &mut strings)
+    }
+
     /// Returns what the first matching rule says of a stored call, whether or not it names the owner.
     #[must_use]
     pub fn rule_of(&self, call: &CallToAttribute<'_>, evidence: &CallEvidence) -> Option<RuleMatch> {
-        let (mut strings, mut cache) = (StringTable::default(), OwnerCache::default());
+        let (mut strings, mut cache) = (self.template.strings.clone(), OwnerCache::default());
         let profile = call.profile(&mut strings);
-        let mut owners = Owners::of_one(self.sources(), &mut cache, &mut strings);
+        let mut owners = Owners::of_template(self.sources(), &mut cache, &self.template);
         owners.rule((&profile, evidence, call.event_time), &mut strings)
     }
 
     fn sources(&self) -> Sources<'_> {
-        Sources { agents: &self.agents, keys: &self.keys, directory: &self.directory, rules: &self.rules }
+        Sources { agents: &self.agents, keys: &self.keys, key_names: &self.key_names, directory: &self.directory, rules: &self.rules }
     }
 
     /// Prices and attributes a decoded batch. `cache` is per worker.

@@ -73,7 +73,16 @@ fn session_tags_and_source_identity() {
         (open(), NOVA, "", chosen(), "a session_tag:agent_id 2 unverified", "s9 session_tag:session_id 2", "t", all),
         (open(), NOVA, "", tied(chosen(), Tie::RoleAndTime), "a session_tag:agent_id 0 unverified", run7, "t", all),
         (open(), NOVA, "", expired(chosen()), "unattributed none 0 unattributed", run7, "", ""),
-        (open(), NOVA, "", session("Other", &[("agent_id", "a")]), "unattributed none 0 unattributed", run7, "", ""),
+        (
+            open(),
+            NOVA,
+            "",
+            tied(session("Other", &[("agent_id", "a")]), Tie::SessionName),
+            "unattributed none 0 unattributed",
+            run7,
+            "",
+            "",
+        ),
         (
             open(),
             NOVA,
@@ -238,7 +247,7 @@ fn callers_and_runs() {
             NOVA,
             "",
             run(flow, "s9", Tie::AccessKey),
-            "unattributed none 0 unattributed",
+            "flow/F1 run:resource 2 unverified",
             "s9 run:session_id 2",
             "",
             "run:resource=arn:aws:bedrock:us-east-1:123456789012:flow/F1",
@@ -285,6 +294,17 @@ fn the_ladder() {
             s,
             "docs",
             &format!("{translated},claimed_agent=other,claimed_session=s9").replace(",claimed_session=s9", ""),
+        ),
+        // The name of a function was not made to name an agent: against it a claim merely loses.
+        (
+            open(),
+            NOVA,
+            r#"{"agent_id":"b"}"#,
+            issued_to("arn:aws:lambda:us-east-1:123456789012:function:ask"),
+            "ask credentials_issued_to 4 verified",
+            s,
+            "",
+            "aws:CredentialsIssuedTo=arn:aws:lambda:us-east-1:123456789012:function:ask,aws:userid=AROA:s,claimed_agent=b",
         ),
         // Against what somebody chose it merely loses.
         (

@@ -171,5 +171,5 @@ fn twelve_agents_on_one_role() {
     assert_eq!((&*explanation.owner.agent_id, explanation.change), ("translator", None));
     let explanation = explain(&plain, (&arn, BARE_PROFILE, ""), &nothing);
     let change = explanation.change.expect("a tag is missing");
-    assert_eq!(change.how, format!("aws bedrock tag-resource --resource-arn {BARE_PROFILE} --tags key=agent_id,value=<agent>"));
+    assert_eq!(change.how, format!("aws bedrock tag-resource --resource-arn {BARE_PROFILE} --tags key=agent_id,value='<agent>'"));
 }

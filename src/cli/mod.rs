@@ -1,24 +1,30 @@
 //! The command line: its grammar, and one file for each verb.
 
+mod agents;
 mod args;
 mod args_coverage;
 mod args_reconcile;
+mod args_simulate;
 mod args_tables;
+mod args_who;
 mod budget;
 mod config;
 mod coverage;
 mod demo;
+mod explain;
 mod hold;
 mod prices;
 mod query;
 mod reconcile;
 mod replay;
 mod rerate;
+mod rules;
 mod run;
 mod simulate;
 mod source;
 mod status;
 mod top;
+mod who;
 #[cfg(any(feature = "aws", feature = "kafka"))]
 mod worker;
 
@@ -93,6 +99,7 @@ fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Approve(args) => hold::approve(&args),
         Verb::Prices(args) => prices::run(&args),
         Verb::Reconcile(args) => reconcile::run(&args),
+        Verb::Who(verb) => who::run(&verb),
         Verb::Config(args) => config::run(&args),
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "sluice", &mut std::io::stdout());

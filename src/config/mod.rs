@@ -16,6 +16,7 @@ use std::time::Duration;
 use sluice_enforce::Budgets;
 use sluice_enrich::agents::AgentsFile;
 use sluice_enrich::config::EnrichConfig;
+use sluice_enrich::rules::Rules;
 use sluice_ingest::decode::{Accepts, AllowList};
 use sluice_schemas::visible::escape_lines;
 
@@ -63,6 +64,8 @@ pub(crate) struct Config {
     pub(crate) enrich: EnrichConfig,
     /// Registered agents.
     pub(crate) agents: AgentsFile,
+    /// Rules that tell agents from an account's own names.
+    pub(crate) rules: Arc<Rules>,
     /// Own prices, laid over the built-in ones.
     pub(crate) prices_file: Option<PathBuf>,
     /// Budgets.
@@ -160,6 +163,7 @@ impl Config {
         text += &format!("poll interval    {:?}\n", self.poll_interval);
         text += &format!("workers          {}\n", self.workers);
         text += &format!("agents           {}\n", self.agents.agents().count());
+        text += &format!("rules            {}\n", self.rules.names().len());
         text += &format!("breaches file    {}\n", self.breaches_file.display());
         text += &format!("webhook          {}\n", self.webhook.as_deref().unwrap_or("none"));
         text += &format!("control socket   {}\n", self.socket.display());

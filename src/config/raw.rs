@@ -8,6 +8,7 @@ use serde::Deserialize;
 use sluice_enforce::Budgets;
 use sluice_enrich::agents::AgentsFile;
 use sluice_enrich::config::{EnrichConfig, RawEnrich};
+use sluice_enrich::rules::{Rules, RulesError};
 use sluice_ingest::decode::{Accepts, AllowList};
 
 use super::cloudtrail::RawCloudTrail;
@@ -123,6 +124,7 @@ pub(crate) fn validate(table: toml::Table, base: &Path, origin: &Origin, faults:
         .map_err(|error| faults.extend(error.faults.iter().map(|fault| format!("[enrich] {fault}"))))
         .ok();
     let agents = agents(enrich.as_ref().and_then(|enrich| enrich.agents_file.as_ref()).map(|path| base.join(path)), faults);
+    let rules = rules(enrich.as_ref().and_then(|enrich| enrich.rules_file.as_ref()).map(|path| base.join(path)), faults);
     let budgets = budgets(raw.budget, faults);
     let webhook = raw.enforce.webhook;
     if let Some(url) = webhook.as_deref().filter(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
@@ -151,6 +153,7 @@ pub(crate) fn validate(table: toml::Table, base: &Path, origin: &Origin, faults:
         cloudtrail: raw.cloudtrail.check(faults),
         enrich: enrich?,
         agents: agents?,
+        rules: Arc::new(rules?),
         budgets: budgets?,
         windows: windows(raw.window, faults),
         breaches_file: place(raw.enforce.breaches_file, "breaches.jsonl"),
@@ -215,6 +218,21 @@ fn agents(path: Option<PathBuf>, faults: &mut Vec<String>) -> Option<AgentsFile>
             None
         }
     }
+}
+
+fn rules(path: Option<PathBuf>, faults: &mut Vec<String>) -> Option<Rules> {
+    let Some(path) = path else {
+        return Some(Rules::default());
+    };
+    let read = std::fs::read_to_string(&path).map_err(|error| vec![format!("enrich.rules_file: cannot read {}: {error}", path.display())]);
+    let told = |fault: &dyn std::fmt::Display| format!("{}: {fault}", path.display());
+    let rules = read.and_then(|text| {
+        Rules::parse(&text).map_err(|error| match &error {
+            RulesError::Faults { faults } => faults.iter().map(|fault| told(fault)).collect(),
+            RulesError::Syntax(source) => vec![told(source)],
+        })
+    });
+    rules.map_err(|found| faults.extend(found)).ok()
 }
 
 fn budgets(budgets: Vec<toml::Table>, faults: &mut Vec<String>) -> Option<Budgets> {

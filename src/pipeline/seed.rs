@@ -34,7 +34,8 @@ pub(crate) fn catalogue(config: &Config) -> anyhow::Result<Catalogue> {
 
 /// Returns the enricher of a configuration.
 pub(crate) fn enricher(config: &Config) -> anyhow::Result<Enricher> {
-    Ok(Enricher::new(catalogue(config)?, config.agents.clone(), config.enrich.metadata.clone()))
+    let enricher = Enricher::new(catalogue(config)?, config.agents.clone(), config.enrich.metadata.clone());
+    Ok(enricher.with_rules(Arc::clone(&config.rules)))
 }
 
 /// Returns the limits that stand in the agents file.

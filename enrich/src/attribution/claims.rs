@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -46,12 +47,37 @@ struct Pair {
     valid: bool,
 }
 
-/// Reads the metadata objects of one batch.
+/// The configured keys and their `metadata:<key>`, by agent, session and team.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KeyNames([Vec<(String, String)>; 3]);
+
+impl KeyNames {
+    pub(crate) fn new(keys: &MetadataKeys) -> Self {
+        let label = |names: &Vec<String>| names.iter().map(|name| (name.clone(), format!("metadata:{name}"))).collect();
+        Self([&keys.agent, &keys.session, &keys.team].map(label))
+    }
+
+    /// Makes them symbols of a table.
+    pub(crate) fn intern(&self, strings: &mut StringTable) -> Arc<Keys> {
+        let [agent, session, team] = &self.0;
+        let mut intern =
+            |names: &[(String, String)]| names.iter().map(|(name, label)| (strings.intern(name), strings.intern(label))).collect();
+        Arc::new(Keys { agent: intern(agent), session: intern(session), team: intern(team) })
+    }
+}
+
+/// The configured keys as symbols of a table.
 #[derive(Debug)]
-pub(crate) struct ClaimReader {
+pub(crate) struct Keys {
     agent: Vec<Key>,
     session: Vec<Key>,
     team: Vec<Key>,
+}
+
+/// Reads the metadata objects of one batch.
+#[derive(Debug)]
+pub(crate) struct ClaimReader {
+    keys: Arc<Keys>,
     /// Tags of all objects read.
     pub(crate) tags: Vec<(Sym, Sym)>,
     /// Reused: pairs of one object, and its text, which the string table cannot lend while it takes new strings.
@@ -60,12 +86,8 @@ pub(crate) struct ClaimReader {
 }
 
 impl ClaimReader {
-    pub(crate) fn new(keys: &MetadataKeys, strings: &mut StringTable) -> Self {
-        let mut intern = |names: &[String]| -> Vec<Key> {
-            names.iter().map(|name| (strings.intern(name), strings.intern(&format!("metadata:{name}")))).collect()
-        };
-        let (agent, session, team) = (intern(&keys.agent), intern(&keys.session), intern(&keys.team));
-        Self { agent, session, team, tags: Vec::new(), pairs: Vec::new(), json: String::new() }
+    pub(crate) fn new(keys: Arc<Keys>) -> Self {
+        Self { keys, tags: Vec::new(), pairs: Vec::new(), json: String::new() }
     }
 
     /// Reads the JSON text of a metadata object; the empty text is an absent one.
@@ -78,9 +100,9 @@ impl ClaimReader {
         if !read_pairs(&self.json, &mut self.pairs, strings) {
             return Claims { malformed: true, ..Claims::default() };
         }
-        let agent = take(&mut self.pairs, &self.agent);
-        let session = take(&mut self.pairs, &self.session);
-        let team = take(&mut self.pairs, &self.team);
+        let agent = take(&mut self.pairs, &self.keys.agent);
+        let session = take(&mut self.pairs, &self.keys.session);
+        let team = take(&mut self.pairs, &self.keys.team);
         self.pairs.sort_unstable_by(|a, b| strings.get(a.key).cmp(strings.get(b.key)));
         let start = self.tags.len();
         self.tags.extend(self.pairs.iter().map(|pair| (pair.key, pair.value)));
@@ -181,7 +203,7 @@ mod tests {
     fn read(json: &str) -> (String, String, String, String, bool) {
         let mut strings = StringTable::default();
         let metadata = strings.intern(json);
-        let mut reader = ClaimReader::new(&MetadataKeys::default(), &mut strings);
+        let mut reader = ClaimReader::new(KeyNames::new(&MetadataKeys::default()).intern(&mut strings));
         let claims = reader.read(metadata, &mut strings);
         let show = |claim: Claim| match (strings.get(claim.text), strings.get(claim.evidence), claim.valid) {
             ("", _, _) => String::new(),
@@ -229,7 +251,7 @@ mod tests {
     fn tags_of_one_object_are_apart_from_those_of_the_next() {
         let mut strings = StringTable::default();
         let objects = [r#"{"x":"1"}"#, r#"{"agent":"a"}"#, r#"{"z":"3","y":"2"}"#].map(|json| strings.intern(json));
-        let mut reader = ClaimReader::new(&MetadataKeys::default(), &mut strings);
+        let mut reader = ClaimReader::new(KeyNames::new(&MetadataKeys::default()).intern(&mut strings));
         let lengths = objects.map(|object| reader.read(object, &mut strings).tags);
         assert_eq!(lengths, [0..1, 1..1, 1..3]);
     }

@@ -2,6 +2,7 @@
 
 use sluice_schemas::{AgentStatus, Micros, Profile, Rank, StringTable};
 
+use super::claims::KeyNames;
 use super::kinds::{self, Context};
 use super::ladder::{Evidence, Facts};
 use super::principal::Principal;
@@ -18,6 +19,7 @@ use crate::rules::Rules;
 pub(crate) struct Sources<'a> {
     pub(crate) agents: &'a AgentsFile,
     pub(crate) keys: &'a MetadataKeys,
+    pub(crate) key_names: &'a KeyNames,
     pub(crate) directory: &'a Directory,
     pub(crate) rules: &'a Rules,
 }
@@ -189,7 +191,8 @@ pub(crate) fn find(judged: Judged<'_>, base_agent: &str) -> Findings {
 
 /// Tells whether an application's own word for its agent would be lost: metadata and tags are kept anyway.
 fn is_lost_word(saying: &Saying<'_>, named: &str) -> bool {
-    matches!(saying.kind, Kind::Span | Kind::Run) && saying.about == Attribute::Agent && saying.text != named
+    let own_word = matches!(saying.kind, Kind::Span | Kind::Run) && saying.rank == Rank::Claimed;
+    own_word && saying.about == Attribute::Agent && saying.text != named
 }
 
 fn own(saying: &Saying<'_>) -> Name {

@@ -7,10 +7,25 @@
 //!
 //! | evidence | says | rank |
 //! |---|---|---|
+//! | `rule:<name>` | what the rules file makes of names; as specific as the most specific field it matched on | lowest of its fields |
+//! | `span:…` | this call, in the application's own words | 1 |
 //! | `metadata:<key>` | this call, in the caller's own words | 1 |
+//! | `run:…` | the run, from a data event | 2, or 0 if tied by role and time alone |
+//! | `gateway:<claim>` | the run, from the token that a gateway accepted | 3, or 1 from a span |
+//! | `session_tag:<key>` | the session, tagged when its role was assumed | 3 if the trust policy pins the key, else 2 |
+//! | `source_identity` | the session, set when the first role of its chain was assumed | 3 if pinned, else 2 |
 //! | `session_name` | the session, chosen by whoever assumed the role; pinned if the agents file says its trust policy pins it | 2, or 3 |
-//! | `inference_profile` | the application inference profile the call went through | 4 |
+//! | `inference_profile`, `inference_profile_tag:<key>` | the application inference profile the call went through | 4 |
+//! | `credentials_issued_to` | the function or runtime that holds the credentials | 4 |
+//! | `agentcore_runtime` | the one runtime of the role, in a session that AgentCore names | 3 |
+//! | `bedrock_agent` | the one agent of the role | 4 |
+//! | `registry_record` | the one record of the role | 3 |
+//! | `api_key_tag:<key>`, `principal_tag:<key>` | the user or role, tagged by an administrator | 4 |
 //! | `principal` | the role or user, if exactly one agent is registered on it | 4 |
+//!
+//! Claims (rank 1) decide only where nothing of rank 2 or more names an agent. One that evidence of rank 3 or more
+//! contradicts is `spoofed`, if that evidence was made to name an agent (names of functions, runtimes, agents of Bedrock and records were
+//! not); one that merely loses stays as tag `claimed_agent`. All evidence that agrees counts: the rank is that of the strongest.
 //!
 //! **Open and closed.** A principal (or, for an open principal, the call's inference profile) on which the agents file registers an
 //! agent is closed: what a caller claims must be one of the agents registered there, and a pinned session name narrows that choice to
@@ -45,12 +60,13 @@ mod texts;
 mod weigh;
 
 pub use advice::Change;
+pub(crate) use claims::KeyNames;
 pub use explain::{Explanation, Outcome, Silent, Step};
 pub(crate) use findings::Sources;
 pub(crate) use glob::Glob;
 pub(crate) use kinds::{Context, Pinned};
 pub(crate) use ladder::Registry;
-pub(crate) use owners::{OwnerCache, Owners, is_evidence_key};
+pub(crate) use owners::{OwnerCache, Owners, Template, is_evidence_key};
 pub(crate) use principal::PrincipalPattern;
 pub use principal::{PatternFault, Principal, PrincipalKind};
 pub use saying::{Attribute, Kind, Refusal, Specificity};

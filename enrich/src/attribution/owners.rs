@@ -2,11 +2,13 @@
 
 mod revise;
 
+use std::sync::Arc;
+
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use sluice_schemas::{AgentStatus, Micros, Owner, Profile, Rank, StringTable, Sym};
 
-use super::claims::{Claim, ClaimReader, Claims};
+use super::claims::{Claim, ClaimReader, Claims, KeyNames, Keys};
 use super::findings::{self, NewAgent, Sources};
 use super::ladder::{Decision, Evidence, Facts, Named, decide};
 use super::principal::{Principal, PrincipalKind};
@@ -57,6 +59,7 @@ struct AgentSyms {
 }
 
 /// Words every batch needs.
+#[derive(Clone, Copy, Debug)]
 struct Words {
     unattributed: Sym,
     none: Sym,
@@ -67,6 +70,43 @@ struct Words {
     principal: Sym,
     /// Tags that keep a refused claim of an agent, a session, a team; no caller can write them.
     claimed: [Sym; 3],
+}
+
+impl Words {
+    fn intern(strings: &mut StringTable) -> Self {
+        Self {
+            unattributed: strings.intern(UNATTRIBUTED),
+            none: strings.intern("none"),
+            invalid: strings.intern("metadata:invalid"),
+            session_name: strings.intern("session_name"),
+            agentcore_session: strings.intern("agentcore_session"),
+            inference_profile: strings.intern("inference_profile"),
+            principal: strings.intern("principal"),
+            claimed: [CLAIMED_AGENT, CLAIMED_SESSION, CLAIMED_TEAM].map(|key| strings.intern(key)),
+        }
+    }
+}
+
+/// What attribution looks up in every table.
+#[derive(Clone, Debug)]
+struct Fixed {
+    words: Words,
+    keys: Arc<Keys>,
+}
+
+/// A string table that has all that attribution looks up, to begin many small ones with.
+#[derive(Clone, Debug)]
+pub(crate) struct Template {
+    pub(crate) strings: StringTable,
+    fixed: Fixed,
+}
+
+impl Template {
+    pub(crate) fn new(names: &KeyNames) -> Self {
+        let mut strings = StringTable::default();
+        let fixed = Fixed { words: Words::intern(&mut strings), keys: names.intern(&mut strings) };
+        Self { strings, fixed }
+    }
 }
 
 const UNSEEN: u32 = u32::MAX;
@@ -102,20 +142,20 @@ impl<'a> Owners<'a> {
 
     /// Prepares for a single profile, of a batch that may be large.
     pub(crate) fn of_one(sources: Sources<'a>, cache: &'a mut OwnerCache, strings: &mut StringTable) -> Self {
-        let words = Words {
-            unattributed: strings.intern(UNATTRIBUTED),
-            none: strings.intern("none"),
-            invalid: strings.intern("metadata:invalid"),
-            session_name: strings.intern("session_name"),
-            agentcore_session: strings.intern("agentcore_session"),
-            inference_profile: strings.intern("inference_profile"),
-            principal: strings.intern("principal"),
-            claimed: [CLAIMED_AGENT, CLAIMED_SESSION, CLAIMED_TEAM].map(|key| strings.intern(key)),
-        };
-        let reader = ClaimReader::new(sources.keys, strings);
+        let fixed = Fixed { words: Words::intern(strings), keys: sources.key_names.intern(strings) };
+        Self::with(sources, cache, &fixed)
+    }
+
+    /// Prepares for a single profile whose strings are a copy of a [`Template`]'s with more behind them.
+    pub(crate) fn of_template(sources: Sources<'a>, cache: &'a mut OwnerCache, template: &Template) -> Self {
+        Self::with(sources, cache, &template.fixed)
+    }
+
+    fn with(sources: Sources<'a>, cache: &'a mut OwnerCache, fixed: &Fixed) -> Self {
+        let reader = ClaimReader::new(Arc::clone(&fixed.keys));
         let (callers, claims, registered) = (Vec::new(), Vec::new(), HashMap::default());
         let (caller_at, claims_at, arn) = (Vec::new(), Vec::new(), String::new());
-        Self { sources, cache, words, callers, caller_at, arn, reader, claims, claims_at, registered }
+        Self { sources, cache, words: fixed.words, callers, caller_at, arn, reader, claims, claims_at, registered }
     }
 
     /// Returns the owner of calls of a profile of the batch whose strings these are, in the light of evidence and of the time they were

@@ -3,6 +3,8 @@
 //! Source of the forms: AWS Service Authorization Reference, "Resource types defined by" AWS Lambda, Amazon Bedrock and Amazon Bedrock
 //! AgentCore. A runtime's id is its name, a hyphen and ten letters or digits.
 
+use std::borrow::Cow;
+
 /// Length of what AgentCore adds to a runtime's name.
 const RUNTIME_SUFFIX: usize = 10;
 
@@ -27,14 +29,14 @@ impl<'a> Resource<'a> {
         (prefix == "arn" && !id.is_empty()).then_some(Self { service, kind, id })
     }
 
-    /// Returns the name that a person gave the thing, as far as the ARN holds it: an agent's or a flow's ARN has an id alone.
-    pub(crate) fn name(&self) -> Option<&'a str> {
+    /// Returns the name that a person gave the thing; of Bedrock's agents, flows and knowledge bases, whose ARNs hold none, kind and id.
+    pub(crate) fn name(&self) -> Option<Cow<'a, str>> {
         match (self.service, self.kind) {
-            ("lambda", "function") => Some(self.id),
-            ("bedrock-agentcore", "runtime" | "harness") => Some(runtime_name(self.id)),
-            ("ecs", _) | ("ec2", _) => None,
-            ("bedrock", _) => None,
-            _ => Some(self.id),
+            ("lambda", "function") => Some(Cow::Borrowed(self.id)),
+            ("bedrock-agentcore", "runtime" | "harness") => Some(Cow::Borrowed(runtime_name(self.id))),
+            ("bedrock", "agent" | "agent-alias") => Some(Cow::Owned(format!("agent/{}", self.id))),
+            ("bedrock", kind @ ("flow" | "knowledge-base")) => Some(Cow::Owned(format!("{kind}/{}", self.id))),
+            _ => None,
         }
     }
 }
@@ -74,11 +76,11 @@ mod tests {
                 Some("odd-id"),
                 "arn:aws:bedrock-agentcore:us-east-1:1:runtime/odd-id",
             ),
-            ("arn:aws:bedrock:us-east-1:1:agent-alias/AGENT/ALIAS", None, "arn:aws:bedrock:us-east-1:1:agent-alias/AGENT"),
+            ("arn:aws:bedrock:us-east-1:1:agent-alias/AGENT/ALIAS", Some("agent/AGENT"), "arn:aws:bedrock:us-east-1:1:agent-alias/AGENT"),
             ("arn:aws:ec2:us-east-1:1:instance/i-0", None, "arn:aws:ec2:us-east-1:1:instance/i-0"),
         ] {
             let resource = Resource::parse(arn).expect("an ARN");
-            assert_eq!((resource.name(), without_qualifier(arn)), (name, base));
+            assert_eq!((resource.name().as_deref(), without_qualifier(arn)), (name, base));
         }
         for text in ["", "arn:aws:lambda", "arn:aws:lambda:::", "x"] {
             assert_eq!((Resource::parse(text), without_qualifier(text)), (None, text));

@@ -133,6 +133,14 @@ impl Kind {
     }
 }
 
+impl Kind {
+    /// Tells whether it was written to name an agent. The names of functions, runtimes and records were not: an honest caller may call
+    /// its agent something else.
+    pub(crate) const fn declares(self) -> bool {
+        !matches!(self, Self::IssuedTo | Self::Runtime | Self::BedrockAgent | Self::Registry | Self::Run)
+    }
+}
+
 /// Why a piece of evidence is not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]

@@ -37,8 +37,10 @@ pub(crate) fn weigh(registry: &impl Registry, facts: &Facts<'_>, base: Option<us
     let Some((first, named)) = believed().max_by_key(|(_, saying)| (class(saying), weight(saying))) else {
         return Verdict::Base;
     };
-    let contradicted =
-        |word: &Saying<'_>| word.text != named.text && believed().any(|(_, other)| other.rank >= Rank::Pinned && other.text != word.text);
+    let contradicted = |word: &Saying<'_>| {
+        word.text != named.text
+            && believed().any(|(_, other)| other.rank >= Rank::Pinned && other.kind.declares() && other.text != word.text)
+    };
     let forged = believed().filter(|(_, word)| word.is_own_word() && contradicted(word));
     if let Some((by, _)) = forged.max_by_key(|(_, word)| weight(word)) {
         return Verdict::Spoofed { by };
@@ -95,6 +97,73 @@ fn refuse_same_mouth(about: Attribute, spoofed: bool, said: &mut Said<'_>) {
     for saying in said.sayings.iter_mut().filter(|saying| spoofed && saying.about == about) {
         if saying.rank < Rank::Pinned && saying.kind != Kind::SessionName && saying.refused.is_none() {
             saying.refused = Some(Refusal::SameMouth);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::saying::Specificity;
+    use super::*;
+    use crate::agents::AgentsFile;
+    use proptest::prelude::*;
+
+    fn sayings() -> impl Strategy<Value = Vec<Saying<'static>>> {
+        let ranks = vec![Rank::Inferred, Rank::Claimed, Rank::Chosen, Rank::Pinned, Rank::Aws];
+        let scopes = vec![Specificity::Principal, Specificity::Profile, Specificity::Session, Specificity::Call];
+        let of = (
+            prop::sample::select(&Kind::ALL[..]),
+            prop::sample::select(vec!["a", "b", "bound"]),
+            prop::sample::select(scopes),
+            prop::sample::select(ranks),
+        );
+        let saying = of.prop_map(|(kind, text, specificity, rank)| Saying {
+            kind,
+            about: Attribute::Agent,
+            label: kind.as_str().into(),
+            text: text.into(),
+            specificity,
+            rank,
+            refused: None,
+        });
+        prop::collection::vec(saying, 0..6)
+    }
+
+    /// What was decided, as text.
+    fn decide(sayings: &[Saying<'static>]) -> (String, Rank, String) {
+        let agents = AgentsFile::parse("[[agent]]\nid = 'bound'\nprincipals = ['arn:aws:iam::1:role/X']").expect("valid");
+        let facts = Facts { principal: &[], profile: &[], session_name: "s", claim: None };
+        let mut said = Said { sayings: sayings.to_vec(), ..Said::default() };
+        let verdict = weigh(&agents, &facts, None, &mut said);
+        match verdict {
+            Verdict::Base => (String::new(), Rank::Inferred, "base".to_owned()),
+            Verdict::Named { by, rank, status, .. } => {
+                (said.sayings[by].text.clone().into_owned(), rank, format!("{} {status:?}", said.sayings[by].label))
+            }
+            Verdict::Spoofed { by } => {
+                (format!("spoofed {}", said.sayings[by].text), Rank::Inferred, said.sayings[by].label.clone().into_owned())
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_of_evidence_does_not_matter((one, other) in sayings().prop_flat_map(|all| (Just(all.clone()), Just(all).prop_shuffle()))) {
+            prop_assert_eq!(decide(&one), decide(&other));
+        }
+
+        #[test]
+        fn stronger_evidence_that_agrees_never_lowers_the_rank(sayings in sayings(), kind in prop::sample::select(&Kind::ALL[..])) {
+            let (agent, rank, _) = decide(&sayings);
+            prop_assume!(agent == "a" || agent == "b");
+            let more = Saying { kind, about: Attribute::Agent, label: "more".into(), text: agent.clone().into(), specificity: Specificity::Session, rank: rank.max(Rank::Chosen), refused: None };
+            let (after, raised, _) = decide(&[sayings, vec![more]].concat());
+            prop_assert!(after.starts_with("spoofed ") || (after == agent && raised >= rank), "{} {:?}", after, raised);
+        }
+
+        #[test]
+        fn a_bound_agent_is_never_named_elsewhere(sayings in sayings()) {
+            prop_assert!(decide(&sayings).0 != "bound");
         }
     }
 }

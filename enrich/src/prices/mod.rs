@@ -26,7 +26,7 @@ pub use diff::RateChange;
 pub use discount::{Discount, Percent, PercentError};
 pub(crate) use image::image_rate;
 pub(crate) use names::{geographies_of, split_listed};
-pub(crate) use profile::model_behind;
+pub(crate) use profile::{is_system_profile, model_behind};
 pub use quote::{ProfileRates, Quote, UnpricedReason};
 pub use rerate::{CallToRate, ExtrasError, Rerated, extras_from_json, rerate};
 pub(crate) use text::sort_images;

@@ -33,6 +33,11 @@ pub(crate) fn model_behind(models: &[String]) -> Option<String> {
     Some(format!("{}.{model}", geography.unwrap_or(&"global")))
 }
 
+/// Tells whether an id is that of a system-defined inference profile.
+pub(crate) fn is_system_profile(id: &str) -> bool {
+    !matches!(split_listed(id), (_, Scope::InRegion))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

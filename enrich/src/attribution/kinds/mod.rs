@@ -86,7 +86,7 @@ impl<'a> Context<'a> {
     /// Returns the session unless it cannot be the call's.
     pub(crate) fn session(&self) -> Option<(&'a Session, Tie)> {
         let (session, tie) = self.evidence.session.as_ref()?;
-        session_tags::refusal(self, session).is_none().then_some((&**session, *tie))
+        session_tags::refusal(self, session, *tie).is_none().then_some((&**session, *tie))
     }
 
     /// Returns how far what the role's trust policy may pin can be trusted.

@@ -1,5 +1,7 @@
 //! The run that a call belongs to: a span of the application, which is its own word, or a data event that AWS wrote.
 
+use std::borrow::Cow;
+
 use sluice_schemas::Rank;
 
 use super::{Context, Pinned};
@@ -17,8 +19,8 @@ pub(super) fn say<'a>(context: &Context<'a>, said: &mut Said<'a>) {
     let own_word = Rank::Claimed.min(rank);
     if run.agent_name.is_empty() {
         let entry = context.directory.runtime_or_agent(&run.resource_arn).filter(|entry| !entry.name.is_empty());
-        let name = entry.map(|entry| entry.name.as_str()).or_else(|| Resource::parse(&run.resource_arn)?.name());
-        said.say(kind, Attribute::Agent, format!("{}:resource", kind.as_str()), name.unwrap_or(""), (specificity, rank));
+        let name = entry.map(|entry| Cow::Borrowed(entry.name.as_str())).or_else(|| Resource::parse(&run.resource_arn)?.name());
+        said.say(kind, Attribute::Agent, format!("{}:resource", kind.as_str()), name.unwrap_or_default(), (specificity, rank));
     } else {
         let label = if kind == Kind::Span { "span:gen_ai.agent.name" } else { "run:agent_name" };
         said.say(kind, Attribute::Agent, label, run.agent_name.as_str(), (specificity, own_word));

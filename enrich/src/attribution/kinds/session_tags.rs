@@ -3,13 +3,13 @@
 use super::{Context, Pinned, say_tags};
 use crate::attribution::principal::Principal;
 use crate::attribution::saying::{Attribute, Kind, Refusal, Said, Specificity};
-use crate::evidence::Session;
+use crate::evidence::{Session, Tie};
 
 pub(super) fn say<'a>(context: &Context<'a>, said: &mut Said<'a>) {
-    let Some((session, _)) = &context.evidence.session else {
+    let Some((session, tie)) = &context.evidence.session else {
         return;
     };
-    if let Some(refusal) = refusal(context, session) {
+    if let Some(refusal) = refusal(context, session, *tie) {
         for (key, value) in &session.tags {
             for (about, keys) in [(Attribute::Agent, &context.keys.agent), (Attribute::Session, &context.keys.session)] {
                 if keys.iter().any(|wanted| wanted.eq_ignore_ascii_case(key)) {
@@ -24,7 +24,7 @@ pub(super) fn say<'a>(context: &Context<'a>, said: &mut Said<'a>) {
 }
 
 /// Tells why what the session says cannot be meant for the call.
-pub(super) fn refusal(context: &Context<'_>, session: &Session) -> Option<Refusal> {
+pub(super) fn refusal(context: &Context<'_>, session: &Session, tie: Tie) -> Option<Refusal> {
     if session.expires.0 > 0 && context.at.is_some_and(|at| at > session.expires) {
         return Some(Refusal::Expired);
     }
@@ -32,6 +32,8 @@ pub(super) fn refusal(context: &Context<'_>, session: &Session) -> Option<Refusa
     let same = |role: Principal<'_>, of_call: Principal<'_>| {
         role.account == of_call.account && role.partition == of_call.partition && role.name.eq_ignore_ascii_case(of_call.name)
     };
-    let other = role.zip(context.principal).is_some_and(|(role, of_call)| !same(role, of_call));
+    // An access key is of one session and no other, whatever its event says of roles.
+    let by_key = matches!(tie, Tie::Request | Tie::AccessKey);
+    let other = !by_key && role.zip(context.principal).is_some_and(|(role, of_call)| !same(role, of_call));
     other.then_some(Refusal::OtherRole)
 }

@@ -11,7 +11,7 @@ pub(super) fn say<'a>(context: &Context<'a>, said: &mut Said<'a>) {
     }
     let of_call = context.evidence.caller.as_deref().is_some_and(|caller| !caller.source_identity.is_empty());
     let session = context.evidence.session.as_ref().filter(|_| !of_call);
-    if let Some(refusal) = session.and_then(|(session, _)| refusal(context, session)) {
+    if let Some(refusal) = session.and_then(|(session, tie)| refusal(context, session, *tie)) {
         return said.refuse(Kind::SourceIdentity, Attribute::Agent, "source_identity", identity, (Specificity::Session, refusal));
     }
     let rank = context.rank_of(Pinned::SourceIdentity);

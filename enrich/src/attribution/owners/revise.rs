@@ -2,6 +2,7 @@
 
 use sluice_schemas::{AgentStatus, Micros, Owner, Profile, Rank, StringTable, Sym};
 
+use super::super::advice::{self, Change};
 use super::super::claims::Claim;
 use super::super::explain::{self, Explanation};
 use super::super::findings::{self, Asked, Base, Findings, Judged, Name, NewAgent, Told};
@@ -79,6 +80,22 @@ impl Owners<'_> {
         let known = self.cache.principals.get(caller.principal);
         let asked = Asked { profile, strings, entry: known.entry, runs_as: &known.runs_as, evidence, at };
         self.sources.rules.first_match(&findings::context(&self.sources, &asked))
+    }
+
+    /// Returns the cheapest change for calls of a profile with this owner.
+    pub(crate) fn cheapest_change(&mut self, profile: &Profile, owner: &OwnerTexts, strings: &mut StringTable) -> Option<Change> {
+        let caller = self.caller(profile.principal_arn, strings);
+        let known = self.cache.principals.get(caller.principal);
+        let agents = self.sources.agents;
+        let facts = Facts {
+            principal: &known.agents,
+            profile: agents.on_profile(strings.get(profile.model_id)),
+            session_name: strings.get(caller.session_name),
+            claim: None,
+        };
+        let nothing = CallEvidence::default();
+        let asked = Asked { profile, strings, entry: known.entry, runs_as: &known.runs_as, evidence: &nothing, at: None };
+        advice::cheapest(agents, &findings::context(&self.sources, &asked), &facts, owner)
     }
 
     /// Makes the changes that further evidence calls for.

@@ -1,3 +1,5 @@
+//! Faults of rules files, each with its line and a fix.
+
 use super::super::{Rules, RulesError};
 
 fn faults(text: &str) -> Vec<String> {

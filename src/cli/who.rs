@@ -1,0 +1,75 @@
+//! What the verbs about who calls share: the enricher of a configuration, and what the lake knows of the things that call.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use arrow::array::{AsArray, RecordBatch};
+use sluice_aggregate::lake::Lake;
+use sluice_aggregate::query::QueryEngine;
+use sluice_enrich::evidence::CallEvidence;
+use sluice_enrich::rules::Rules;
+use sluice_enrich::{CallToAttribute, Directory, Enricher};
+use sluice_schemas::directory::Entry;
+
+use super::args::Place;
+use super::args_who::WhoVerb;
+use crate::config::Config;
+use crate::lakeview;
+use crate::pipeline::catalogue;
+
+pub(super) fn run(verb: &WhoVerb) -> anyhow::Result<ExitCode> {
+    match verb {
+        WhoVerb::Agents(args) => super::agents::run(args),
+        WhoVerb::Explain(args) => super::explain::run(args),
+        WhoVerb::Rules(args) => super::rules::run(args),
+    }
+}
+
+/// A lake to ask, and the enricher that decides as a daemon on it would.
+pub(super) struct Known {
+    pub(super) engine: QueryEngine,
+    pub(super) enricher: Enricher,
+}
+
+/// Opens the lake of a place.
+pub(super) fn open(place: &Place) -> anyhow::Result<Known> {
+    let config = Config::load(&place.origin())?;
+    let lake = Lake::open_reader(&config.lake).with_context(|| format!("open lake {}", config.lake.display()))?;
+    let engine = lakeview::engine(&lake, Vec::new())?;
+    let directory = Arc::new(directory_of(&engine)?);
+    let enricher = enricher(&config, Arc::clone(&config.rules))?.with_directory(directory);
+    Ok(Known { engine, enricher })
+}
+
+/// Returns the enricher of a configuration with these rules.
+pub(super) fn enricher(config: &Config, rules: Arc<Rules>) -> anyhow::Result<Enricher> {
+    Ok(Enricher::new(catalogue(config)?, config.agents.clone(), config.enrich.metadata.clone()).with_rules(rules))
+}
+
+/// Returns what the lake knows of the things that call.
+fn directory_of(engine: &QueryEngine) -> anyhow::Result<Directory> {
+    let mut entries = Vec::new();
+    for batch in engine.sql("SELECT arrow_cast(entry, 'Utf8') AS entry FROM directory WHERE entry IS NOT NULL")? {
+        for row in 0..batch.num_rows() {
+            let text = batch.column(0).as_string::<i32>().value(row);
+            entries.push(serde_json::from_str::<Entry>(text).context("an entry of the table directory")?);
+        }
+    }
+    Ok(Directory::new(entries))
+}
+
+/// Returns what the lake knows of the caller of one call beside the call's own record.
+pub(super) fn evidence_of(_known: &Known, _request_id: &str, _call: &CallToAttribute<'_>) -> anyhow::Result<CallEvidence> {
+    Ok(CallEvidence::default())
+}
+
+/// Returns columns as texts; nulls as empty ones.
+pub(super) fn texts(engine: &QueryEngine, columns: &[&str], rest: &str) -> anyhow::Result<Vec<Vec<String>>> {
+    let cast: Vec<_> = columns.iter().map(|column| format!("coalesce(arrow_cast({column}, 'Utf8'), '')")).collect();
+    let batches = engine.sql(&format!("SELECT {} {rest}", cast.join(", ")))?;
+    let row = |batch: &RecordBatch, row: usize| {
+        (0..columns.len()).map(|column| batch.column(column).as_string::<i32>().value(row).to_owned()).collect()
+    };
+    Ok(batches.iter().flat_map(|batch| (0..batch.num_rows()).map(move |at| row(batch, at))).collect())
+}

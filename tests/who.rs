@@ -1,0 +1,103 @@
+//! The verbs about who calls, as a person uses them: `agents`, `explain`, `rules`.
+
+#![cfg(test)]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+const SLUICE: &str = env!("CARGO_BIN_EXE_sluice");
+/// A call of a Claude Code user, and the CloudTrail event that opened a tagged session of another role.
+const RECORDS: &str = r#"{"schemaType":"ModelInvocationLog","schemaVersion":"1.0","timestamp":"2026-10-20T11:00:00Z","accountId":"123456789012","identity":{"arn":"arn:aws:sts::123456789012:assumed-role/ClaudeCode/ccwb-ada@example.com"},"region":"us-east-1","requestId":"021634af-0000-4000-8000-000000000001","operation":"Converse","modelId":"amazon.nova-lite-v1:0","input":{"inputContentType":"application/json","inputTokenCount":10},"output":{"outputContentType":"application/json","outputTokenCount":2}}
+{"eventVersion":"1.11","userIdentity":{"type":"AWSService","invokedBy":"lambda.amazonaws.com"},"eventTime":"2026-10-20T11:00:00Z","eventSource":"sts.amazonaws.com","eventName":"AssumeRole","awsRegion":"us-east-1","requestParameters":{"roleArn":"arn:aws:iam::123456789012:role/Shop","roleSessionName":"run-1","tags":[{"key":"app","value":"cart"}]},"responseElements":{"credentials":{"accessKeyId":"ASIAEXAMPLE","expiration":"Oct 20, 2026, 12:00:00 PM"},"assumedRoleUser":{"assumedRoleId":"AROAEXAMPLE:run-1","arn":"arn:aws:sts::123456789012:assumed-role/Shop/run-1"}},"requestID":"r-2","eventID":"e-2","readOnly":true,"eventType":"AwsApiCall","managementEvent":true,"recipientAccountId":"123456789012","eventCategory":"Management"}
+"#;
+const RULES: &str = r#"
+[[rule]]
+name = "users"
+match = { role = "ClaudeCode", session_name = "ccwb-{user}" }
+agent = "claude-code/{user}"
+
+[[rule]]
+match = { "aws:PrincipalTag/App" = "{app}" }
+agent = "shop-{app}"
+"#;
+
+fn sluice(folder: &Path, args: &[&str]) -> Output {
+    Command::new(SLUICE).args(args).current_dir(folder).env_remove("SLUICE_CONFIG").output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_str(&stdout(output)).unwrap()
+}
+
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("records.jsonl"), RECORDS).unwrap();
+    fs::write(folder.path().join("rules.toml"), RULES).unwrap();
+    folder
+}
+
+#[test]
+fn rules_are_tried_on_records_of_both_kinds() {
+    let folder = folder();
+    let tried =
+        json(&sluice(folder.path(), &["rules", "test", "--rules", "rules.toml", "records.jsonl", "--all-used", "--format", "json"]));
+    let told: Vec<_> =
+        tried.as_array().unwrap().iter().map(|tried| (&tried["rule"]["rule"], &tried["rule"]["agent"], &tried["rule"]["rank"])).collect();
+    let (users, second) = (Value::from("users"), Value::from("2"));
+    let (ada, cart, two) = (Value::from("claude-code/ada@example.com"), Value::from("shop-cart"), Value::from(2));
+    assert_eq!(told, [(&users, &ada, &two), (&second, &cart, &two)]);
+    assert_eq!(tried[0]["owner"]["agent_id"], "claude-code/ada@example.com");
+    // The rule that no record needs makes itself heard.
+    fs::write(folder.path().join("more.toml"), format!("{RULES}\n[[rule]]\nmatch = {{ role = 'Nobody' }}\nagent = 'n'\n")).unwrap();
+    let unused = sluice(folder.path(), &["rules", "test", "--rules", "more.toml", "records.jsonl", "--all-used"]);
+    assert_eq!(unused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&unused.stderr).contains("rule 3 in line 11 matched no record"), "{unused:?}");
+}
+
+#[test]
+fn a_wrong_rules_file_is_refused_with_line_and_fix() {
+    let folder = folder();
+    assert!(stdout(&sluice(folder.path(), &["rules", "check", "--rules", "rules.toml"])).contains("valid, 2 rules"));
+    fs::write(folder.path().join("rules.toml"), "[[rule]]\nmatch = { rol = 'x' }\nagent = 'a'\n").unwrap();
+    let refused = sluice(folder.path(), &["rules", "check", "--rules", "rules.toml"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("line 2: rule 1: unknown field 'rol': did you mean 'role'?"), "{refused:?}");
+    // A daemon would not start with it either.
+    fs::write(folder.path().join("sluice.toml"), "[lake]\npath = 'lake'\n[enrich]\nrules_file = 'rules.toml'\n").unwrap();
+    assert_eq!(sluice(folder.path(), &["config", "check"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_call_of_the_lake_is_explained_and_its_agent_listed() {
+    let folder = folder();
+    fs::write(folder.path().join("sluice.toml"), "[lake]\npath = 'lake'\n[enrich]\nrules_file = 'rules.toml'\n").unwrap();
+    stdout(&sluice(folder.path(), &["replay", "records.jsonl", "--config", "sluice.toml"]));
+    let id = "021634af-0000-4000-8000-000000000001";
+    let explained = json(&sluice(folder.path(), &["explain", id, "--format", "json"]));
+    assert_eq!(explained[0]["owner"]["agent_id"], "claude-code/ada@example.com");
+    assert_eq!(explained[0]["steps"][0]["evidence"], "rule:users");
+    let action = "set a session tag agent_id when assuming arn:aws:iam::123456789012:role/ClaudeCode (sts:TagSession)";
+    assert_eq!(explained[0]["change"]["action"], action);
+    assert!(
+        stdout(&sluice(folder.path(), &["explain", id]))
+            .contains("booked to claude-code/ada@example.com (unverified, rank 2, by rule:users)")
+    );
+    assert_eq!(sluice(folder.path(), &["explain", "x' OR '1'='1"]).status.code(), Some(2));
+
+    let agents = json(&sluice(folder.path(), &["agents", "--since", "3650d", "--format", "json"]));
+    assert_eq!(agents.as_array().map(Vec::len), Some(1));
+    let agent = &agents[0];
+    assert_eq!((&agent["agent_id"], &agent["calls"]), (&Value::from("claude-code/ada@example.com"), &Value::from(1)));
+    assert_eq!((&agent["evidence"][0]["evidence"], &agent["cost_by_rank"][2]), (&Value::from("rule:users"), &agent["cost_usd"]));
+    assert_eq!(agent["changes"][0]["action"], action);
+    let table = stdout(&sluice(folder.path(), &["agents", "--since", "3650d"]));
+    assert!(table.contains("2: 100%") && table.contains("rule:users unverified×1"), "{table}");
+}
