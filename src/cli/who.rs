@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use arrow::array::{AsArray, RecordBatch};
+use sluice_aggregate::dedup::stored_key;
+use sluice_aggregate::evidence::{Hour, events_of_hour};
 use sluice_aggregate::lake::Lake;
 use sluice_aggregate::query::QueryEngine;
-use sluice_enrich::evidence::CallEvidence;
+use sluice_enrich::evidence::{CallEvidence, CallKey, Evidence, Wanted};
 use sluice_enrich::rules::Rules;
 use sluice_enrich::{CallToAttribute, Directory, Enricher};
 use sluice_schemas::directory::Entry;
@@ -28,6 +30,7 @@ pub(super) fn run(verb: &WhoVerb) -> anyhow::Result<ExitCode> {
 
 /// A lake to ask, and the enricher that decides as a daemon on it would.
 pub(super) struct Known {
+    pub(super) lake: Lake,
     pub(super) engine: QueryEngine,
     pub(super) enricher: Enricher,
 }
@@ -39,7 +42,7 @@ pub(super) fn open(place: &Place) -> anyhow::Result<Known> {
     let engine = lakeview::engine(&lake, Vec::new())?;
     let directory = Arc::new(directory_of(&engine)?);
     let enricher = enricher(&config, Arc::clone(&config.rules))?.with_directory(directory);
-    Ok(Known { engine, enricher })
+    Ok(Known { lake, engine, enricher })
 }
 
 /// Returns the enricher of a configuration with these rules.
@@ -60,8 +63,16 @@ fn directory_of(engine: &QueryEngine) -> anyhow::Result<Directory> {
 }
 
 /// Returns what the lake knows of the caller of one call beside the call's own record.
-pub(super) fn evidence_of(_known: &Known, _request_id: &str, _call: &CallToAttribute<'_>) -> anyhow::Result<CallEvidence> {
-    Ok(CallEvidence::default())
+pub(super) fn evidence_of(known: &Known, request_id: &str, call: &CallToAttribute<'_>) -> anyhow::Result<CallEvidence> {
+    let resources = known.enricher.runs_as(call.principal_arn);
+    let key = CallKey {
+        request: stored_key(call.account_id, call.region, request_id),
+        principal_arn: call.principal_arn,
+        at: call.event_time.unwrap_or_default(),
+        resources: &resources,
+    };
+    let mut load = |Wanted { hour, openings }| events_of_hour(&known.lake, Hour { hour, openings });
+    Evidence::new(usize::MAX).of_call(&key, &mut load).context("evidence of the call")
 }
 
 /// Returns columns as texts; nulls as empty ones.
