@@ -44,13 +44,13 @@ pub(super) struct Join {
     pub(super) meter: TrailMeter,
     /// Batches that passed dedup.
     pub(super) turns: u64,
-    /// Whether the lake had evidence when it was opened or got some since.
+    /// Whether there ever was evidence: without it calls pass by.
     any: bool,
     /// Whether an hour has calls, as of a lake epoch.
     hours: (u64, HashMap<i64, bool>),
     /// Hash of each principal seen, and when.
     callers: HashMap<u64, Micros, FixedState>,
-    /// Principals seen before this are not known.
+    /// When this began: principals seen before are not known.
     callers_since: Micros,
 }
 
@@ -63,7 +63,7 @@ impl Join {
             queue: Queue::default(),
             meter: TrailMeter::default(),
             turns: 0,
-            any: !lake.files(tables::EVIDENCE)?.is_empty(),
+            any: !lake.files(tables::EVIDENCE)?.is_empty() || lake.state().positions.contains_key(super::trail_meter::SHARD),
             hours: Default::default(),
             callers: HashMap::default(),
             callers_since: now,
@@ -101,7 +101,9 @@ impl Pipeline {
         for ((event, (_, request)), keep) in trail.iter().zip(&decoded.trail_keys).zip(&mut keep) {
             *keep = *keep && Evidence::is_evidence(event) && self.settings.config.cloudtrail.join;
             if *keep {
-                self.join.any = true;
+                if !self.join.any {
+                    (self.join.any, self.join.callers_since) = (true, self.settings.clock.now());
+                }
                 if self.settings.config.cloudtrail.meter_after.is_some() {
                     self.join.meter.wait(event, decoded.arrival);
                 }
@@ -117,13 +119,13 @@ impl Pipeline {
     /// Tells the new calls of a batch apart by what is known of their callers: calls of one profile with other evidence get a
     /// profile of their own. Returns the evidence of those profiles, which come after the others.
     pub(super) fn inform(&mut self, batch: &mut EnrichedBatch, keep: &[bool]) -> anyhow::Result<Vec<CallEvidence>> {
-        self.note_callers(batch);
-        if self.settings.config.cloudtrail.meter_after.is_some() {
-            self.join.meter.note_logged(batch);
-        }
         let mut informed = Vec::new();
         if !self.join.any {
             return Ok(informed);
+        }
+        self.note_callers(batch);
+        if self.settings.config.cloudtrail.meter_after.is_some() {
+            self.join.meter.note_logged(batch);
         }
         let salts = profile_salts(batch);
         let enricher = self.enricher();
@@ -163,7 +165,6 @@ impl Pipeline {
         let mut found = Vec::new();
         events(rows, |_, _| true, |event| found.push(event))?;
         self.join.any = true;
-        self.join.evidence.turn();
         for event in found {
             self.wait_at_once(&event);
             if let Some(touched) = self.join.evidence.add(&event, request_key(&event)) {

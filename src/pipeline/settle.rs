@@ -26,8 +26,6 @@ use crate::view::Level;
 
 /// Bytes of files that are looked through between two steps of the coordinator.
 const STEP_BYTES: u64 = 16 << 20;
-/// Shortest time between two rounds.
-const PAUSE: Duration = Duration::from_secs(1);
 /// A round is followed by a pause of this many times its own length, so that spend never waits for evidence.
 const REST: u32 = 9;
 /// Entries after which a pass over old records does not wait for its end.
@@ -260,7 +258,8 @@ impl Pipeline {
     }
 
     fn end_round(&mut self, round: &Round) -> anyhow::Result<()> {
-        self.join.queue.rested = Some((Instant::now(), PAUSE.max(round.took * REST)));
+        // Each round is a lake commit more, so no more of them follow one another than there are of those.
+        self.join.queue.rested = Some((Instant::now(), self.settings.config.commit_interval.max(round.took * REST)));
         let (moved, looked_at) = (round.report.moved, round.report.calls);
         tracing::debug!(
             event = "settled",

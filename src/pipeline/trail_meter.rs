@@ -166,6 +166,8 @@ impl Pipeline {
         if pairs.is_empty() {
             return Ok(true);
         }
+        // Events and logs are read from the lake.
+        self.commit_lake()?;
         for near in hour - 1..=hour + 1 {
             self.know_hour(near)?;
         }
@@ -173,8 +175,6 @@ impl Pipeline {
         if pairs.is_empty() {
             return Ok(true);
         }
-        // Events are read from the lake.
-        self.commit_lake()?;
         let stored = events_of_hour(&self.lake, Hour { hour, openings: false }).context("events of an hour")?;
         let mut events: Vec<(u128, TrailEvent)> = Vec::new();
         let mut taken = HashSet::new();
