@@ -13,6 +13,7 @@ use sluice_aggregate::known::KnownError;
 use sluice_aggregate::lake::Lake;
 use sluice_enrich::enricher::Enricher;
 use sluice_enrich::evidence::{CallEvidence, CallKey, Evidence, REACH, Touched, Wanted};
+use sluice_schemas::time::{HOUR, SECOND};
 use sluice_schemas::trail::TrailEvent;
 use sluice_schemas::{EnrichedBatch, Micros, tables};
 
@@ -28,7 +29,7 @@ const EVENT_ID_BYTES: usize = 48 << 20;
 /// Principals that are remembered.
 const CALLERS_MAX: usize = 1_000_000;
 /// How far before the newest settled arrival evidence is looked at again: clocks of two processes.
-const SLACK: i64 = 10 * sluice_schemas::time::SECOND;
+const SLACK: i64 = 10 * SECOND;
 
 /// What ties events to calls.
 #[derive(Debug)]
@@ -77,6 +78,19 @@ impl Join {
         self.evidence.committed(batches);
     }
 
+    /// Notes before the first event of an hour whether anything of it is stored.
+    fn begin_hour(&mut self, lake: &Lake, hour: i64) -> anyhow::Result<()> {
+        if self.evidence.has_hour(hour) {
+            return Ok(());
+        }
+        let (start, end) = (Micros(hour * HOUR), Micros((hour + 1) * HOUR));
+        let files = lake.files(tables::EVIDENCE)?;
+        if !files.iter().any(|file| file.time.is_none_or(|(min, max)| max >= start && min < end)) {
+            self.evidence.begin_hour(hour);
+        }
+        Ok(())
+    }
+
     /// Gives the evidence of a call.
     pub(super) fn of_call(&mut self, lake: &Lake, call: &CallKey<'_>) -> Result<CallEvidence, KnownError> {
         self.evidence.of_call(call, &mut |Wanted { hour, openings }| events_of_hour(lake, Hour { hour, openings }))
@@ -107,6 +121,7 @@ impl Pipeline {
                 if self.settings.config.cloudtrail.meter_after.is_some() {
                     self.join.meter.wait(event, decoded.arrival);
                 }
+                self.join.begin_hour(&self.lake, event.event_time.hour())?;
                 if let Some(touched) = self.join.evidence.add(event, *request) {
                     self.queue(touched, decoded.arrival)?;
                 }
@@ -232,7 +247,7 @@ impl Pipeline {
         if let Some(known) = self.join.hours.1.get(&hour) {
             return Ok(*known);
         }
-        let (start, end) = (Micros(hour * sluice_schemas::time::HOUR), Micros((hour + 1) * sluice_schemas::time::HOUR));
+        let (start, end) = (Micros(hour * HOUR), Micros((hour + 1) * HOUR));
         let files = self.lake.files(tables::CALLS)?;
         // An hour of new calls is in memory, so one that is not can only be in the lake.
         let found = files.iter().any(|file| file.time.is_none_or(|(min, max)| max >= start && min < end));

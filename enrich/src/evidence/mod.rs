@@ -178,6 +178,18 @@ impl Evidence {
         self.ready = None;
     }
 
+    /// Tells whether an hour of event time is in memory, wholly or in part.
+    #[must_use]
+    pub fn has_hour(&self, hour: i64) -> bool {
+        self.requests.has(hour)
+    }
+
+    /// Tells that nothing of an hour is stored: what comes in is all there is.
+    pub fn begin_hour(&mut self, hour: i64) {
+        self.requests.loaded(hour, self.clock);
+        self.sessions.loaded(hour, self.clock);
+    }
+
     /// Takes in an event that is not stored yet; returns the calls it speaks of.
     pub fn add(&mut self, event: &TrailEvent, request: u128) -> Option<Touched> {
         self.keep(event, request, self.clock.max(1))

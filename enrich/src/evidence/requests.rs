@@ -90,6 +90,10 @@ impl Requests {
         (hour.callers.get(caller).cloned(), hour.runs.get(run).cloned())
     }
 
+    pub(super) fn has(&self, hour: i64) -> bool {
+        self.hours.contains_key(&hour)
+    }
+
     /// Tells whether stored events of an hour are in memory, and that it is used.
     pub(super) fn touch(&mut self, hour: i64, clock: u64) -> bool {
         self.hours.get_mut(&hour).is_some_and(|hour| {

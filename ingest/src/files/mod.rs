@@ -131,11 +131,13 @@ impl FolderSource {
     }
 
     /// Queues the files to be opened. Those that were read before come first: if one of them turns out to be another file by
-    /// now, the renamed one is recognised.
+    /// now, the renamed one is recognised. What CloudTrail says about callers comes before their calls, or it would move the cost of
+    /// each of them afterwards.
     fn queue_due(&mut self, now: Micros) {
-        for was_read in [true, false] {
+        for (was_read, of_trail) in [(true, true), (true, false), (false, true), (false, false)] {
             for (path, tracked) in &mut self.files {
-                if tracked.position.is_some() == was_read && !tracked.queued && tracked.is_due(now) {
+                let is_turn = tracked.position.is_some() == was_read && walk::is_trail(path) == of_trail;
+                if is_turn && !tracked.queued && tracked.is_due(now) {
                     tracked.queued = true;
                     self.queue.push_back(path.clone());
                 }

@@ -18,6 +18,12 @@ const INVOCATION_LOGS: &str = "BedrockModelInvocationLogs";
 const OFFLOADED_BODIES: &str = "data";
 /// CloudTrail's log folder.
 const TRAIL_EVENTS: &str = "CloudTrail";
+
+/// Tells whether a file lies where CloudTrail writes.
+pub(super) fn is_trail(path: &Path) -> bool {
+    path.components().any(|part| part.as_os_str() == TRAIL_EVENTS)
+}
+
 /// Siblings of CloudTrail's log folder that hold something else than events of the management plane.
 const NOT_TRAIL_EVENTS: [&str; 4] = ["CloudTrail-Digest", "CloudTrail-Insight", "CloudTrail-NetworkActivity", "CloudTrail-Aggregated"];
 /// Endings of files that are still being written by another program.
@@ -89,9 +95,7 @@ pub(super) fn list(roots: &[Root]) -> Listing {
         }
     }
     let mut listing = walk.listing;
-    // What CloudTrail says about callers comes before their calls, or it would move the cost of each of them afterwards.
-    let is_call_log = |path: &Path| !path.components().any(|part| part.as_os_str() == TRAIL_EVENTS);
-    listing.files.sort_unstable_by(|a, b| (is_call_log(&a.path), &a.path).cmp(&(is_call_log(&b.path), &b.path)));
+    listing.files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     listing.files.dedup_by(|a, b| a.path == b.path);
     listing.unreadable.sort_unstable();
     listing.unreadable.dedup_by(|a, b| a.0 == b.0);
