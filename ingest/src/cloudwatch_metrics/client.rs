@@ -227,6 +227,9 @@ fn refusal(status: u16, answer: Option<&Value>) -> Fault {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -236,6 +239,69 @@ mod tests {
         assert_eq!(refusal(503, None).code(), "ServiceUnavailable");
         assert_eq!(refusal(429, None).code(), "TooManyRequestsException");
         assert_eq!(refusal(404, None).stage, Stage::Garbled);
+    }
+
+    /// Answers each connection with the next of the given answers and returns what was asked of it.
+    fn played(answers: &'static [(u16, &'static str)]) -> (String, thread::JoinHandle<Vec<String>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let answer = move |(status, body): &(u16, &str)| {
+            let mut stream = BufReader::new(listener.accept().unwrap().0);
+            let (mut head, mut length) = (String::new(), 0);
+            loop {
+                let mut line = String::new();
+                stream.read_line(&mut line).unwrap();
+                if let Some(bytes) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                    length = bytes.trim().parse().unwrap();
+                }
+                if line.trim().is_empty() {
+                    break;
+                }
+                head.push_str(&line);
+            }
+            stream.read_exact(&mut vec![0; length]).unwrap();
+            let length = body.len();
+            write!(stream.get_mut(), "HTTP/1.1 {status} x\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}").unwrap();
+            head
+        };
+        (url, thread::spawn(move || answers.iter().map(answer).collect()))
+    }
+
+    fn client(url: String) -> CloudWatch {
+        CloudWatch {
+            account_id: "111122223333".to_owned(),
+            region: "eu-central-1".to_owned(),
+            url,
+            credentials: Credentials::new("AKIDEXAMPLE", "secret", Some("token".to_owned()), None, "test"),
+            agent: ureq::Agent::config_builder().http_status_as_error(false).build().into(),
+        }
+    }
+
+    #[test]
+    fn a_call_that_is_throttled_is_made_again_and_signed() {
+        static ANSWERS: [(u16, &str); 3] =
+            [(400, r#"{"__type":"com.amazonaws#Throttling","message":"Rate exceeded"}"#), (503, ""), (200, r#"{"Metrics":[]}"#)];
+        let (url, server) = played(&ANSWERS);
+        let answer = client(url).call("ListMetrics", &serde_json::json!({ "Namespace": "AWS/Bedrock" })).unwrap();
+        assert_eq!(answer, serde_json::json!({ "Metrics": [] }));
+        let asked = server.join().unwrap();
+        assert_eq!(asked.len(), 3);
+        for head in asked {
+            let head = head.to_ascii_lowercase();
+            assert!(head.contains("x-amz-target: graniteserviceversion20100801.listmetrics"), "{head}");
+            assert!(head.contains("authorization: aws4-hmac-sha256 credential=akidexample/"), "{head}");
+            assert!(head.contains("x-amz-security-token: token"), "{head}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_not_asked_again_and_names_the_permission() {
+        static ANSWERS: [(u16, &str); 1] = [(400, r#"{"__type":"AccessDenied","message":"no"}"#)];
+        let (url, server) = played(&ANSWERS);
+        let error = client(url).call("GetMetricData", &serde_json::json!({})).unwrap_err();
+        assert_eq!(error.class(), ErrorClass::Misconfigured);
+        assert!(error.to_string().contains("allow cloudwatch:GetMetricData"), "{error}");
+        assert_eq!(server.join().unwrap().len(), 1);
     }
 
     #[test]
