@@ -131,6 +131,57 @@ fn rates_of_the_bill_rate_the_calls_again() {
     assert_eq!(left, ["0.000000000000", "0.000000000000", "0.150000000000", "1.720000000000", "7.000000000000"]);
 }
 
+/// A bill made of what the lake says was used, at the prices of the lake, differs from it by its rounding alone.
+#[test]
+fn a_bill_of_simulated_calls_agrees() {
+    let world = World::new();
+    let span = ["--calls", "3000", "--span", "48h", "--start", "2026-11-10T00:00:00Z", "--files", "2"];
+    world.text(&[&["simulate", "logs"], span.as_slice()].concat());
+    world.text(&["replay", "logs"]);
+    let used = world.json(&[
+        "query",
+        "SELECT date_trunc('hour', event_time) AS hour, account_id, region, principal_arn, model, sum(input_tokens) AS input, \
+         sum(output_tokens) AS output FROM calls WHERE priced AND dt >= '2026-11-10' AND price_scope <> 'global' AND service_tier = 'standard' \
+         AND region IN ('us-east-1', 'us-west-2') AND model IN ('amazon.nova-pro-v1:0', 'amazon.nova-micro-v1:0') GROUP BY 1, 2, 3, 4, 5",
+        "--format",
+        "json",
+    ]);
+    let header = fs::read_to_string(case().join("cur.csv")).unwrap().lines().next().unwrap().to_owned();
+    let mut bill = header + "\n";
+    let mut lines = 0;
+    for row in used.as_array().unwrap() {
+        let text = |name: &str| row[name].as_str().unwrap();
+        let place = if text("region") == "us-east-1" { "USE1" } else { "USW2" };
+        let (name, rates) = if text("model").contains("micro") { ("NovaMicro", [35, 140]) } else { ("NovaPro", [800, 3_200]) };
+        for (class, rate) in ["input", "output"].into_iter().zip(rates) {
+            // Rates are nano-dollars a token, so nine decimals hold every cost.
+            let tokens = row[class].as_i64().unwrap();
+            let nanos = tokens * rate;
+            bill += &format!(
+                "1,{},{},Usage,AmazonBedrock,AmazonBedrock,{place}-{name}-{class}-tokens,{}.{:03},{}.{:09},USD,1K tokens,,{},{{}},{{}}\n",
+                text("account_id"),
+                text("hour"),
+                tokens / 1_000,
+                tokens % 1_000,
+                nanos / 1_000_000_000,
+                nanos % 1_000_000_000,
+                text("principal_arn"),
+            );
+            lines += 1;
+        }
+    }
+    assert!(lines > 100, "{lines}");
+    fs::write(world.path("bill.csv"), bill).unwrap();
+    let report = world.json(&["reconcile", "bill.csv", "--format", "json"]);
+    let billed: Vec<&Value> = report["rows"].as_array().unwrap().iter().filter(|row| row["lines"] != 0).collect();
+    assert!(billed.len() > 20);
+    for row in billed {
+        for cause in ["price", "volume", "unlogged", "discount", "timing", "unexplained"] {
+            assert_eq!(row["causes"][cause], "0.000000000000", "{row}");
+        }
+    }
+}
+
 #[test]
 fn without_principals_the_sums_are_the_same() {
     let world = World::new();

@@ -161,6 +161,7 @@ impl Compared {
             "usage_types": row.usage_types,
             "lines": whole(row.lines),
             "calls": whole(row.calls),
+            "unpriced_calls": whole(row.unpriced_calls),
             "billed_quantity": quantity(row.billed_quantity),
             "our_quantity": quantity(row.our_quantity),
             "billed_usd": row.billed,

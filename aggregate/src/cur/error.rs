@@ -117,6 +117,12 @@ pub enum CurError {
         #[source]
         source: ParquetError,
     },
+    /// A Parquet file whose pages its reader cannot bear.
+    #[error("{} is damaged: fetch it again", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
     /// A Parquet file whose pages contradict it.
     #[error("{} is not a whole Parquet file: fetch it again", path.display())]
     Arrow {
@@ -134,7 +140,7 @@ impl CurError {
     pub const fn class(&self) -> ErrorClass {
         match self {
             Self::Io { .. } => ErrorClass::Transient,
-            Self::Value { .. } | Self::Csv { .. } | Self::Parquet { .. } | Self::Arrow { .. } => ErrorClass::Corrupt,
+            Self::Value { .. } | Self::Csv { .. } | Self::Parquet { .. } | Self::Damaged { .. } | Self::Arrow { .. } => ErrorClass::Corrupt,
             _ => ErrorClass::Misconfigured,
         }
     }

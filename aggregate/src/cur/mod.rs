@@ -14,6 +14,7 @@ mod parquet;
 mod sums;
 
 use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 pub use calls::{StoredCalls, for_each_stored};
@@ -32,12 +33,18 @@ pub fn read(files: &CurFiles, span: DaySpan, mut progress: impl FnMut(&Path)) ->
     for path in &files.files {
         progress(path);
         if starts_with(path, b"PAR1")? {
-            parquet::read(path, &mut sums)?;
+            unpanicked(path, || parquet::read(path, &mut sums))?;
         } else {
             csv::read(path, &mut sums)?;
         }
     }
     sums.finish().ok_or_else(|| CurError::Empty { path: files.root.clone() })
+}
+
+/// Reads a file with a reader that panics on damaged pages, as the Parquet crate does: the file is foreign, so that is its fault. What was
+/// summed up so far is given up with the error.
+fn unpanicked(path: &Path, read: impl FnOnce() -> Result<(), CurError>) -> Result<(), CurError> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(CurError::Damaged { path: path.to_owned() }))
 }
 
 /// Tells whether a file begins with some bytes.

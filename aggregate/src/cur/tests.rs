@@ -272,3 +272,34 @@ fn memory_grows_with_the_sums_and_not_with_the_lines() {
     let (few, many) = (peak(2_000), peak(40_000));
     assert!(many < few + few / 4, "{few} bytes for 2,000 lines, {many} for 40,000");
 }
+
+fn whole_parquet(folder: &Folder) -> Vec<u8> {
+    let tags: &[(&str, &str)] = &[("iamPrincipal/team", "checkout")];
+    let columns = vec![
+        services(),
+        ("line_item_usage_amount", Arc::new(Float64Array::from(vec![23.1, 0.9, 0.0, 1.0, 1.0])) as ArrayRef),
+        ("line_item_unblended_cost", Arc::new(Float64Array::from(vec![0.018_48, 0.000_72, -0.000_1, 0.3, 0.01])) as ArrayRef),
+        ("tags", map([tags; 5])),
+    ];
+    std::fs::read(parquet(folder, "whole.parquet", columns)).expect("a file")
+}
+
+/// Cut or changed bytes are read or refused, whatever they are.
+#[test]
+fn damaged_files_are_read_or_refused() {
+    let folder = Folder::new();
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+    gzip.write_all(csv().as_bytes()).expect("memory");
+    for (name, bytes) in
+        [("a.csv", csv().into_bytes()), ("a.csv.gz", gzip.finish().expect("memory")), ("a.parquet", whole_parquet(&folder))]
+    {
+        for at in (0..bytes.len()).step_by(5) {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1 << (at % 8);
+            drop(report(&folder.write(name, &damaged)));
+            if at % 7 == 0 {
+                drop(report(&folder.write(name, &bytes[..at])));
+            }
+        }
+    }
+}

@@ -146,6 +146,8 @@ pub(super) fn explain(billed: &BilledSums, ours: &OurSums, moved: Moved, setting
                 explained.causes.volume = PicoUsd(volume);
                 rest -= volume;
             }
+            // Our calls have no price: whatever is billed for them is a difference of price.
+            None if ours.quantity > 0 => {}
             None => {
                 explained.causes.unexplained = PicoUsd(rest);
                 explained.why = Some("our prices have no rate for it".to_owned());
@@ -161,10 +163,10 @@ pub(super) fn explain(billed: &BilledSums, ours: &OurSums, moved: Moved, setting
     explained
 }
 
-/// Returns what a quantity costs at our effective rate, or by our prices where our side has no quantity.
+/// Returns what a quantity costs at our effective rate, or by our prices where our side has no priced quantity.
 fn at_our_rate(quantity: i128, ours: &OurSums, rate: Option<UnitPrice>) -> Option<i128> {
-    if ours.quantity > 0 {
-        return ratio(ours.cost, quantity, ours.quantity, Round::HalfEven);
+    if ours.priced > 0 {
+        return ratio(ours.cost, quantity, ours.priced, Round::HalfEven);
     }
     value(i128::try_from(rate?.steps()).ok()?, quantity)
 }
@@ -172,10 +174,10 @@ fn at_our_rate(quantity: i128, ours: &OurSums, rate: Option<UnitPrice>) -> Optio
 /// Returns the discount that our own prices already took off of what was billed, negative as the bill's is: the configured one, and all of
 /// the bill's where our rates are those of a bill.
 fn own_discount(billed: &BilledSums, ours: &OurSums) -> i128 {
-    if ours.quantity <= 0 {
+    if ours.priced <= 0 {
         return 0;
     }
-    let share = |amount: i128, quantity: i128| ratio(amount, quantity, ours.quantity, Round::HalfEven).unwrap_or(0);
+    let share = |amount: i128, quantity: i128| ratio(amount, quantity, ours.priced, Round::HalfEven).unwrap_or(0);
     let configured = if ours.list == ours.cost { 0 } else { share(ours.cost - ours.list, billed.quantity) };
     configured + share(billed.billed - billed.gross, ours.after_discounts)
 }

@@ -264,17 +264,13 @@ impl Seen {
     /// Tells why our side has no calls for a row, the widest reason first.
     fn missing(&self, key: &Key, side: &OurSide) -> Unlogged {
         let (day, account, region) = (key.day, &key.account, &key.line.region);
-        let hides = |(hidden_day, hidden_account, hidden_region, principal): &(i32, Arc<str>, String, Arc<str>)| {
-            *hidden_day == day
-                && hidden_account == account
-                && hidden_region == region
-                && (key.principal.is_empty() || *principal == key.principal)
-        };
+        let hidden = side.hidden.get(&(day, Arc::clone(account), region.clone()));
+        let hides = hidden.is_some_and(|principals| key.principal.is_empty() || principals.contains(&key.principal));
         match () {
             () if !self.accounts.contains(account) => Unlogged::Account,
             () if !self.regions.contains(&(Arc::clone(account), region.clone())) => Unlogged::Region,
             () if !self.days.contains(&(day, Arc::clone(account), region.clone())) => Unlogged::Day,
-            () if side.hidden.iter().any(hides) => Unlogged::HiddenModel,
+            () if hides => Unlogged::HiddenModel,
             () if !key.principal.is_empty() && !self.principals.contains(&(day, Arc::clone(account), Arc::clone(&key.principal))) => {
                 Unlogged::Principal
             }

@@ -66,6 +66,8 @@ pub(super) struct OurSums {
     pub(super) unpriced: i128,
     /// In 10⁻¹² units, as all quantities.
     pub(super) quantity: i128,
+    /// Of the quantity, what has a price.
+    pub(super) priced: i128,
     pub(super) first_hour: i128,
     pub(super) last_hour: i128,
     pub(super) cost: i128,
@@ -80,6 +82,7 @@ impl OurSums {
         self.calls += other.calls;
         self.unpriced += other.unpriced;
         self.quantity += other.quantity;
+        self.priced += other.priced;
         self.first_hour += other.first_hour;
         self.last_hour += other.last_hour;
         self.cost += other.cost;
@@ -92,8 +95,8 @@ impl OurSums {
 #[derive(Debug, Default)]
 pub(super) struct OurSide {
     pub(super) lines: BTreeMap<Key, OurSums>,
-    /// Day, account, region and principal of calls that hide their model.
-    pub(super) hidden: HashSet<(i32, Arc<str>, String, Arc<str>)>,
+    /// Principals of calls that hide their model, by day, account and region.
+    pub(super) hidden: HashMap<(i32, Arc<str>, String), HashSet<Arc<str>>>,
     pub(super) hidden_calls: u64,
     pub(super) lifetime_unknown: u64,
     pub(super) calls: u64,
@@ -201,7 +204,8 @@ impl<'a> OurReader<'a> {
         let (account, principal): (Arc<str>, Arc<str>) = (Arc::from(calls.account.as_str()), Arc::from(calls.principal.as_str()));
         if model.starts_with("arn:") {
             self.side.hidden_calls += calls.calls;
-            self.side.hidden.insert((calls.hour.day(), Arc::clone(&account), calls.region.clone(), Arc::clone(&principal)));
+            let place = (calls.hour.day(), Arc::clone(&account), calls.region.clone());
+            self.side.hidden.entry(place).or_default().insert(Arc::clone(&principal));
         }
         let discounted = calls.price_version.contains(DISCOUNTED);
         let after_discounts = calls.price_version.starts_with(LABEL);
@@ -222,6 +226,7 @@ impl<'a> OurReader<'a> {
                 calls: i128::from(calls.calls),
                 unpriced: if calls.priced { 0 } else { i128::from(calls.calls) },
                 quantity: part.quantity,
+                priced: if calls.priced { part.quantity } else { 0 },
                 first_hour: at_hour(0),
                 last_hour: at_hour(23),
                 cost,

@@ -39,7 +39,7 @@ pub(super) fn match_days(days: &mut Days) {
             () => continue,
         };
         let quantity = left_first.abs().min(left_second.abs()).min(at_midnight);
-        let cost = if source.ours.quantity > 0 { ratio(source.ours.cost, quantity, source.ours.quantity, Round::HalfEven) } else { None };
+        let cost = if source.ours.priced > 0 { ratio(source.ours.cost, quantity, source.ours.priced, Round::HalfEven) } else { None };
         let Some(cost) = cost.filter(|_| quantity > source.billed.quantity_open) else { continue };
         let sign = left_first.signum();
         for (date, sign) in [(pair[0], sign), (pair[1], -sign)] {
@@ -56,7 +56,8 @@ mod tests {
     use super::*;
 
     fn day(billed: i128, ours: i128, first_hour: i128, last_hour: i128) -> Day {
-        let ours = OurSums { calls: 1, quantity: ours, first_hour, last_hour, cost: ours * 3, list: ours * 3, ..OurSums::default() };
+        let ours =
+            OurSums { calls: 1, quantity: ours, priced: ours, first_hour, last_hour, cost: ours * 3, list: ours * 3, ..OurSums::default() };
         Day { billed: BilledSums { lines: 1, quantity: billed, ..BilledSums::default() }, ours, moved: Moved::default() }
     }
 

@@ -30,7 +30,7 @@ fn billed(tokens: i128, cost: i128) -> BilledSums {
 
 fn ours(tokens: i128) -> OurSums {
     let cost = tokens * RATE;
-    OurSums { calls: 1, quantity: tokens * QUANTITY_ONE, cost, list: cost, ..OurSums::default() }
+    OurSums { calls: 1, quantity: tokens * QUANTITY_ONE, priced: tokens * QUANTITY_ONE, cost, list: cost, ..OurSums::default() }
 }
 
 fn split(billed: BilledSums, ours: OurSums, line: &Line) -> Explained {
@@ -83,6 +83,18 @@ fn discounts_of_the_bill_and_our_own_cancel() {
 }
 
 #[test]
+fn calls_without_a_price_are_a_difference_of_price() {
+    // 1,000 priced and 500 unpriced tokens of ours, 1,700 on the bill: 200 more at our rate, and 500 that cost us nothing.
+    let mut partly = ours(1_000);
+    partly.quantity += 500 * QUANTITY_ONE;
+    let expected = Causes { volume: PicoUsd(200 * RATE), price: PicoUsd(500 * RATE), ..Causes::default() };
+    assert_eq!(split(billed(1_700, 1_700 * RATE), partly, &input()).causes, expected);
+    let none = OurSums { calls: 1, unpriced: 1, quantity: 1_000 * QUANTITY_ONE, ..OurSums::default() };
+    let expected = Causes { price: PicoUsd(1_700 * RATE), ..Causes::default() };
+    assert_eq!(split(billed(1_700, 1_700 * RATE), none, &input()).causes, expected);
+}
+
+#[test]
 fn rates_of_a_bill_are_after_its_discounts() {
     let mut with_discount = billed(1_000, 1_000 * RATE);
     with_discount.billed -= 120 * RATE;
@@ -123,9 +135,11 @@ fn sums() -> impl Strategy<Value = (BilledSums, OurSums, Moved)> {
         (count(), number(), count(), count(), number(), number()).prop_map(|(lines, quantity, quantity_open, cost_open, gross, billed)| {
             BilledSums { lines, quantity, quantity_open, cost_open, gross, billed }
         });
-    let ours = (count(), count(), number(), number(), count()).prop_map(|(calls, quantity, cost, list, after_discounts)| OurSums {
+    let counts = (count(), count(), count(), count());
+    let ours = (counts, number(), number()).prop_map(|((calls, quantity, priced, after_discounts), cost, list)| OurSums {
         calls,
         quantity,
+        priced,
         cost,
         list,
         after_discounts,
