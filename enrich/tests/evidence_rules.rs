@@ -118,6 +118,29 @@ fn an_explanation_lists_all_in_the_order_of_the_ladder() {
     assert!(explanation.steps.iter().any(|step| step.outcome == Outcome::Named));
 }
 
+#[test]
+fn a_refusal_is_explained_whatever_it_rests_on() {
+    let agents = format!("{AGENTS}\n[[agent]]\nid = 'profiled'\ninference_profiles = ['{BARE_PROFILE}']\n");
+    let enricher = Enricher::new(Catalogue::default(), AgentsFile::parse(&agents).expect("valid"), MetadataKeys::default());
+    let nothing = CallEvidence::default();
+    for (arn, model, metadata, refused) in [
+        (caller_arn("Checkout", "s"), NOVA, r#"{"agent_id":"planner"}"#, "metadata:agent_id planner 1".to_owned()),
+        (caller_arn("Open", "s"), NOVA, r#"{"agent_id":"checkout-bot"}"#, "metadata:agent_id checkout-bot 1".to_owned()),
+        (caller_arn("Checkout", "s"), BARE_PROFILE, "", "inference_profile profiled 4".to_owned()),
+    ] {
+        let explanation = explain(&enricher, (&arn, model, metadata), &nothing);
+        assert!(explanation.owner.agent_id.starts_with("spoofed:"), "{:?}", explanation.owner);
+        let step = explanation.steps.iter().find(|step| step.outcome == Outcome::Accuses).expect("something was refused");
+        assert_eq!(format!("{} {} {}", step.evidence, step.says, step.rank as u8), refused);
+        assert_eq!(step.why, "the agents file binds this agent to other principals or inference profiles");
+        assert!(explanation.change.is_some_and(|change| change.how.contains("principals = [")));
+    }
+    // What cannot be a name is no forgery.
+    let explanation = explain(&enricher, (&caller_arn("Open", "s"), NOVA, r#"{"agent_id":" x"}"#), &nothing);
+    let step = &explanation.steps[0];
+    assert_eq!((step.says.as_str(), step.outcome), (" x", Outcome::Refused));
+}
+
 /// Twelve agents on one role: what tells them apart, and what is advised where nothing does.
 #[test]
 fn twelve_agents_on_one_role() {

@@ -1,5 +1,7 @@
 //! Session tags: set when the role was assumed, fixed for the life of the session, pinned where the role's trust policy says so.
 
+use sluice_schemas::Rank;
+
 use super::{Context, Pinned, say_tags};
 use crate::attribution::principal::Principal;
 use crate::attribution::saying::{Attribute, Kind, Refusal, Said, Specificity};
@@ -13,7 +15,13 @@ pub(super) fn say<'a>(context: &Context<'a>, said: &mut Said<'a>) {
         for (key, value) in &session.tags {
             for (about, keys) in [(Attribute::Agent, &context.keys.agent), (Attribute::Session, &context.keys.session)] {
                 if keys.iter().any(|wanted| wanted.eq_ignore_ascii_case(key)) {
-                    said.refuse(Kind::SessionTag, about, format!("session_tag:{key}"), value, (Specificity::Session, refusal));
+                    said.refuse(
+                        Kind::SessionTag,
+                        about,
+                        format!("session_tag:{key}"),
+                        value,
+                        (Specificity::Session, Rank::Chosen, refusal),
+                    );
                 }
             }
         }
