@@ -1,8 +1,11 @@
 //! The enricher on whole batches: every call priced at its own time by the rates of its own kind, in any company.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use sluice_enrich::prices::Catalogue;
-use sluice_enrich::{AgentsFile, EnrichCache, Enricher, MetadataKeys};
+use sluice_enrich::{AgentsFile, Directory, EnrichCache, Enricher, MetadataKeys};
+use sluice_schemas::directory::Entry;
 use sluice_schemas::usage::GuardrailUnits;
 use sluice_schemas::{
     Batch, CostBasis, EnrichedBatch, Extras, Invocation, Micros, PicoUsd, PriceStatus, Profile, RequestId, ServiceTier, Sym, Usage,
@@ -192,6 +195,24 @@ fn old_prices_do_not_outlive_a_new_catalogue() {
     let newer = Enricher::new(Catalogue::from_text(&dearer).expect("valid"), AgentsFile::empty(), MetadataKeys::default());
     let costs = [&enricher(), &newer].map(|enricher| enricher.enrich(batch(&[ROW]), &mut cache).pricing[0].cost);
     assert_eq!(costs, [PicoUsd::from_dollars(3), PicoUsd::from_dollars(6)]);
+}
+
+#[test]
+fn the_directory_tells_the_model_of_a_profile_unless_it_is_configured() {
+    let arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1";
+    let models = |id: &str| vec![format!("arn:aws:bedrock:us-east-1::foundation-model/{id}")];
+    let entry = |id: &str| Entry { arn: arn.to_owned(), models: models(id), ..Entry::default() };
+    let costs = |enricher: &Enricher| enricher.enrich(batch(&[Row { model: arn, ..ROW }]), &mut EnrichCache::default()).pricing[0];
+    assert_eq!(costs(&enricher()).status, PriceStatus::Unpriced);
+    let knowing = enricher().with_directory(Arc::new(Directory::new(vec![entry("amazon.nova-lite-v1:0")])));
+    assert_eq!((costs(&knowing).status, costs(&knowing).cost), (PriceStatus::Priced, PicoUsd::from_dollars(3)));
+    // A newer directory takes the place of the old one.
+    let changed = knowing.with_directory(Arc::new(Directory::new(vec![entry("made.up-v9:0")])));
+    assert_eq!(costs(&changed).status, PriceStatus::Unpriced);
+    let catalogue = Catalogue::from_text(PRICES).expect("valid").with_aliases([(arn.to_owned(), "amazon.nova-lite-v1:0".to_owned())]);
+    let configured = Enricher::new(catalogue, AgentsFile::empty(), MetadataKeys::default());
+    let configured = configured.with_directory(Arc::new(Directory::new(vec![entry("made.up-v9:0")])));
+    assert_eq!(costs(&configured).cost, PicoUsd::from_dollars(3));
 }
 
 fn rows() -> impl Strategy<Value = Vec<Row>> {

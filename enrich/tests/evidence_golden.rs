@@ -17,7 +17,8 @@ fn tied(mut evidence: CallEvidence, tie: Tie) -> CallEvidence {
 }
 
 fn expired(evidence: CallEvidence) -> CallEvidence {
-    let session = evidence.session.map(|(session, tie)| (Arc::new(Session { expires: Micros(AT.0 - 1), ..(*session).clone() }), tie));
+    let session =
+        evidence.session.map(|(session, tie)| (Arc::new(Session { expires: Micros(AT.0 - 5_000_000), ..(*session).clone() }), tie));
     CallEvidence { session, ..evidence }
 }
 
@@ -251,6 +252,35 @@ fn callers_and_runs() {
             "s9 run:session_id 2",
             "",
             "run:resource=arn:aws:bedrock:us-east-1:123456789012:flow/F1",
+        ),
+    ]);
+}
+
+#[test]
+fn tokens_of_gateways_and_keys_of_users() {
+    let open = || caller_arn("Open", "s");
+    let s = "s session_name 2";
+    let claimed = |tie| {
+        let claims = pairs(&[("agent", "bot"), ("client_id", "c1")]);
+        let run = Invoked { claims, user_id: "ada".to_owned(), ..Invoked::default() };
+        CallEvidence { run: Some((Arc::new(run), tie)), ..CallEvidence::default() }
+    };
+    let tags = "bedrock-agentcore:InboundJwtClaim/agent=bot,bedrock-agentcore:InboundJwtClaim/client_id=c1,run:user=ada";
+    let key = Caller { bearer_token: true, user_agent: "aws-sdk x-client-framework:langchain-aws".to_owned(), ..Caller::default() };
+    let key = CallEvidence { caller: Some(Arc::new(key)), ..CallEvidence::default() };
+    check(vec![
+        (open(), NOVA, "", claimed(Tie::AccessKey), "bot gateway:agent 3 verified", s, "", tags),
+        (open(), NOVA, "", claimed(Tie::Request), "bot gateway:agent 1 unverified", s, "", tags),
+        (open(), NOVA, "", claimed(Tie::RoleAndTime), "bot gateway:agent 0 unverified", s, "", tags),
+        (
+            "arn:aws:iam::123456789012:user/BedrockAPIKey-x1".to_owned(),
+            NOVA,
+            "",
+            key,
+            "key-bot api_key_tag:agent 4 verified",
+            "",
+            "",
+            "aws:PrincipalTag/agent=key-bot,aws:UserAgent=langchain-aws,bedrock:CallWithBearerToken=true",
         ),
     ]);
 }

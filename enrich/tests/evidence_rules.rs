@@ -74,6 +74,64 @@ fn the_first_matching_rule_names_the_agent() {
     assert_eq!((shown.session_id.as_str(), shown.session_evidence.as_str(), shown.session_rank as u8), ("center-4711", "rule:4", 4));
 }
 
+/// Every field a rule can match on, with the rank it brings.
+#[test]
+fn every_field_has_its_value_and_rank() {
+    let caller = Caller {
+        principal_id: "AROAX:run-7".to_owned(),
+        source_identity: "ada".to_owned(),
+        credentials_issued_to: "arn:aws:lambda:us-east-1:123456789012:function:ask".to_owned(),
+        invoked_by: "lambda.amazonaws.com".to_owned(),
+        user_agent: "strands-agents".to_owned(),
+        ..Caller::default()
+    };
+    let run = Invoked {
+        agent_name: "trip".to_owned(),
+        resource_arn: "arn:aws:bedrock:us-east-1:123456789012:flow/F1".to_owned(),
+        claims: vec![("client_id".to_owned(), "c1".to_owned())],
+        ..Invoked::default()
+    };
+    let evidence = CallEvidence {
+        caller: Some(Arc::new(caller)),
+        run: Some((Arc::new(run), Tie::AccessKey)),
+        ..session("Pinned", &[("agent_id", "x"), ("free", "y")])
+    };
+    for (field, value, rank) in [
+        ("account", "123456789012", 4),
+        ("region", "us-east-1", 4),
+        ("operation", "Converse", 4),
+        ("model", PROFILE, 4),
+        ("role", "pinned", 4),
+        ("session_name", "run-7", 2),
+        ("source_identity", "ada", 3),
+        ("aws:userid", "AROAX:run-7", 2),
+        ("user_agent", "strands-agents", 0),
+        ("credentials_issued_to", "*:function:ask", 4),
+        ("invoked_by", "lambda.amazonaws.com", 4),
+        ("run_resource", "*:flow/F1", 2),
+        ("span_agent", "trip", 1),
+        ("aws:PrincipalTag/Agent_ID", "x", 3),
+        ("aws:PrincipalTag/free", "y", 2),
+        ("aws:ResourceTag/CostCenter", "4711", 4),
+        ("bedrock-agentcore:InboundJwtClaim/client_id", "c1", 3),
+        ("metadata/k", "v", 1),
+    ] {
+        let rules = Rules::parse(&format!("[[rule]]\nmatch = {{ '{field}' = '{value}' }}\nagent = 'a'\n")).expect(field);
+        let call = CallToAttribute {
+            event_time: Some(AT),
+            account_id: "123456789012",
+            region: "us-east-1",
+            model_id: PROFILE,
+            principal_arn: "arn:aws:sts::123456789012:assumed-role/Pinned/run-7",
+            operation: "Converse",
+            metadata: r#"{"k":"v"}"#,
+            ..CallToAttribute::default()
+        };
+        let found = knowing().with_rules(Arc::new(rules)).rule_of(&call, &evidence);
+        assert_eq!(found.map(|found| found.rank as u8), Some(rank), "{field}");
+    }
+}
+
 fn explain(enricher: &Enricher, (arn, model, metadata): (&str, &str, &str), evidence: &CallEvidence) -> Explanation {
     let call = CallToAttribute {
         event_time: Some(AT),
@@ -116,6 +174,29 @@ fn an_explanation_lists_all_in_the_order_of_the_ladder() {
     assert_eq!(json["steps"][1]["outcome"], "accuses");
     assert_eq!(json["owner"]["agent_rank"], 2);
     assert!(explanation.steps.iter().any(|step| step.outcome == Outcome::Named));
+}
+
+#[test]
+fn a_refusal_is_explained_whatever_it_rests_on() {
+    let agents = format!("{AGENTS}\n[[agent]]\nid = 'profiled'\ninference_profiles = ['{BARE_PROFILE}']\n");
+    let enricher = Enricher::new(Catalogue::default(), AgentsFile::parse(&agents).expect("valid"), MetadataKeys::default());
+    let nothing = CallEvidence::default();
+    for (arn, model, metadata, refused) in [
+        (caller_arn("Checkout", "s"), NOVA, r#"{"agent_id":"planner"}"#, "metadata:agent_id planner 1".to_owned()),
+        (caller_arn("Open", "s"), NOVA, r#"{"agent_id":"checkout-bot"}"#, "metadata:agent_id checkout-bot 1".to_owned()),
+        (caller_arn("Checkout", "s"), BARE_PROFILE, "", "inference_profile profiled 4".to_owned()),
+    ] {
+        let explanation = explain(&enricher, (&arn, model, metadata), &nothing);
+        assert!(explanation.owner.agent_id.starts_with("spoofed:"), "{:?}", explanation.owner);
+        let step = explanation.steps.iter().find(|step| step.outcome == Outcome::Accuses).expect("something was refused");
+        assert_eq!(format!("{} {} {}", step.evidence, step.says, step.rank as u8), refused);
+        assert_eq!(step.why, "the agents file binds this agent to other principals or inference profiles");
+        assert!(explanation.change.is_some_and(|change| change.how.contains("principals = [")));
+    }
+    // What cannot be a name is no forgery.
+    let explanation = explain(&enricher, (&caller_arn("Open", "s"), NOVA, r#"{"agent_id":" x"}"#), &nothing);
+    let step = &explanation.steps[0];
+    assert_eq!((step.says.as_str(), step.outcome), (" x", Outcome::Refused));
 }
 
 /// Twelve agents on one role: what tells them apart, and what is advised where nothing does.

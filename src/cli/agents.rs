@@ -1,6 +1,6 @@
 //! `sluice agents`: every agent of the lake, what names it, and what would make that more certain.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -14,6 +14,9 @@ use super::args::Format;
 use super::args_who::AgentsArgs;
 use super::who::{self, Known};
 use crate::output;
+
+/// A caller without its session: the role of an account, or a user.
+const CALLER: &str = "CASE WHEN role <> '' THEN concat(account_id, '/', role) ELSE principal_arn END";
 
 /// Most changes told of one agent.
 const CHANGES_MAX: usize = 3;
@@ -102,8 +105,8 @@ fn agents(known: &Known, since: Micros) -> anyhow::Result<Vec<Seen>> {
 
 /// Adds what named each agent, and the changes that its weakest evidence asks for.
 fn add_evidence(known: &Known, span: &str, agents: &mut BTreeMap<String, Seen>) -> anyhow::Result<()> {
-    // Calls of one principal, sessions apart; one of them stands for all: advice depends on principal and kind of model.
-    let caller = "CASE WHEN role <> '' THEN concat(account_id, '/', role) ELSE principal_arn END";
+    let shared = shared_callers(known, span)?;
+    // One call stands for all of a caller: advice depends on principal and kind of model.
     let columns = [
         "agent_id",
         "agent_evidence",
@@ -116,10 +119,11 @@ fn add_evidence(known: &Known, span: &str, agents: &mut BTreeMap<String, Seen>) 
         "max(account_id)",
         "max(region)",
         "max(tags['claimed_agent'])",
+        CALLER,
     ];
     let groups = "agent_id, agent_evidence, agent_rank, agent_status";
     let rest =
-        format!("{span} GROUP BY {groups}, {caller} ORDER BY agent_id, agent_rank DESC, sum(cost_usd), agent_evidence, max(principal_arn)");
+        format!("{span} GROUP BY {groups}, {CALLER} ORDER BY agent_id, agent_rank DESC, sum(cost_usd), agent_evidence, max(principal_arn)");
     for row in who::texts(&known.engine, &columns, &rest)? {
         let text = |at: usize| row.get(at).map_or("", String::as_str);
         let Some(seen) = agents.get_mut(text(0)) else { continue };
@@ -135,7 +139,7 @@ fn add_evidence(known: &Known, span: &str, agents: &mut BTreeMap<String, Seen>) 
             }
         }
         // The last are the weakest, and of those the dearest: they come first.
-        if let Some(change) = advice(known, &row, rank).filter(|change| !seen.changes.contains(change)) {
+        if let Some(change) = advice(known, &row, rank, &shared).filter(|change| !seen.changes.contains(change)) {
             seen.changes.insert(0, change);
             seen.changes.truncate(CHANGES_MAX);
         }
@@ -143,17 +147,27 @@ fn add_evidence(known: &Known, span: &str, agents: &mut BTreeMap<String, Seen>) 
     Ok(())
 }
 
+/// Returns the callers that several named agents share.
+fn shared_callers(known: &Known, span: &str) -> anyhow::Result<HashSet<String>> {
+    let named = "agent_status IN ('verified', 'unverified')";
+    let rest = format!("{span} AND {named} GROUP BY {CALLER} HAVING count(DISTINCT agent_id) > 1");
+    Ok(who::texts(&known.engine, &[CALLER], &rest)?.into_iter().flatten().collect())
+}
+
 /// Returns the change that calls of a row ask for.
-fn advice(known: &Known, row: &[String], rank: u8) -> Option<Change> {
+fn advice(known: &Known, row: &[String], rank: u8, shared: &HashSet<String>) -> Option<Change> {
     let text = |at: usize| row.get(at).map_or("", String::as_str);
     let call =
         CallToAttribute { principal_arn: text(6), model_id: text(7), account_id: text(8), region: text(9), ..CallToAttribute::default() };
     let claimed = Some(("claimed_agent".to_owned(), text(10).to_owned())).filter(|(_, claimed)| !claimed.is_empty());
+    let status = status_of(text(3));
+    // A role of several agents is no agent's alone: what nothing names there has to be told apart like the rest.
+    let one_of_several = status == AgentStatus::Unattributed && shared.contains(text(11));
     let owner = OwnerTexts {
-        agent_id: text(0).to_owned(),
+        agent_id: if one_of_several { "<agent>".to_owned() } else { text(0).to_owned() },
         agent_evidence: text(1).to_owned(),
         agent_rank: rank_of(rank),
-        agent_status: status_of(text(3)),
+        agent_status: if one_of_several { AgentStatus::Unverified } else { status },
         tags: claimed.into_iter().collect(),
         ..OwnerTexts::default()
     };

@@ -102,7 +102,9 @@ fn step(judged: &Judged<'_>, at: usize, saying: &Saying<'_>, owner: &OwnerTexts)
         _ if forged && saying.refused.is_none() => {
             (Outcome::Accuses, "it contradicts evidence that no caller can choose: booked to the principal".to_owned())
         }
-        (Some(refusal), _) if forged || saying.accuses() => (Outcome::Accuses, refusal.to_string()),
+        (Some(refusal), _) if forged || saying.accuses() || (judged.spoofed && saying.about == Attribute::Agent && names) => {
+            (Outcome::Accuses, refusal.to_string())
+        }
         (Some(refusal), _) => (Outcome::Refused, refusal.to_string()),
         (None, true) if names => (Outcome::Named, String::new()),
         (None, true) => (Outcome::Agrees, String::new()),

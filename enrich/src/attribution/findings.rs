@@ -44,8 +44,8 @@ pub(crate) struct Base<'a> {
     /// What named the agent; `None` when nobody is named or the claim is refused.
     pub(crate) agent: Option<(Evidence, Told<'a>)>,
     pub(crate) status: AgentStatus,
-    /// The metadata's claim of an agent if it was not believed, and why.
-    pub(crate) refused: Option<(Told<'a>, Refusal)>,
+    /// What names an agent and was not believed, and why: a claim of the metadata, or another agent's inference profile.
+    pub(crate) refused: Option<(Kind, Told<'a>, Refusal)>,
     /// Session of the AgentCore name, claim of the metadata, role session name, each of which may be nothing.
     pub(crate) sessions: [(Kind, Told<'a>); 3],
     /// Claim of the metadata.
@@ -130,8 +130,9 @@ fn collect<'a>(sources: &Sources<'a>, asked: &Asked<'a>, base: &Base<'a>) -> (Co
         said.say(kind, Attribute::Agent, told.label, told.text, (specificity, told.rank));
         said.sayings.len().saturating_sub(1)
     });
-    if let Some((told, refusal)) = base.refused {
-        said.refuse(Kind::Metadata, Attribute::Agent, told.label, told.text, (Specificity::Call, refusal));
+    if let Some((kind, told, refusal)) = base.refused {
+        let specificity = if kind == Kind::Metadata { Specificity::Call } else { Specificity::Profile };
+        said.refuse(kind, Attribute::Agent, told.label, told.text, (specificity, told.rank, refusal));
     }
     for (kind, told) in base.sessions {
         let specificity = if kind == Kind::SessionName { Specificity::Session } else { Specificity::Run };

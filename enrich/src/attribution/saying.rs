@@ -238,10 +238,10 @@ impl<'a> Said<'a> {
         about: Attribute,
         label: impl Into<Cow<'a, str>>,
         text: &'a str,
-        (specificity, refusal): (Specificity, Refusal),
+        (specificity, rank, refusal): (Specificity, Rank, Refusal),
     ) {
         let (label, text) = (label.into(), shorten(text));
-        self.sayings.push(Saying { kind, about, label, text, specificity, rank: Rank::Inferred, refused: Some(refusal) });
+        self.sayings.push(Saying { kind, about, label, text, specificity, rank, refused: Some(refusal) });
     }
 
     /// Adds a tag, invisible characters escaped, unless its key is taken or there are too many. IAM compares keys without case.

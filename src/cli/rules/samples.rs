@@ -141,7 +141,9 @@ fn sample(event: &TrailEvent, evidence: CallEvidence) -> Sample {
 
 /// Tells whether an event is of a model, an agent or a session that may call one.
 fn is_told(event: &TrailEvent) -> bool {
-    event.assumed.is_some() || event.event_source == SPAN_SOURCE || event.event_source.starts_with("bedrock")
+    event.assumed.as_ref().is_some_and(|assumed| !assumed.assumed_role_arn.is_empty())
+        || event.event_source == SPAN_SOURCE
+        || event.event_source.starts_with("bedrock")
 }
 
 fn caller(event: &TrailEvent) -> Caller {

@@ -17,7 +17,7 @@ pub(super) fn say<'a>(context: &Context<'a>, said: &mut Said<'a>) {
         [runtime] => said.say(Kind::Runtime, Attribute::Agent, label, runtime.name.as_str(), (Specificity::RunsAs, Rank::Pinned)),
         several => {
             for runtime in several {
-                said.refuse(Kind::Runtime, Attribute::Agent, label, &runtime.name, (Specificity::RunsAs, Refusal::Ambiguous));
+                said.refuse(Kind::Runtime, Attribute::Agent, label, &runtime.name, (Specificity::RunsAs, Rank::Pinned, Refusal::Ambiguous));
             }
         }
     }

@@ -17,7 +17,7 @@ pub(super) fn say<'a>(context: &Context<'a>, said: &mut Said<'a>) {
         [agent] => said.say(Kind::BedrockAgent, Attribute::Agent, label, agent.name.as_str(), (Specificity::RunsAs, Rank::Aws)),
         several => {
             for agent in several {
-                said.refuse(Kind::BedrockAgent, Attribute::Agent, label, &agent.name, (Specificity::RunsAs, Refusal::Ambiguous));
+                said.refuse(Kind::BedrockAgent, Attribute::Agent, label, &agent.name, (Specificity::RunsAs, Rank::Aws, Refusal::Ambiguous));
             }
         }
     }

@@ -17,7 +17,7 @@ pub(super) fn say<'a>(context: &Context<'a>, said: &mut Said<'a>) {
         [record] => said.say(Kind::Registry, Attribute::Agent, label, record.name.as_str(), (Specificity::RunsAs, Rank::Pinned)),
         several => {
             for record in several {
-                said.refuse(Kind::Registry, Attribute::Agent, label, &record.name, (Specificity::RunsAs, Refusal::Ambiguous));
+                said.refuse(Kind::Registry, Attribute::Agent, label, &record.name, (Specificity::RunsAs, Rank::Pinned, Refusal::Ambiguous));
             }
         }
     }

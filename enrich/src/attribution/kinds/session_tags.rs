@@ -1,9 +1,15 @@
 //! Session tags: set when the role was assumed, fixed for the life of the session, pinned where the role's trust policy says so.
 
+use sluice_schemas::Rank;
+use sluice_schemas::time::SECOND;
+
 use super::{Context, Pinned, say_tags};
 use crate::attribution::principal::Principal;
 use crate::attribution::saying::{Attribute, Kind, Refusal, Said, Specificity};
 use crate::evidence::{Session, Tie};
+
+/// How far the clocks of services may differ.
+const SKEW: i64 = 5 * SECOND;
 
 pub(super) fn say<'a>(context: &Context<'a>, said: &mut Said<'a>) {
     let Some((session, tie)) = &context.evidence.session else {
@@ -13,7 +19,13 @@ pub(super) fn say<'a>(context: &Context<'a>, said: &mut Said<'a>) {
         for (key, value) in &session.tags {
             for (about, keys) in [(Attribute::Agent, &context.keys.agent), (Attribute::Session, &context.keys.session)] {
                 if keys.iter().any(|wanted| wanted.eq_ignore_ascii_case(key)) {
-                    said.refuse(Kind::SessionTag, about, format!("session_tag:{key}"), value, (Specificity::Session, refusal));
+                    said.refuse(
+                        Kind::SessionTag,
+                        about,
+                        format!("session_tag:{key}"),
+                        value,
+                        (Specificity::Session, Rank::Chosen, refusal),
+                    );
                 }
             }
         }
@@ -25,15 +37,16 @@ pub(super) fn say<'a>(context: &Context<'a>, said: &mut Said<'a>) {
 
 /// Tells why what the session says cannot be meant for the call.
 pub(super) fn refusal(context: &Context<'_>, session: &Session, tie: Tie) -> Option<Refusal> {
-    if session.expires.0 > 0 && context.at.is_some_and(|at| at > session.expires) {
+    // An access key is of one session and no other, whatever its event says of roles and its clock of the last moment.
+    let by_key = matches!(tie, Tie::Request | Tie::AccessKey);
+    let end = session.expires.plus(if by_key { SKEW } else { 0 });
+    if session.expires.0 > 0 && context.at.is_some_and(|at| at >= end) {
         return Some(Refusal::Expired);
     }
     let role = Principal::parse(&session.role_arn);
     let same = |role: Principal<'_>, of_call: Principal<'_>| {
         role.account == of_call.account && role.partition == of_call.partition && role.name.eq_ignore_ascii_case(of_call.name)
     };
-    // An access key is of one session and no other, whatever its event says of roles.
-    let by_key = matches!(tie, Tie::Request | Tie::AccessKey);
     let other = !by_key && role.zip(context.principal).is_some_and(|(role, of_call)| !same(role, of_call));
     other.then_some(Refusal::OtherRole)
 }

@@ -34,10 +34,17 @@ impl Owners<'_> {
             claim: claims.agent.valid.then(|| strings.get(claims.agent.text)),
         };
         let believed = names && decision.evidence == Evidence::Metadata;
-        let refused = (!claims.agent.text.is_empty() && !believed).then(|| {
+        let claim = (!claims.agent.text.is_empty() && !believed).then(|| {
             let told = told(claims.agent.text, claims.agent.evidence, Rank::Claimed);
-            (told, if claims.agent.valid { refusal_of(self.sources.agents, &facts, told.text) } else { Refusal::NotAName })
+            let refusal = if claims.agent.valid { refusal_of(self.sources.agents, &facts, told.text) } else { Refusal::NotAName };
+            (Kind::Metadata, told, refusal)
         });
+        let misused = decision.status == AgentStatus::Spoofed && decision.evidence == Evidence::InferenceProfile;
+        let of_profile = through.first().filter(|_| misused).and_then(|&agent| self.sources.agents.numbered(agent)).map(|agent| {
+            let label = strings.get(self.words.inference_profile);
+            (Kind::InferenceProfile, Told { text: &agent.id, label, rank: Rank::Aws }, Refusal::BoundElsewhere)
+        });
+        let refused = claim.filter(|_| !misused).or(of_profile);
         let base = Base {
             facts,
             agent: names.then(|| (decision.evidence, told(owner.agent_id, owner.agent_evidence, owner.agent_rank))),
