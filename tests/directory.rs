@@ -146,6 +146,10 @@ mod asked {
             found.iter().map(|row| row["kind"].as_str().unwrap().to_owned()).collect()
         };
         wait_until("the entries", folder, || kinds() == ["agent", "inference_profile", "role"]);
+        let priced =
+            || rows(folder, "SELECT cost_usd FROM calls WHERE priced").first().map(|row| row["cost_usd"].as_str().unwrap().to_owned());
+        wait_until("the price of the profile's model", folder, || priced().is_some());
+        assert_eq!(priced().unwrap().trim_end_matches('0'), "0.06");
         daemon.stop();
         let role = rows(folder, "SELECT arn, entry FROM directory WHERE kind = 'role'");
         assert_eq!(role[0]["arn"], "arn:aws:iam::111122223333:role/x/Agents");

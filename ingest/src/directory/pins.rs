@@ -140,8 +140,8 @@ impl Condition {
         let [value] = self.values.as_slice() else { return None };
         // `${*}` is the character itself; a variable is what AWS knows of the caller.
         let open = value.replace("${*}", "").replace("${?}", "");
-        let is_like = self.operator.contains("like");
-        (!value.is_empty() && !(is_like && open.contains(['*', '?']))).then_some(value)
+        let is_open = self.operator.contains("like") && open.contains(['*', '?']);
+        (!value.is_empty() && !is_open).then_some(value)
     }
 }
 

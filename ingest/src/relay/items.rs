@@ -71,7 +71,7 @@ pub(super) fn write_events(events: &[TrailEvent]) -> Result<(Vec<u8>, Vec<u8>), 
         Column::MaybeU64(events.iter().map(|event| event.input_tokens).collect()),
         Column::MaybeU64(events.iter().map(|event| event.output_tokens).collect()),
         Column::U8(
-            events.iter().map(|event| u8::from(event.assumed.is_some()) * ASSUMES | u8::from(event.bearer_token) * BEARER).collect(),
+            events.iter().map(|event| (u8::from(event.assumed.is_some()) * ASSUMES) | (u8::from(event.bearer_token) * BEARER)).collect(),
         ),
     ];
     for at in 0..TEXTS {

@@ -11,7 +11,7 @@ fn place() -> Place {
 }
 
 fn list(fake: &Fake, kind: Kind) -> Vec<Entry> {
-    asker(&fake, &[]).list(kind, &place(), &|_| None).unwrap()
+    asker(fake, &[]).list(kind, &place(), &|_| None).unwrap()
 }
 
 fn runtime(id: &str) -> String {
