@@ -195,6 +195,18 @@ impl Enricher {
         EnrichedBatch { batch, owners, pricing }
     }
 
+    /// Returns the owners of calls of profiles of one batch, each in the light of its evidence.
+    pub(crate) fn owners_of<'p>(
+        &self,
+        calls: impl Iterator<Item = (&'p Profile, &'p CallEvidence)>,
+        strings: &mut StringTable,
+        cache: &mut EnrichCache,
+    ) -> Vec<Owner> {
+        cache.prepare(&self.identity);
+        let mut owners = Owners::new(self.sources(), &mut cache.owners, strings);
+        calls.map(|(profile, evidence)| owners.owner(profile, evidence, None, strings)).collect()
+    }
+
     /// Returns the owners of profiles, one each.
     fn owners(&self, profiles: &[Profile], strings: &mut StringTable, cache: &mut OwnerCache) -> Vec<Owner> {
         let (mut owners, nothing) = (Owners::new(self.sources(), cache, strings), CallEvidence::default());

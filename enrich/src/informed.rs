@@ -8,10 +8,12 @@ use crate::evidence::CallEvidence;
 impl Enricher {
     /// Attributes the last profiles of a batch, which have no owner yet, in the light of what is known of their callers.
     pub fn attribute_informed(&self, batch: &mut EnrichedBatch, informed: &[CallEvidence], cache: &mut EnrichCache) {
-        let first = batch.owners.len();
-        for (profile, evidence) in batch.batch.profiles[first..].iter().zip(informed) {
-            batch.owners.push(self.owner_of(profile, evidence, &mut batch.batch.strings, cache));
+        if informed.is_empty() {
+            return;
         }
+        let profiles = &batch.batch.profiles[batch.owners.len()..];
+        let owners = self.owners_of(profiles.iter().zip(informed), &mut batch.batch.strings, cache);
+        batch.owners.extend(owners);
     }
 
     /// Returns the ARNs of the runtimes and agents that run as the role of an identity ARN.

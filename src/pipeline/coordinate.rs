@@ -17,7 +17,7 @@ use super::effects::{self, Delivered};
 use super::measure::Measured;
 use super::source::{self, SourceControl};
 use super::worker::{self, Channels, Decoded, Done, FoldJob, Folded};
-use super::{ALLOWED_LATENESS, BULK_ROWS, LIVE_BYTES, LOCAL_INTERVAL, Mode, Pipeline, RateOrder};
+use super::{ALLOWED_LATENESS, BULK_ROWS, LIVE_BYTES, LOCAL_INTERVAL, Mode, Pipeline, ROLLUP_BYTES, RateOrder};
 use crate::control::Request;
 use crate::operate::Phase;
 
@@ -269,7 +269,8 @@ impl Pipeline {
     }
 
     fn commit_if_due(&mut self, flow: &mut Flow) -> anyhow::Result<bool> {
-        let full = self.waiting_bytes > LIVE_BYTES;
+        let many = self.rollups.memory_bytes() > ROLLUP_BYTES || self.join.is_full();
+        let full = self.waiting_bytes > LIVE_BYTES || many;
         let lake_due = full || flow.last_lake.elapsed() >= self.settings.config.commit_interval;
         match self.settings.mode {
             Mode::Live => {
@@ -288,7 +289,7 @@ impl Pipeline {
             }
             Mode::Bulk => {
                 let rows = self.epoch.as_ref().map_or(0, |epoch| epoch.rows(tables::CALLS));
-                if rows < BULK_ROWS && !lake_due {
+                if rows < BULK_ROWS && !lake_due && !many {
                     return Ok(false);
                 }
                 flow.last_lake = Instant::now();

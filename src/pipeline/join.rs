@@ -22,10 +22,10 @@ use super::settle::Queue;
 use super::trail_meter::TrailMeter;
 use super::worker::Decoded;
 
-/// Memory of evidence that could be loaded again.
-const EVIDENCE_BYTES: usize = 256 << 20;
+/// Memory of evidence; what is stored by then is loaded again when it is asked for.
+const EVIDENCE_BYTES: usize = 128 << 20;
 /// Memory of ids of events that could be loaded again.
-const EVENT_ID_BYTES: usize = 48 << 20;
+const EVENT_ID_BYTES: usize = 32 << 20;
 /// Principals that are remembered.
 const CALLERS_MAX: usize = 1_000_000;
 /// How far before the newest settled arrival evidence is looked at again: clocks of two processes.
@@ -76,6 +76,11 @@ impl Join {
         self.pending_ids.clear();
         self.ids.committed(batches);
         self.evidence.committed(batches);
+    }
+
+    /// Tells whether evidence must be stored before more comes in.
+    pub(super) fn is_full(&self) -> bool {
+        self.evidence.bytes() > EVIDENCE_BYTES
     }
 
     /// Notes before the first event of an hour whether anything of it is stored.

@@ -76,6 +76,8 @@ const DEDUP_BYTES: usize = 96 << 20;
 const LOCAL_INTERVAL: Duration = Duration::from_millis(100);
 /// Bytes of rows that wait for the lake commit of a daemon before it is made early: a backlog, or large records that are refused.
 const LIVE_BYTES: usize = 48 << 20;
+/// Bytes of spend by minute and session that wait for a lake commit: a day of many sessions is summed up in parts.
+const ROLLUP_BYTES: usize = 96 << 20;
 /// Rows of an epoch that goes straight to the lake.
 const BULK_ROWS: u64 = 1_500_000;
 

@@ -1,11 +1,12 @@
 //! Events as rows. Most texts of an event repeat, so those columns are dictionaries.
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Int32Type, Schema};
+use arrow::datatypes::{Field, Int32Type, Schema};
 use foldhash::fast::FixedState;
-use hashbrown::HashMap;
+use hashbrown::HashTable;
 use serde::Serialize;
 use sluice_schemas::trail::TrailEvent;
 use sluice_schemas::{Micros, tables};
@@ -49,10 +50,10 @@ fn day_rows(events: &[&TrailEvent], source: &str, ingest_time: Micros) -> Option
             "bearer_token" => Arc::new(events.iter().map(|event| Some(event.bearer_token)).collect::<BooleanArray>()),
             "input_tokens" => count(|event| event.input_tokens),
             "output_tokens" => count(|event| event.output_tokens),
-            "source" => repeated(events.iter().map(|_| source))?,
+            "source" => repeated(&keys, kinds.iter().map(|_| source))?,
             name => {
                 let of = repeated_text(name)?;
-                repeated(events.iter().map(|event| of(event)))?
+                repeated(&keys, kinds.iter().map(|event| of(event)))?
             }
         };
         fields.push(Field::new(field.name(), column.data_type().clone(), true));
@@ -90,24 +91,32 @@ fn repeated_text(name: &str) -> Option<fn(&TrailEvent) -> &str> {
     })
 }
 
-/// A column of texts that repeat; null for the empty one.
-fn repeated<'a>(texts: impl Iterator<Item = &'a str>) -> Option<ArrayRef> {
-    let mut places: HashMap<&str, i32, FixedState> = HashMap::default();
-    let mut distinct: Vec<Option<&str>> = Vec::new();
-    let mut last = ("", -1);
-    let keys: Vec<i32> = texts
-        .map(|text| {
-            if last.1 < 0 || last.0 != text {
-                let place = *places.entry(text).or_insert_with(|| {
-                    distinct.push(Some(text).filter(|text| !text.is_empty()));
-                    distinct.len() as i32 - 1
-                });
-                last = (text, place);
-            }
-            last.1
+/// Sorts events into kinds that share every repeated text; returns the kind of each, and one event of each kind.
+fn kinds_of<'a>(events: &[&'a TrailEvent]) -> (Int32Array, Vec<&'a TrailEvent>) {
+    let texts = tables::EVIDENCE_TEXTS.map(repeated_text);
+    let of = |event: &'a TrailEvent| texts.map(|of| of.map_or("", |of| of(event)));
+    let mut kinds: Vec<&TrailEvent> = Vec::new();
+    let mut places: HashTable<u32> = HashTable::new();
+    let hasher = FixedState::default();
+    let keys: Vec<i32> = (events.iter())
+        .map(|event| {
+            let (own, hash) = (of(event), hasher.hash_one(of(event)));
+            let known = places.find(hash, |place| kinds.get(*place as usize).is_some_and(|kind| of(kind) == own)).copied();
+            let place = known.unwrap_or_else(|| {
+                kinds.push(event);
+                let place = kinds.len() as u32 - 1;
+                let hashed = |place: &u32| kinds.get(*place as usize).map_or(0, |kind| hasher.hash_one(of(kind)));
+                places.insert_unique(hash, place, hashed);
+                place
+            });
+            place.cast_signed()
         })
         .collect();
-    let texts: ArrayRef = Arc::new(StringArray::from(distinct));
-    debug_assert_eq!(texts.data_type(), &DataType::Utf8);
-    Some(Arc::new(DictionaryArray::<Int32Type>::try_new(Int32Array::from(keys), texts).ok()?))
+    (Int32Array::from(keys), kinds)
+}
+
+/// A column whose texts are those of the kinds of events; null for the empty one.
+fn repeated<'a>(keys: &Int32Array, texts: impl Iterator<Item = &'a str>) -> Option<ArrayRef> {
+    let texts: ArrayRef = Arc::new(texts.map(|text| Some(text).filter(|text| !text.is_empty())).collect::<StringArray>());
+    Some(Arc::new(DictionaryArray::<Int32Type>::try_new(keys.clone(), texts).ok()?))
 }

@@ -1,5 +1,6 @@
 //! Role sessions, by the access key of their credentials and by role and session name.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
@@ -13,20 +14,27 @@ use super::{SESSION_HOURS, SKEW, Session, Tie, Touched, text_bytes};
 /// Sessions opened in one hour.
 #[derive(Debug, Default)]
 struct Hour {
-    /// Access key, role session ARN.
-    opened: Vec<(String, String)>,
+    /// Role session ARN and session.
+    opened: Vec<(String, Arc<Session>)>,
     bytes: usize,
     loaded: bool,
     dirty: u64,
     used: u64,
 }
 
+/// Sessions of one name that say the same, by when they were opened and by access key.
+type Alike = BTreeMap<(Micros, String), Arc<Session>>;
+
+/// What a session says of its owner: source identity and tags.
+type Word = (String, Vec<(String, String)>);
+
 /// Every session in memory.
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
-    by_key: HashMap<String, Arc<Session>, FixedState>,
-    /// By `arn:aws:sts::…:assumed-role/<role>/<session name>`.
-    by_name: HashMap<String, Vec<Arc<Session>>, FixedState>,
+    /// Role session ARN and session by access key.
+    by_key: HashMap<String, (String, Arc<Session>), FixedState>,
+    /// By `arn:aws:sts::…:assumed-role/<role>/<session name>`, then by what they say.
+    by_name: HashMap<String, BTreeMap<Word, Alike>, FixedState>,
     hours: HashMap<i64, Hour, FixedState>,
 }
 
@@ -37,21 +45,23 @@ impl Sessions {
         }
         let session = session(event, assumed);
         let touched = Touched::Session(assumed.assumed_role_arn.clone(), session.opened.plus(-SKEW), session.expires);
+        let name = &assumed.assumed_role_arn;
         let hour = self.hours.entry(event.event_time.hour()).or_default();
         hour.dirty = hour.dirty.max(dirty);
-        let named = self.by_name.entry(assumed.assumed_role_arn.clone()).or_default();
-        if named.iter().any(|known| **known == session) {
+        let alike = self.by_name.entry_ref(name).or_default().entry(word(&session)).or_default();
+        let place = (session.opened, session.access_key_id.clone());
+        if alike.get(&place).is_some_and(|known| **known >= session) {
             return None;
         }
-        hour.opened.push((session.access_key_id.clone(), assumed.assumed_role_arn.clone()));
-        hour.bytes += bytes(&session) + text_bytes(&assumed.assumed_role_arn);
         let session = Arc::new(session);
-        named.push(Arc::clone(&session));
+        hour.bytes += bytes(&session) + text_bytes(name);
+        hour.opened.push((name.clone(), Arc::clone(&session)));
+        alike.insert(place, Arc::clone(&session));
         if !session.access_key_id.is_empty() {
             // AWS gives an access key once; should two events name it, the same one wins in whatever order they come.
-            let known = self.by_key.entry(session.access_key_id.clone()).or_insert_with(|| Arc::clone(&session));
-            if *known < session {
-                *known = session;
+            let known = self.by_key.entry_ref(&session.access_key_id).or_insert_with(|| (name.clone(), Arc::clone(&session)));
+            if (&known.1, &known.0) < (&session, name) {
+                *known = (name.clone(), session);
             }
         }
         Some(touched)
@@ -59,18 +69,16 @@ impl Sessions {
 
     /// Returns the session of a call, by its access key where that is known.
     pub(super) fn of(&self, principal_arn: &str, access_key: Option<&str>, at: Micros) -> Option<(Arc<Session>, Tie)> {
-        let named = self.by_name.get(principal_arn)?;
         let access_key = access_key.filter(|key| !key.is_empty());
-        let keyed = access_key.and_then(|key| self.by_key.get(key)).filter(|session| named.iter().any(|known| known == *session));
-        if let Some(session) = keyed.filter(|session| at < session.expires.plus(SKEW)) {
+        let keyed = access_key.and_then(|key| self.by_key.get(key)).filter(|(name, _)| name == principal_arn);
+        if let Some((_, session)) = keyed.filter(|(_, session)| session.opened.plus(-SKEW) <= at && at < session.expires.plus(SKEW)) {
             return Some((Arc::clone(session), Tie::AccessKey));
         }
         // With the key known, a session of another key is not the call's.
-        let fits = |session: &&Arc<Session>| access_key.is_none() || session.access_key_id.is_empty();
-        let living = || named.iter().filter(fits).filter(|session| session.opened.plus(-SKEW) <= at && at < session.expires);
-        let newest = living().max()?;
-        let agree = living().all(|session| session.tags == newest.tags && session.source_identity == newest.source_identity);
-        agree.then(|| (Arc::clone(newest), Tie::SessionName))
+        let fits = |session: &Session| access_key.is_none() || session.access_key_id.is_empty();
+        let mut living = self.by_name.get(principal_arn)?.values().filter_map(|alike| newest_living(alike, at, &fits));
+        let found = living.next()?;
+        living.next().is_none().then(|| (Arc::clone(found), Tie::SessionName))
     }
 
     /// Notes that something else of an hour takes bytes and is not stored yet.
@@ -105,15 +113,20 @@ impl Sessions {
 
     pub(super) fn forget(&mut self, hour: i64) {
         let Some(forgotten) = self.hours.remove(&hour) else { return };
-        for (access_key, name) in forgotten.opened {
-            if self.by_key.get(&access_key).is_some_and(|session| session.opened.hour() == hour) {
-                self.by_key.remove(&access_key);
+        for (name, session) in forgotten.opened {
+            if self.by_key.get(&session.access_key_id).is_some_and(|(_, known)| Arc::ptr_eq(known, &session)) {
+                self.by_key.remove(&session.access_key_id);
             }
-            if let Some(named) = self.by_name.get_mut(&name) {
-                named.retain(|session| session.opened.hour() != hour);
-                if named.is_empty() {
-                    self.by_name.remove(&name);
+            let Some(named) = self.by_name.get_mut(&name) else { continue };
+            let word = word(&session);
+            if let Some(alike) = named.get_mut(&word) {
+                alike.remove(&(session.opened, session.access_key_id.clone()));
+                if alike.is_empty() {
+                    named.remove(&word);
                 }
+            }
+            if named.is_empty() {
+                self.by_name.remove(&name);
             }
         }
     }
@@ -121,6 +134,16 @@ impl Sessions {
     pub(super) fn bytes(&self) -> usize {
         self.hours.values().map(|hour| hour.bytes).sum()
     }
+}
+
+fn word(session: &Session) -> Word {
+    (session.source_identity.clone(), session.tags.clone())
+}
+
+/// Returns the session opened last of those that lived at a time.
+fn newest_living<'a>(alike: &'a Alike, at: Micros, fits: &impl Fn(&Session) -> bool) -> Option<&'a Arc<Session>> {
+    let (from, to) = ((at.plus(-SESSION_HOURS * HOUR), String::new()), (at.plus(SKEW), "\u{10ffff}".to_owned()));
+    alike.range(from..=to).rev().map(|(_, session)| session).find(|session| at < session.expires && fits(session))
 }
 
 fn session(event: &TrailEvent, assumed: &AssumedSession) -> Session {
