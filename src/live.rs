@@ -136,6 +136,10 @@ pub(crate) struct Counts {
     pub(crate) bytes_in: u64,
     /// Cost of the new calls.
     pub(crate) cost: PicoUsd,
+    /// Calls that late evidence moved to another owner.
+    pub(crate) moved: u64,
+    /// Calls metered from CloudTrail that the log brought after all; they are among `facts` twice.
+    pub(crate) replaced: u64,
 }
 
 impl Counts {
@@ -152,6 +156,8 @@ impl Counts {
         self.late += other.late;
         self.bytes_in += other.bytes_in;
         self.cost += other.cost;
+        self.moved += other.moved;
+        self.replaced += other.replaced;
     }
 
     /// Tells whether every record became exactly one thing.
@@ -263,23 +269,47 @@ impl Live {
         costs
     }
 
-    /// Moves the cost of calls that were rated again; they were counted before.
+    /// Lets calls that were counted before follow a correction: what they were is taken off, what they are now is added. Calls of
+    /// before the start are in no sum of a run, nor is what becomes of them.
     pub(crate) fn correct(&mut self, before: SpendView<'_>, after: SpendView<'_>) {
-        for (view, sign) in [(before, -1_i8), (after, 1)] {
-            let strings = &view.batch.batch.strings;
-            for (profile, spent) in by_profile(view.deltas, self.cover) {
-                let Some(owner) = view.batch.owners.get(profile as usize) else { continue };
-                let moved = PicoUsd(spent.cost.0 * i128::from(sign));
-                self.whole.cost += moved;
-                self.whole.unpriced =
-                    self.whole.unpriced.saturating_add_signed(i64::try_from(spent.unpriced).unwrap_or(0) * i64::from(sign));
-                let (agent_id, session_id) = (strings.get(owner.agent_id), strings.get(owner.session_id));
-                if let Some(agent) = self.agents.get_mut(agent_id) {
-                    agent.row.cost += moved;
-                }
-                if let Some(session) = self.sessions.get_mut(&(agent_id.to_owned(), session_id.to_owned())) {
-                    session.cost += moved;
-                }
+        let corrected: u64 = by_profile(before.deltas, self.cover).map(|(_, spent)| spent.calls).sum();
+        if self.cover == Cover::Run && corrected > self.whole.calls {
+            return;
+        }
+        self.take_off(before);
+        self.add(after);
+        self.prune();
+    }
+
+    fn take_off(&mut self, view: SpendView<'_>) {
+        let strings = &view.batch.batch.strings;
+        for (profile, spent) in by_profile(view.deltas, self.cover) {
+            let Some(owner) = view.batch.owners.get(profile as usize) else { continue };
+            self.whole.calls = self.whole.calls.saturating_sub(spent.calls);
+            self.whole.unpriced = self.whole.unpriced.saturating_sub(spent.unpriced);
+            let spoofed = if owner.agent_status == AgentStatus::Spoofed { spent.calls } else { 0 };
+            self.whole.spoofed = self.whole.spoofed.saturating_sub(spoofed);
+            self.whole.cost = self.whole.cost - spent.cost;
+            let (agent_id, session_id) = (strings.get(owner.agent_id), strings.get(owner.session_id));
+            let session = (agent_id.to_owned(), session_id.to_owned());
+            let mut gone = false;
+            if let Some(row) = self.sessions.get_mut(&session) {
+                row.calls = row.calls.saturating_sub(spent.calls);
+                row.cost = row.cost - spent.cost;
+                gone = row.calls == 0;
+            }
+            if gone {
+                self.sessions.remove(&session);
+            }
+            let Some(agent) = self.agents.get_mut(agent_id) else { continue };
+            if gone {
+                agent.sessions.remove(&std::hash::BuildHasher::hash_one(&FixedState::default(), session_id));
+            }
+            agent.row.calls = agent.row.calls.saturating_sub(spent.calls);
+            agent.row.cost = agent.row.cost - spent.cost;
+            agent.row.tokens = agent.row.tokens.saturating_sub(spent.tokens);
+            if agent.row.calls == 0 {
+                self.agents.remove(agent_id);
             }
         }
     }

@@ -49,4 +49,7 @@ pub struct Manifest {
     /// Evidence that came in up to this moment has moved the cost of the calls it speaks of.
     #[serde(default)]
     pub evidence_settled: Micros,
+    /// Earliest time of the calls that evidence which is not settled may speak of.
+    #[serde(default)]
+    pub evidence_from: Micros,
 }

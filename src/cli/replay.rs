@@ -25,6 +25,10 @@ use crate::view::AgentRow;
 pub(super) struct Summary {
     records: u64,
     pub(super) facts: u64,
+    /// Calls of before that have another owner now.
+    pub(super) moved: u64,
+    /// Calls known from CloudTrail alone that the log brought.
+    pub(super) replaced: u64,
     pub(super) duplicates: u64,
     pub(super) rejected: u64,
     trail_events: u64,
@@ -135,7 +139,9 @@ fn summary(pipeline: &Pipeline, progress: &Progress, lake: &Path, elapsed: Durat
     let counts = pipeline.counts;
     Summary {
         records: counts.records,
-        facts: counts.facts,
+        facts: counts.facts - counts.replaced.min(counts.facts),
+        moved: counts.moved,
+        replaced: counts.replaced,
         duplicates: counts.duplicates,
         rejected: counts.rejected,
         trail_events: counts.trail,
@@ -193,7 +199,9 @@ fn table(summary: &Summary, elapsed: Duration, exit: Exit) -> String {
         (summary.rejected, "could not be read and are kept in table rejected"),
         (summary.unpriced, "have no price: sluice prices list, then sluice prices rerate"),
         (summary.spoofed, "claim an agent that is not registered on their principal"),
-        (summary.trail_events, "CloudTrail events read"),
+        (summary.trail_events, "CloudTrail events and spans read"),
+        (summary.moved, "calls of before moved to another owner by late evidence: table corrections"),
+        (summary.replaced, "calls known from CloudTrail alone gave way to the log"),
         (summary.breaches, "budget thresholds crossed: table breaches"),
     ] {
         if count > 0 {

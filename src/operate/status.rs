@@ -228,7 +228,7 @@ pub(crate) fn render(status: &Status) -> String {
     text += &format!(
         "records       {}: {} calls ({}), {} duplicates, {} rejected, {} trail, {} control\n",
         counts.records,
-        counts.facts,
+        counts.facts.saturating_sub(counts.replaced),
         counts.cost.display(6),
         counts.duplicates,
         counts.rejected,

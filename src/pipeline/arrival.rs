@@ -14,6 +14,8 @@ use super::{Mode, Pipeline};
 impl Pipeline {
     /// Marks new calls.
     pub(super) fn dedup(&mut self, mut decoded: Decoded) -> anyhow::Result<FoldJob> {
+        // Evidence that was polled before the last commit and comes only now is not settled by it.
+        decoded.arrival = decoded.arrival.max(self.lake.state().evidence_settled.plus(1));
         let last = self.reading.get(&decoded.span.shard).or_else(|| self.positions.get(&decoded.span.shard));
         match (chain(last, &decoded.span), last) {
             (ChainDecision::Accept, _) => {}

@@ -81,7 +81,8 @@ impl Pipeline {
         for (table, day, rows) in rollups.into_iter().chain(windows) {
             epoch.append(&table, day, rows)?;
         }
-        let sealed = epoch.seal()?.with_enforcement(self.enforcement()?).with_evidence_settled(self.evidence_settled());
+        let sealed =
+            epoch.seal()?.with_enforcement(self.enforcement()?).with_evidence_settled(self.evidence_settled(), self.evidence_from());
         let next_segment = if self.settings.mode == Mode::Live { self.base.next_segment } else { 0 };
         self.base.sealing = Some(Sealing { epoch: sealed.epoch(), uuid: sealed.uuid().to_owned(), next_segment });
         let ledger = self.ledger.take_dirty();

@@ -17,10 +17,10 @@ use sluice_schemas::time::{HOUR, SECOND};
 use sluice_schemas::trail::TrailEvent;
 use sluice_schemas::{EnrichedBatch, Micros, tables};
 
-use super::Pipeline;
 use super::settle::Queue;
 use super::trail_meter::TrailMeter;
 use super::worker::Decoded;
+use super::{ALLOWED_LATENESS, Pipeline};
 
 /// Memory of evidence; what is stored by then is loaded again when it is asked for.
 const EVIDENCE_BYTES: usize = 128 << 20;
@@ -76,6 +76,11 @@ impl Join {
         self.pending_ids.clear();
         self.ids.committed(batches);
         self.evidence.committed(batches);
+    }
+
+    /// Tells whether there ever was evidence.
+    pub(super) const fn is_used(&self) -> bool {
+        self.any
     }
 
     /// Tells whether evidence must be stored before more comes in.
@@ -196,8 +201,8 @@ impl Pipeline {
 
     /// Puts the stored evidence that an earlier process had not settled into the queue.
     pub(super) fn remember_evidence(&mut self) -> anyhow::Result<()> {
-        let settled = self.lake.state().evidence_settled;
-        for (request, event) in events_since(&self.lake, settled.plus(-SLACK)).context("evidence that is not settled")? {
+        let (settled, from) = (self.lake.state().evidence_settled, self.lake.state().evidence_from);
+        for (request, event) in events_since(&self.lake, settled.plus(-SLACK), from.plus(-SLACK)).context("evidence that is not settled")? {
             self.wait_at_once(&event);
             if let Some(touched) = self.join.evidence.remind(&event, request) {
                 self.queue_at_once(touched);
@@ -261,7 +266,7 @@ impl Pipeline {
     }
 
     fn may_hold_any(&mut self, from: Micros, to: Micros) -> anyhow::Result<bool> {
-        let newest = self.newest_event.unwrap_or_default();
+        let newest = self.newest_event.unwrap_or_default().plus(ALLOWED_LATENESS);
         for hour in from.hour()..=to.min(newest).hour() {
             if self.dedup.has_any(hour) || self.may_hold(hour)? {
                 return Ok(true);

@@ -20,6 +20,10 @@ impl Pipeline {
         for (_, _, rows) in self.pending.iter().filter(|(table, ..)| table == tables::DIRECTORY) {
             stored.extend(sluice_aggregate::directory::entries(rows)?);
         }
+        let settled = self.lake.state().evidence_settled;
+        let rows_of = |entry: &Entry| stored.iter().filter(|other| (other.kind, &other.arn) == (entry.kind, &entry.arn)).count();
+        let unsettled = stored.iter().filter(|entry| entry.seen_at > settled && rows_of(entry) == 1).cloned().collect::<Vec<_>>();
+        unsettled.iter().for_each(|entry| self.settle_thing(entry));
         let known = self.directory.learn(stored);
         // What was stored was rated by when it was learnt.
         self.directory.rating_due = false;

@@ -93,10 +93,9 @@ impl Pipeline {
         pipeline.committed.note(Durable::Local, pipeline.positions.clone());
         pipeline.confirm_known()?;
         pipeline.base.commit = pipeline.base.commit.max(pipeline.unfinished_epoch()?);
-        let metered = pipeline.positions.contains_key(super::trail_meter::SHARD);
-        if (metered || pipeline.settings.mode == Mode::Bulk) && !pipeline.pending.is_empty() {
-            // What a daemon left in local state goes to the lake first: a bulk epoch knows no segments, and which calls are metered is
-            // read from the lake.
+        if (pipeline.join.is_used() || pipeline.settings.mode == Mode::Bulk) && !pipeline.pending.is_empty() {
+            // What a daemon left in local state goes to the lake first: a bulk epoch knows no segments, and which calls came, and which
+            // are metered, is read from the lake.
             let mode = std::mem::replace(&mut pipeline.settings.mode, Mode::Live);
             pipeline.commit_lake()?;
             pipeline.settings.mode = mode;

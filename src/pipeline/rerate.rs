@@ -15,7 +15,7 @@ use sluice_aggregate::lake::{LakeFile, SealedEpoch};
 use sluice_aggregate::query::{Listing, MEMORY_LIMIT, QueryEngine};
 use sluice_aggregate::store::{LocalWrite, Sealing};
 use sluice_enrich::prices::{CallToRate, Catalogue, extras_from_json, rerate};
-use sluice_schemas::{CostBasis, Micros, PriceStatus, ServiceTier, tables};
+use sluice_schemas::{CostBasis, Micros, PriceStatus, ServiceTier, Usage, tables};
 
 use super::{DELTAS, Pipeline, Progressed};
 use crate::control::Answer;
@@ -187,7 +187,7 @@ impl Pipeline {
             rest.append(&table, day, rows)?;
         }
         let sealed = calls.join(rest.seal()?)?.with_enforcement(self.enforcement()?);
-        let sealed = sealed.with_evidence_settled(self.evidence_settled());
+        let sealed = sealed.with_evidence_settled(self.evidence_settled(), self.evidence_from());
         self.base.sealing = Some(Sealing { epoch: sealed.epoch(), uuid: sealed.uuid().to_owned(), next_segment: 0 });
         self.base.commit += 1;
         let write = LocalWrite { base: self.base.clone(), ledger: self.ledger.take_dirty(), ..LocalWrite::default() };
@@ -233,6 +233,10 @@ fn new_price(catalogue: &Catalogue, call: &StoredCall<'_>, all: bool) -> Option<
         }
     };
     let basis = CostBasis::parse(call.cost_basis).unwrap_or_default();
+    if basis == CostBasis::LowerBound && !call.priced && call.usage == Usage::default() {
+        // Nobody told what it consumed: no price can make a cost of that.
+        return None;
+    }
     let rated = rerate(
         catalogue,
         &CallToRate {

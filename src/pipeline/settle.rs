@@ -17,6 +17,7 @@ use sluice_enrich::attribution::Principal;
 use sluice_enrich::enricher::Enricher;
 use sluice_enrich::evidence::{CallKey, REACH, Touched};
 use sluice_schemas::directory::{Entry, EntryKind};
+use sluice_schemas::time::HOUR;
 use sluice_schemas::{Micros, tables};
 
 use super::coordinate::Flow;
@@ -49,11 +50,16 @@ pub(super) struct Queue {
     callers: Stretches,
     /// When the first of it came in.
     since: Option<Micros>,
+    /// Time of the earliest call it may speak of.
+    from: Option<Micros>,
     /// Batches that passed dedup when the last of it came in.
     turn: u64,
     /// Set aside for the next round, which begins when every batch that came before is applied.
     ripe: Option<Box<Queue>>,
     round: Option<Round>,
+    /// When the first evidence came in that a step is at work on: commits on the way must not pass it for settled.
+    at_work: Option<Micros>,
+    from_at_work: Option<Micros>,
     rested: Option<(Instant, Duration)>,
 }
 
@@ -68,13 +74,15 @@ struct Round {
 
 impl Queue {
     pub(super) fn add(&mut self, touched: Touched, arrival: Micros, turn: u64) {
-        match touched {
+        let from = match touched {
             Touched::Request(request, at) => {
                 self.requests.insert(request, at);
+                at.plus(-REACH)
             }
             Touched::Session(name, from, to) => widen(&mut self.principals, name, from, to),
             Touched::Resource(name, from, to) => widen(&mut self.resources, name, from, to),
-        }
+        };
+        self.from = Some(self.from.map_or(from, |known| known.min(from)));
         self.since = Some(self.since.map_or(arrival, |since| since.min(arrival)));
         self.turn = turn;
     }
@@ -85,8 +93,15 @@ impl Queue {
 
     /// Returns when the first evidence came in that is not settled.
     pub(super) fn unsettled_since(&self) -> Option<Micros> {
-        let parts = [self.since, self.ripe.as_ref().and_then(|ripe| ripe.since), self.round.as_ref().and_then(|round| round.queue.since)];
+        let of_round = self.round.as_ref().and_then(|round| round.queue.since);
+        let parts = [self.since, self.ripe.as_ref().and_then(|ripe| ripe.since), of_round, self.at_work];
         parts.into_iter().flatten().min()
+    }
+
+    /// Returns the time of the earliest call that what is not settled may speak of.
+    fn from(&self) -> Option<Micros> {
+        let of_round = self.round.as_ref().and_then(|round| round.queue.from);
+        [self.from, self.ripe.as_ref().and_then(|ripe| ripe.from), of_round, self.from_at_work].into_iter().flatten().min()
     }
 
     /// Tells whether a round has its files by name: nobody else may replace files then.
@@ -97,7 +112,8 @@ impl Queue {
     /// Tells whether a file may hold calls that are spoken of.
     fn may_touch(&self, minutes: &BTreeSet<i64>, file: &LakeFile) -> bool {
         let Some((min, max)) = file.time else { return true };
-        let (from, to) = (minute(min.plus(-REACH)), minute(max.plus(REACH)));
+        // As far as a call looks for its events: whole hours.
+        let (from, to) = (minute(min.plus(-REACH).floor(HOUR)), minute(max.plus(REACH).floor(HOUR).plus(HOUR)));
         let meets = |stretches: &Stretches| stretches.values().any(|(from, to)| *from <= max && *to >= min);
         minutes.range(from..=to).next().is_some() || [&self.principals, &self.resources, &self.models, &self.callers].into_iter().any(meets)
     }
@@ -128,9 +144,10 @@ fn minute(at: Micros) -> i64 {
     at.0.div_euclid(sluice_schemas::time::MINUTE)
 }
 
-fn widen(stretches: &mut Stretches, name: String, from: Micros, to: Micros) {
+fn widen(stretches: &mut Stretches, name: String, from: Micros, to: Micros) -> Micros {
     let stretch = stretches.entry(name).or_insert((from, to));
     *stretch = (stretch.0.min(from), stretch.1.max(to));
+    from
 }
 
 impl Pipeline {
@@ -158,19 +175,13 @@ impl Pipeline {
     pub(super) fn settle_thing(&mut self, entry: &Entry) {
         let now = self.settings.clock.now();
         let (from, turn, queue) = (now.plus(-LEARNT_REACH), self.join.turns, &mut self.join.queue);
-        match entry.kind {
-            EntryKind::InferenceProfile => widen(&mut queue.models, entry.arn.clone(), from, now),
-            EntryKind::Role | EntryKind::User => {
-                if let Some(caller) = caller(&entry.arn) {
-                    widen(&mut queue.callers, caller, from, now);
-                }
-            }
-            EntryKind::Runtime | EntryKind::Agent | EntryKind::RegistryRecord => {
-                if let Some(caller) = caller(&entry.role_arn) {
-                    widen(&mut queue.callers, caller, from, now);
-                }
-            }
-        }
+        let (stretches, name) = match entry.kind {
+            EntryKind::InferenceProfile => (&mut queue.models, Some(entry.arn.clone())),
+            EntryKind::Role | EntryKind::User => (&mut queue.callers, caller(&entry.arn)),
+            EntryKind::Runtime | EntryKind::Agent | EntryKind::RegistryRecord => (&mut queue.callers, caller(&entry.role_arn)),
+        };
+        let Some(name) = name else { return };
+        widen(stretches, name, from, now);
         queue.since = Some(queue.since.map_or(now, |since| since.min(now)));
         queue.turn = turn;
     }
@@ -187,6 +198,9 @@ impl Pipeline {
     /// Takes a step of settling.
     pub(super) fn settle_step(&mut self) -> anyhow::Result<()> {
         let begun = Instant::now();
+        let queue = &mut self.join.queue;
+        (queue.at_work, queue.from_at_work) = (queue.unsettled_since(), queue.from());
+        self.join.evidence.use_more();
         let mut round = match self.join.queue.round.take() {
             Some(round) => round,
             None => match self.join.queue.ripe.take() {
@@ -217,6 +231,7 @@ impl Pipeline {
             }
             let correction = corrected?;
             round.report.add(&correction.report);
+            self.counts.moved += correction.report.moved;
             self.follow(correction, &touched, now)?;
             self.join.evidence.evict();
         }
@@ -226,6 +241,7 @@ impl Pipeline {
         } else {
             self.join.queue.round = Some(round);
         }
+        (self.join.queue.at_work, self.join.queue.from_at_work) = (None, None);
         Ok(())
     }
 
@@ -280,6 +296,12 @@ impl Pipeline {
         Ok(())
     }
 
+    /// Earliest time of the calls that evidence which is not settled may speak of.
+    pub(super) fn evidence_from(&self) -> Micros {
+        let from = [self.join.queue.from(), self.join.meter.waits_from()].into_iter().flatten().min();
+        from.unwrap_or_else(|| self.settings.clock.now())
+    }
+
     /// Moment of arrival up to which evidence has moved what it moves.
     pub(super) fn evidence_settled(&self) -> Micros {
         let before = self.lake.state().evidence_settled;
@@ -299,7 +321,7 @@ fn queue_has_work(queue: &mut Queue) -> bool {
 impl Queue {
     /// Sets what there is aside for the next round.
     fn ripen(&mut self) {
-        let mut ripe = Box::new(Self { since: self.since.take(), turn: self.turn, ..Self::default() });
+        let mut ripe = Box::new(Self { since: self.since.take(), from: self.from.take(), turn: self.turn, ..Self::default() });
         std::mem::swap(&mut ripe.requests, &mut self.requests);
         std::mem::swap(&mut ripe.principals, &mut self.principals);
         std::mem::swap(&mut ripe.resources, &mut self.resources);

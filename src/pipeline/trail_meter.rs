@@ -15,14 +15,15 @@ use sluice_aggregate::evidence::{Hour, Rests, events_of_hour, rests_of_hour};
 use sluice_enrich::enricher::EnrichCache;
 use sluice_enrich::evidence::REACH;
 use sluice_schemas::position::Span;
+use sluice_schemas::time::HOUR;
 use sluice_schemas::trail::TrailEvent;
 use sluice_schemas::{
     Batch, CostBasis, EnrichedBatch, Invocation, Micros, PicoUsd, Position, PriceStatus, Profile, RequestId, ServiceTier, Usage, tables,
 };
 
-use super::Pipeline;
 use super::coordinate::Flow;
 use super::worker::{self, Decoded};
+use super::{Mode, Pipeline};
 
 /// The shard of metered calls; its offset counts them.
 pub(super) const SHARD: &str = "cloudtrail:metered";
@@ -49,6 +50,9 @@ pub(super) struct TrailMeter {
     logged: HashMap<i64, HashSet<Pair>>,
     /// The hour and pair of the last event, and whether logs of it came in.
     last: Option<(i64, Pair, bool)>,
+    /// When the first event of the hour came in that is being looked at.
+    at_work: Option<Micros>,
+    hour_at_work: Option<i64>,
 }
 
 /// Tells whether an event tells of one call to a model.
@@ -57,9 +61,14 @@ fn is_call(event: &TrailEvent) -> bool {
 }
 
 impl TrailMeter {
-    /// Returns when the first event came in that waits.
+    /// Returns when the first event came in that waits or is being looked at.
     pub(super) fn waits_since(&self) -> Option<Micros> {
-        self.waiting.values().min().copied()
+        self.waiting.values().min().copied().into_iter().chain(self.at_work).min()
+    }
+
+    /// Returns the time from which the events may be that wait.
+    pub(super) fn waits_from(&self) -> Option<Micros> {
+        self.waiting.keys().map(|(hour, _)| *hour).chain(self.hour_at_work).min().map(|hour| Micros(hour * HOUR))
     }
 
     /// Tells whether logs of a pair came in around an hour.
@@ -115,8 +124,10 @@ impl TrailMeter {
     fn ripe(&mut self, until: Micros) -> Option<(i64, Vec<Pair>)> {
         self.last = None;
         let hour = self.waiting.iter().filter(|(_, since)| **since <= until).map(|((hour, _), _)| *hour).min()?;
-        let pairs: Vec<Pair> = self.waiting.keys().filter(|(at, _)| *at == hour).map(|(_, pair)| pair.clone()).collect();
-        self.waiting.retain(|(at, _), _| *at != hour);
+        let is_ripe = |at: i64, since: Micros| at == hour && since <= until;
+        let ripe = self.waiting.iter().filter(|((at, _), since)| is_ripe(*at, **since));
+        let pairs: Vec<Pair> = ripe.map(|((_, pair), _)| pair.clone()).collect();
+        self.waiting.retain(|(at, _), since| !is_ripe(*at, *since));
         Some((hour, pairs.into_iter().filter(|pair| !self.is_logged(hour, pair)).collect()))
     }
 
@@ -127,30 +138,32 @@ impl TrailMeter {
 
 impl Pipeline {
     fn ripe_until(&self) -> Option<Micros> {
-        let after: Duration = self.settings.config.cloudtrail.meter_after?;
+        // A pass over old records may read the log of a call long after its event: it meters at its end.
+        let after: Duration = self.settings.config.cloudtrail.meter_after.filter(|_| self.settings.mode == Mode::Live)?;
         Some(self.settings.clock.now().plus(-i64::try_from(after.as_micros()).unwrap_or(i64::MAX)))
     }
 
     /// Tells whether the next batch must wait until every batch before it is applied: calls are to be metered, or it brings the log
     /// record of a call that is. Does both as soon as that is so.
     pub(super) fn meter_before(&mut self, flow: &Flow) -> anyhow::Result<bool> {
-        let due = self.ripe_until().is_some_and(|until| self.join.meter.is_due(until));
+        if let Some(until) = self.ripe_until().filter(|until| self.join.meter.is_due(*until)) {
+            if self.join.turns != self.applied {
+                return Ok(true);
+            }
+            while self.meter_hour(until)? {}
+        }
+        // What was metered just now may be what the next batch brings.
         let upgrades = match flow.next_decoded() {
             Some(decoded) if self.positions.contains_key(SHARD) => self.metered_among(&decoded.batch)?,
             _ => Vec::new(),
         };
-        if !due && upgrades.is_empty() {
+        if upgrades.is_empty() {
             return Ok(false);
         }
         if self.join.turns != self.applied {
             return Ok(true);
         }
-        if !upgrades.is_empty() {
-            self.take_out_metered(&upgrades)?;
-        }
-        if let Some(until) = self.ripe_until() {
-            while self.meter_hour(until)? {}
-        }
+        self.take_out_metered(&upgrades)?;
         Ok(false)
     }
 
@@ -162,18 +175,33 @@ impl Pipeline {
 
     /// Makes calls of the events of the next hour that waited in vain; `false` if none is left. Every batch is applied.
     fn meter_hour(&mut self, until: Micros) -> anyhow::Result<bool> {
-        let Some((hour, mut pairs)) = self.join.meter.ripe(until) else { return Ok(false) };
+        // Until its calls are made, no commit may pass the hour for looked after.
+        self.join.meter.at_work = self.join.meter.waits_since();
+        let more = match self.join.meter.ripe(until) {
+            Some((hour, pairs)) => {
+                self.join.meter.hour_at_work = Some(hour);
+                self.meter_pairs(hour, pairs)?;
+                true
+            }
+            None => false,
+        };
+        (self.join.meter.at_work, self.join.meter.hour_at_work) = (None, None);
+        Ok(more)
+    }
+
+    fn meter_pairs(&mut self, hour: i64, mut pairs: Vec<Pair>) -> anyhow::Result<()> {
         if pairs.is_empty() {
-            return Ok(true);
+            return Ok(());
         }
         // Events and logs are read from the lake.
         self.commit_lake()?;
+        self.make_room()?;
         for near in hour - 1..=hour + 1 {
             self.know_hour(near)?;
         }
         pairs.retain(|pair| !self.join.meter.is_logged(hour, pair));
         if pairs.is_empty() {
-            return Ok(true);
+            return Ok(());
         }
         let stored = events_of_hour(&self.lake, Hour { hour, openings: false }).context("events of an hour")?;
         let mut events: Vec<(u128, TrailEvent)> = Vec::new();
@@ -194,13 +222,16 @@ impl Pipeline {
         for part in events.chunks(AT_ONCE) {
             self.meter(part)?;
         }
-        Ok(true)
+        Ok(())
     }
 
     fn meter(&mut self, events: &[(u128, TrailEvent)]) -> anyhow::Result<()> {
         let count = events.len() as u64;
         for (request, event) in events {
-            self.join.meter.hours.entry(event.event_time.hour()).or_default().metered.insert(*request);
+            // The hour was read before its events were.
+            if let Some(rests) = self.join.meter.hours.get_mut(&event.event_time.hour()) {
+                rests.metered.insert(*request);
+            }
         }
         let from = self.positions.get(SHARD).cloned();
         let to = Position { offset: from.as_ref().map_or(0, |from| from.offset) + count, ..Position::default() };
@@ -235,14 +266,18 @@ impl Pipeline {
             .context("ids of calls")
     }
 
-    fn know_hour(&mut self, hour: i64) -> anyhow::Result<()> {
-        if self.join.meter.hours.contains_key(&hour) {
-            return Ok(());
-        }
-        // Memory of hours is a cache: it is read again from what is stored.
+    /// Forgets what hours rest on when it is much: it is read again from what is stored. Never between two looks at hours that must agree.
+    fn make_room(&mut self) -> anyhow::Result<()> {
         if self.join.meter.hours.len() > HOURS_MAX {
             self.commit_lake()?;
             self.join.meter.hours.clear();
+        }
+        Ok(())
+    }
+
+    fn know_hour(&mut self, hour: i64) -> anyhow::Result<()> {
+        if self.join.meter.hours.contains_key(&hour) {
+            return Ok(());
         }
         let rests = rests_of_hour(&self.lake, hour).context("what the calls of an hour rest on")?;
         self.join.meter.hours.insert(hour, rests);
@@ -251,6 +286,7 @@ impl Pipeline {
 
     /// Returns the calls of a batch that are metered from CloudTrail: hour of the metered call, key.
     fn metered_among(&mut self, batch: &EnrichedBatch) -> anyhow::Result<Vec<(i64, u128)>> {
+        self.make_room()?;
         let salts = profile_salts(batch);
         let mut found = Vec::new();
         for call in &batch.batch.invocations {
@@ -270,6 +306,10 @@ impl Pipeline {
     /// the log is committed after it, so a crash in between brings the record again.
     fn take_out_metered(&mut self, upgrades: &[(i64, u128)]) -> anyhow::Result<()> {
         self.finish_settling()?;
+        // It knows its files by name, too.
+        while self.rating.is_some() {
+            self.go_on_rating()?;
+        }
         self.commit_lake()?;
         let keys: HashSet<u128> = upgrades.iter().map(|(_, key)| *key).collect();
         let meets = |from: Micros, to: Micros| upgrades.iter().any(|(hour, _)| (from.hour()..=to.hour()).contains(hour));
@@ -284,6 +324,8 @@ impl Pipeline {
         let epoch = self.lake.begin_epoch();
         let terms = Terms { now, dry_run: false, reason: "" };
         let correction = correct_files(&self.lake, epoch, &files, terms, &mut decide, &mut |rows| windows.find(rows, &mut touched))?;
+        self.counts.replaced += correction.report.changed;
+        self.counts.cost += correction.report.difference_usd;
         self.follow(correction, &touched, now)?;
         for (hour, key) in upgrades {
             self.dedup.forget(*hour, *key);

@@ -253,5 +253,6 @@ fn count(batch: &EnrichedBatch, deltas: &[SpendDelta], keep: &[bool], late: u64)
         late,
         bytes_in: decoded.bytes,
         cost: deltas.iter().map(|delta| delta.sums.cost).sum::<PicoUsd>(),
+        ..Counts::default()
     }
 }

@@ -56,14 +56,13 @@ pub fn event_keys_of_hour(lake: &Lake, hour: i64) -> Result<Vec<u128>, KnownErro
     Ok(keys)
 }
 
-/// Returns the events that came in after a moment, with the keys of their requests.
+/// Returns the events that came in after a moment and happened after another, with the keys of their requests.
 ///
 /// # Errors
 /// A file could not be read.
-pub fn events_since(lake: &Lake, moment: Micros) -> Result<Vec<(u128, TrailEvent)>, KnownError> {
+pub fn events_since(lake: &Lake, moment: Micros, from: Micros) -> Result<Vec<(u128, TrailEvent)>, KnownError> {
     let mut found = Vec::new();
-    // An event comes in after it happened, so older files hold none; CloudTrail may deliver a day late.
-    each_batch(lake, moment.plus(-2 * DAY), Micros(i64::MAX), None, |batch| {
+    each_batch(lake, from, Micros(i64::MAX), None, |batch| {
         let arrived = times(batch, "ingest_time")?;
         let recent = |row: usize, _| arrived.get(row).is_some_and(|at| *at > moment);
         events(batch, recent, |event| found.push((request_key(&event), event)))

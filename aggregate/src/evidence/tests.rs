@@ -1,3 +1,5 @@
+//! Rows of evidence against the events they were.
+
 use sluice_schemas::time::HOUR;
 use sluice_schemas::trail::{AssumedSession, Invoked, SPAN_SOURCE, TrailEvent};
 use sluice_schemas::{Clock, Micros, tables};
@@ -17,26 +19,26 @@ fn event(number: u32, at: Micros) -> TrailEvent {
     TrailEvent {
         event_time: at,
         event_id: format!("{number:08x}-0000-4000-8000-000000000000"),
-        request_id: if number % 3 == 0 { String::new() } else { format!("{number:08x}-0000-4000-8000-0000000000ff") },
-        event_source: if number % 5 == 0 { SPAN_SOURCE.to_owned() } else { "bedrock.amazonaws.com".to_owned() },
+        request_id: if number.is_multiple_of(3) { String::new() } else { format!("{number:08x}-0000-4000-8000-0000000000ff") },
+        event_source: if number.is_multiple_of(5) { SPAN_SOURCE.to_owned() } else { "bedrock.amazonaws.com".to_owned() },
         event_name: "Converse".to_owned(),
         account_id: "111122223333".to_owned(),
         region: "us-east-1".to_owned(),
         access_key_id: format!("ASIA{}", number % 4),
         user_agent: "aws-cli/2".to_owned(),
         invoked_by: "lambda.amazonaws.com".to_owned(),
-        bearer_token: number % 2 == 0,
+        bearer_token: number.is_multiple_of(2),
         model_id: "amazon.nova-lite-v1:0".to_owned(),
         inference_region: "us-east-2".to_owned(),
-        input_tokens: (number % 2 == 0).then_some(u64::from(number)),
+        input_tokens: (number.is_multiple_of(2)).then_some(u64::from(number)),
         output_tokens: Some(0),
-        resources: if number % 2 == 0 { vec!["arn:aws:bedrock:::x".to_owned()] } else { Vec::new() },
-        assumed: (number % 7 == 0).then(|| AssumedSession {
+        resources: if number.is_multiple_of(2) { vec!["arn:aws:bedrock:::x".to_owned()] } else { Vec::new() },
+        assumed: (number.is_multiple_of(7)).then(|| AssumedSession {
             expires: Some(at),
             tags: vec![("a".into(), "b".into())],
             ..AssumedSession::default()
         }),
-        invoked: (number % 5 == 0).then(|| Invoked { session_id: "s".to_owned(), ..Invoked::default() }),
+        invoked: (number.is_multiple_of(5)).then(|| Invoked { session_id: "s".to_owned(), ..Invoked::default() }),
         ..TrailEvent::default()
     }
 }
@@ -73,6 +75,6 @@ fn an_hour_of_the_lake_gives_its_events_and_no_others() {
     let openings: Vec<TrailEvent> = of(496_001, true).into_iter().map(|(_, event)| event).collect();
     assert_eq!(openings, vec![events[14].clone()], "a span opens nothing");
     assert_eq!(event_keys_of_hour(&lake, 496_002).unwrap(), (20..30).map(|at| event_key(&events[at].event_id)).collect::<Vec<_>>());
-    assert_eq!(events_since(&lake, start.plus(6)).unwrap().len(), 60);
-    assert!(events_since(&lake, start.plus(7)).unwrap().is_empty());
+    assert_eq!(events_since(&lake, start.plus(6), Micros(0)).unwrap().len(), 60);
+    assert!(events_since(&lake, start.plus(7), Micros(0)).unwrap().is_empty());
 }

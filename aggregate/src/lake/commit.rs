@@ -53,7 +53,8 @@ impl Lake {
             positions,
             watermark: watermark.max(self.state.watermark),
             enforcement: sealed.enforcement.unwrap_or_else(|| self.state.enforcement.clone()),
-            evidence_settled: sealed.evidence_settled.unwrap_or(self.state.evidence_settled),
+            evidence_settled: sealed.evidence_settled.map_or(self.state.evidence_settled, |(settled, _)| settled),
+            evidence_from: sealed.evidence_settled.map_or(self.state.evidence_from, |(_, from)| from),
         };
         // From here on a failure leaves it open whether the epoch exists.
         self.broken = true;
@@ -69,6 +70,7 @@ impl Lake {
         self.state.watermark = manifest.watermark;
         self.state.enforcement.clone_from(&manifest.enforcement);
         self.state.evidence_settled = manifest.evidence_settled;
+        self.state.evidence_from = manifest.evidence_from;
         self.maintain();
         Ok(manifest)
     }

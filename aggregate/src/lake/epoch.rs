@@ -69,7 +69,7 @@ pub struct SealedEpoch {
     pub(crate) uuid: String,
     pub(crate) files: BTreeMap<String, Vec<StagedFile>>,
     pub(crate) enforcement: Option<Value>,
-    pub(crate) evidence_settled: Option<Micros>,
+    pub(crate) evidence_settled: Option<(Micros, Micros)>,
 }
 
 impl SealedEpoch {
@@ -92,10 +92,11 @@ impl SealedEpoch {
         self
     }
 
-    /// Has the manifest say up to which moment of arrival evidence is settled. Without it, it says what the one before did.
+    /// Has the manifest say up to which moment of arrival evidence is settled, and from when the calls may be that the rest speaks of.
+    /// Without it, it says what the one before did.
     #[must_use]
-    pub const fn with_evidence_settled(mut self, settled: Micros) -> Self {
-        self.evidence_settled = Some(settled);
+    pub const fn with_evidence_settled(mut self, settled: Micros, from: Micros) -> Self {
+        self.evidence_settled = Some((settled, from));
         self
     }
 

@@ -87,6 +87,8 @@ pub struct LakeState {
     pub enforcement: Value,
     /// Evidence that came in up to this moment is settled.
     pub evidence_settled: Micros,
+    /// Earliest time of the calls that evidence which is not settled may speak of.
+    pub evidence_from: Micros,
     /// Version of `calls`.
     pub version: i64,
 }

@@ -138,6 +138,7 @@ impl Lake {
             watermark: Micros::default(),
             enforcement: Value::Null,
             evidence_settled: Micros(0),
+            evidence_from: Micros(0),
             version,
         };
         if epoch > 0 {
@@ -147,6 +148,7 @@ impl Lake {
             state.watermark = manifest.watermark;
             state.enforcement = manifest.enforcement;
             state.evidence_settled = manifest.evidence_settled;
+            state.evidence_from = manifest.evidence_from;
         }
         let schemas = logs.iter().map(|(name, log)| (name.clone(), Arc::clone(&log.schema))).collect();
         Ok(Self { objects, tables: logs, schemas: Arc::new(RwLock::new(schemas)), state, lock, attempts: 0, broken: false })

@@ -155,6 +155,8 @@ pub struct Evidence {
     bytes_max: usize,
     /// Batches seen.
     clock: u64,
+    /// Batches and steps of settling: what was used in an earlier one may be forgotten.
+    uses: u64,
     /// Hours that were looked after for the last call.
     ready: Option<(i64, i64)>,
 }
@@ -163,7 +165,15 @@ impl Evidence {
     /// Returns an empty state that keeps about `bytes_max` bytes of what is stored elsewhere, too.
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
-        Self { requests: Requests::default(), sessions: Sessions::default(), runs: Runs::default(), bytes_max, clock: 0, ready: None }
+        Self {
+            requests: Requests::default(),
+            sessions: Sessions::default(),
+            runs: Runs::default(),
+            bytes_max,
+            clock: 0,
+            uses: 0,
+            ready: None,
+        }
     }
 
     /// Tells whether an event may say something about calls to models.
@@ -175,6 +185,12 @@ impl Evidence {
     /// Begins a batch of events and calls.
     pub fn turn(&mut self) {
         self.clock += 1;
+        self.use_more();
+    }
+
+    /// Begins a step that asks for stored evidence.
+    pub fn use_more(&mut self) {
+        self.uses += 1;
         self.ready = None;
     }
 
@@ -186,8 +202,8 @@ impl Evidence {
 
     /// Tells that nothing of an hour is stored: what comes in is all there is.
     pub fn begin_hour(&mut self, hour: i64) {
-        self.requests.loaded(hour, self.clock);
-        self.sessions.loaded(hour, self.clock);
+        self.requests.loaded(hour, self.uses);
+        self.sessions.loaded(hour, self.uses);
     }
 
     /// Takes in an event that is not stored yet; returns the calls it speaks of.
@@ -247,19 +263,19 @@ impl Evidence {
     }
 
     fn ensure_requests<E>(&mut self, hour: i64, load: &mut Load<'_, E>) -> Result<(), E> {
-        if self.requests.touch(hour, self.clock) {
+        if self.requests.touch(hour, self.uses) {
             return Ok(());
         }
         for (request, event) in load(Wanted { hour, openings: false })? {
             self.keep(&event, request, 0);
         }
-        self.requests.loaded(hour, self.clock);
-        self.sessions.loaded(hour, self.clock);
+        self.requests.loaded(hour, self.uses);
+        self.sessions.loaded(hour, self.uses);
         Ok(())
     }
 
     fn ensure_openings<E>(&mut self, hour: i64, load: &mut Load<'_, E>) -> Result<(), E> {
-        if self.sessions.touch(hour, self.clock) {
+        if self.sessions.touch(hour, self.uses) {
             return Ok(());
         }
         for (request, event) in load(Wanted { hour, openings: true })? {
@@ -267,7 +283,7 @@ impl Evidence {
                 self.keep(&event, request, 0);
             }
         }
-        self.sessions.loaded(hour, self.clock);
+        self.sessions.loaded(hour, self.uses);
         Ok(())
     }
 
@@ -282,7 +298,7 @@ impl Evidence {
     pub fn evict(&mut self) {
         self.ready = None;
         while self.bytes() > self.bytes_max {
-            let hours = [self.requests.idle(self.clock), self.sessions.idle(self.clock)];
+            let hours = [self.requests.idle(self.uses), self.sessions.idle(self.uses)];
             match hours {
                 [Some((used, hour)), other] if other.is_none_or(|(later, _)| used <= later) => self.requests.forget(hour),
                 [_, Some((_, hour))] => {

@@ -44,7 +44,7 @@ impl Sessions {
             return None;
         }
         let session = session(event, assumed);
-        let touched = Touched::Session(assumed.assumed_role_arn.clone(), session.opened.plus(-SKEW), session.expires);
+        let touched = Touched::Session(assumed.assumed_role_arn.clone(), session.opened.plus(-SKEW), session.expires.plus(SKEW));
         let name = &assumed.assumed_role_arn;
         let hour = self.hours.entry(event.event_time.hour()).or_default();
         hour.dirty = hour.dirty.max(dirty);

@@ -1,3 +1,5 @@
+//! Which session and run a call is tied to, whatever order events come in.
+
 use std::convert::Infallible;
 
 use proptest::prelude::*;

@@ -213,12 +213,21 @@ pub(super) fn records(text: &[u8]) -> Result<Vec<Range<usize>>, Fault> {
 
 /// Finds the CloudTrail event of an EventBridge event.
 pub(super) fn bridged(text: &[u8]) -> Result<&[u8], RejectReason> {
-    let (mut is_call, mut detail) = (None, None);
+    let (mut is_call, mut detail, mut of_aws) = (None, None, None);
     Scanner::new(text).object(|scanner, key| match key {
         b"detail-type" if is_call.is_some() => Err(Fault::Duplicate(Field::DetailType)),
         b"detail-type" if scanner.peek() == Some(b'"') => {
             is_call = Some(*scanner.string()?.bytes()? == *DETAIL_TYPE.as_bytes());
             Ok(())
+        }
+        // Anyone may put events on a bus, but under no source that begins so.
+        b"source" if of_aws.is_none() && scanner.peek() == Some(b'"') => {
+            of_aws = Some(scanner.string()?.bytes()?.starts_with(b"aws."));
+            Ok(())
+        }
+        b"source" => {
+            of_aws = Some(false);
+            scanner.skip_value()
         }
         b"detail" if detail.is_some() => Err(Fault::Duplicate(Field::Detail)),
         b"detail" => {
@@ -231,7 +240,7 @@ pub(super) fn bridged(text: &[u8]) -> Result<&[u8], RejectReason> {
         _ => scanner.skip_value(),
     })?;
     match is_call {
-        Some(true) => Ok(detail.ok_or(Fault::Missing(Field::Detail))?),
+        Some(true) if of_aws == Some(true) => Ok(detail.ok_or(Fault::Missing(Field::Detail))?),
         _ => Err(RejectReason::UnknownKind),
     }
 }

@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Decimal128Type;
 use sluice_aggregate::lake::{Lake, LocalObjects};
 use sluice_enforce::{Hold, HoldState};
 use sluice_ingest::files::{FolderSource, Mode as FolderMode};
-use sluice_schemas::{Micros, PicoUsd};
+use sluice_schemas::time::SECOND;
+use sluice_schemas::{Clock, Micros, PicoUsd};
 
 use super::super::simulation::faults::{Armed, Faults, FaultyObjects, Kind};
-use super::super::simulation::step::VirtualClock;
 use super::super::{Mode, Pipeline, Settings};
 use crate::config::{Config, Origin};
 
@@ -73,9 +74,22 @@ fn records() -> Vec<String> {
     records
 }
 
+/// A clock that is a while later whenever it is looked at, so that nothing is saved by happening in the same moment.
+#[derive(Debug)]
+struct Ticking(AtomicI64);
+
+impl Clock for Ticking {
+    fn now(&self) -> Micros {
+        Micros(self.0.fetch_add(17 * SECOND, Ordering::SeqCst))
+    }
+}
+
 fn settings(root: &Path, mode: Mode) -> Settings {
     let config = Config::load(&Origin { file: Some(root.join("sluice.toml")), lake: None }).unwrap();
-    Settings { config, mode, act: true, clock: Arc::new(VirtualClock::at(NOW)), board: Arc::default() }
+    // Each process begins later than the one before ended.
+    static STARTS: AtomicI64 = AtomicI64::new(0);
+    let start = NOW.0 + STARTS.fetch_add(1, Ordering::SeqCst) * 3_600 * SECOND;
+    Settings { config, mode, act: true, clock: Arc::new(Ticking(AtomicI64::new(start))), board: Arc::default() }
 }
 
 /// Reads everything in the folder to its end.

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::datatypes::{Decimal128Type, Int64Type};
+use sluice_aggregate::lake::{Lake, LocalObjects};
 use sluice_ingest::files::{FolderSource, Mode as FolderMode};
 use sluice_schemas::{Micros, PicoUsd};
 
+use super::super::simulation::faults::{Armed, Faults, FaultyObjects, Kind};
 use super::super::simulation::step::VirtualClock;
 use super::super::{Mode, Pipeline, Settings};
 use crate::config::{Config, Origin};
@@ -154,4 +156,71 @@ fn the_log_takes_the_place_of_what_was_metered_whenever_it_comes() {
         assert_eq!(told(&read(folder.path(), mode)), [is("exact", 3, 6)]);
         assert_eq!(told(&read(folder.path(), mode)), [is("exact", 3, 6)]);
     }
+}
+
+/// Reads on storage that fails at a write and works no more; tells whether it came to that.
+fn cut_off(root: &Path, after: u64, kind: Kind) -> bool {
+    let faults = Faults::default();
+    let settings = settings(root, Mode::Live);
+    let inner = Arc::new(LocalObjects::new(&settings.config.lake));
+    let lake = Lake::open_writer_on(Arc::new(FaultyObjects { inner, faults: faults.clone() }), &*settings.clock).unwrap();
+    let shared = settings.config.shared.open().unwrap();
+    let mut pipeline = Pipeline::open_on(lake, shared, settings).unwrap();
+    faults.arm(Armed { after, kind, crash: true });
+    let source = FolderSource::open(&[root.join("logs")], &pipeline.positions, FolderMode::Once).unwrap();
+    let (handle, commands) = Pipeline::handle();
+    let outcome = pipeline.run(Box::new(source), &handle, &commands, &mut |_, _| {});
+    assert_eq!(outcome.is_err(), faults.is_down(), "{outcome:?}");
+    faults.is_down()
+}
+
+#[test]
+fn metering_and_giving_way_cut_off_at_any_write_are_gone_on_with() {
+    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let mut edges = 0;
+    // First the metering is cut off, then the log that takes its place; local state is lost every other time.
+    for third in (0..).step_by(3) {
+        let mut failed = false;
+        for (after, kind) in [(third, Kind::Before), (third + 1, Kind::After)] {
+            let root = folder.path().join(format!("{after}-{kind:?}"));
+            let logs = prepare(&root);
+            let lose = |root: &Path| {
+                let config = Config::load(&Origin { file: Some(root.join("sluice.toml")), lake: None }).unwrap();
+                if after % 2 == 0 {
+                    fs::remove_file(&config.state).unwrap();
+                }
+            };
+            let events = called(0, "us-east-1", "10:00:01", true) + &called(1, "us-east-1", "09:30:02", true);
+            fs::write(logs.join("1.jsonl"), events).unwrap();
+            failed |= cut_off(&root, after, kind);
+            lose(&root);
+            assert_eq!(told(&read(&root, Mode::Live)), [is("lower_bound", 2, 2)], "metered, write {after}, {kind:?}");
+            fs::write(logs.join("2.jsonl"), logged(0, "us-east-1", "09:59:58") + &logged(1, "us-east-1", "09:30:00")).unwrap();
+            failed |= cut_off(&root, after, kind);
+            lose(&root);
+            assert_eq!(told(&read(&root, Mode::Live)), [is("exact", 2, 4)], "replaced, write {after}, {kind:?}");
+            fs::remove_dir_all(&root).unwrap();
+            edges += 1;
+        }
+        if !failed {
+            break;
+        }
+    }
+    assert!(edges > 10, "{edges} edges");
+}
+
+#[test]
+fn the_log_of_a_call_that_is_metered_just_now_is_not_lost() {
+    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let logs = prepare(folder.path());
+    let config = CONFIG.to_owned() + "[cloudtrail]\nmeter_after = \"0s\"\n";
+    fs::write(folder.path().join("sluice.toml"), config).unwrap();
+    // Each piece of the log comes when the event before it is due.
+    let calls = ["09:10:00", "09:59:59", "10:20:00", "10:40:00"];
+    for (number, at) in (0..).zip(calls) {
+        fs::write(logs.join(format!("{number}-event.jsonl")), called(number, "us-east-1", at, true)).unwrap();
+        fs::write(logs.join(format!("{number}-log.jsonl")), logged(number, "us-east-1", at)).unwrap();
+    }
+    assert_eq!(told(&read(folder.path(), Mode::Live)), [is("exact", 4, 8)]);
+    assert_eq!(told(&read(folder.path(), Mode::Live)), [is("exact", 4, 8)]);
 }
