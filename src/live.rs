@@ -289,13 +289,13 @@ impl Live {
             self.whole.unpriced = self.whole.unpriced.saturating_sub(spent.unpriced);
             let spoofed = if owner.agent_status == AgentStatus::Spoofed { spent.calls } else { 0 };
             self.whole.spoofed = self.whole.spoofed.saturating_sub(spoofed);
-            self.whole.cost = self.whole.cost - spent.cost;
+            self.whole.cost -= spent.cost;
             let (agent_id, session_id) = (strings.get(owner.agent_id), strings.get(owner.session_id));
             let session = (agent_id.to_owned(), session_id.to_owned());
             let mut gone = false;
             if let Some(row) = self.sessions.get_mut(&session) {
                 row.calls = row.calls.saturating_sub(spent.calls);
-                row.cost = row.cost - spent.cost;
+                row.cost -= spent.cost;
                 gone = row.calls == 0;
             }
             if gone {
@@ -306,7 +306,7 @@ impl Live {
                 agent.sessions.remove(&std::hash::BuildHasher::hash_one(&FixedState::default(), session_id));
             }
             agent.row.calls = agent.row.calls.saturating_sub(spent.calls);
-            agent.row.cost = agent.row.cost - spent.cost;
+            agent.row.cost -= spent.cost;
             agent.row.tokens = agent.row.tokens.saturating_sub(spent.tokens);
             if agent.row.calls == 0 {
                 self.agents.remove(agent_id);

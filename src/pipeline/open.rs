@@ -93,15 +93,20 @@ impl Pipeline {
         pipeline.committed.note(Durable::Local, pipeline.positions.clone());
         pipeline.confirm_known()?;
         pipeline.base.commit = pipeline.base.commit.max(pipeline.unfinished_epoch()?);
-        if (pipeline.join.is_used() || pipeline.settings.mode == Mode::Bulk) && !pipeline.pending.is_empty() {
-            // What a daemon left in local state goes to the lake first: a bulk epoch knows no segments, and which calls came, and which
-            // are metered, is read from the lake.
-            let mode = std::mem::replace(&mut pipeline.settings.mode, Mode::Live);
-            pipeline.commit_lake()?;
-            pipeline.settings.mode = mode;
-        }
+        pipeline.store_pending()?;
         pipeline.open_directory()?;
         Ok(pipeline)
+    }
+
+    /// Brings what a daemon left in local state to the lake where it is looked for there: a bulk epoch knows no segments, and which calls
+    /// came, and which are metered, is read from the lake.
+    fn store_pending(&mut self) -> anyhow::Result<()> {
+        if (self.join.is_used() || self.settings.mode == Mode::Bulk) && !self.pending.is_empty() {
+            let mode = std::mem::replace(&mut self.settings.mode, Mode::Live);
+            self.commit_lake()?;
+            self.settings.mode = mode;
+        }
+        Ok(())
     }
 
     /// Goes on from local state; segments below `next_segment` are in the lake already. What does not decode is made again

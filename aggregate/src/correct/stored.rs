@@ -123,6 +123,31 @@ impl StoredCall<'_> {
     }
 }
 
+/// Text columns, in the order in which [`calls`] takes them.
+const TEXTS: [&str; 21] = [
+    "request_id",
+    "account_id",
+    "region",
+    "inference_region",
+    "operation",
+    "model_id",
+    "model",
+    "price_scope",
+    "service_tier",
+    "error_code",
+    "principal_arn",
+    "agent_id",
+    "session_id",
+    "team",
+    "extras",
+    "cost_basis",
+    "price_version",
+    "agent_evidence",
+    "agent_status",
+    "session_evidence",
+    "metadata",
+];
+
 /// Returns the calls of a batch of plain rows of `calls`.
 pub(super) fn calls(batch: &RecordBatch) -> Result<Vec<StoredCall<'_>>, ArrowError> {
     let column = |name: &str| batch.column_by_name(name).ok_or_else(|| ArrowError::SchemaError(format!("no column {name}")));
@@ -135,34 +160,11 @@ pub(super) fn calls(batch: &RecordBatch) -> Result<Vec<StoredCall<'_>>, ArrowErr
     let times = column("event_time")?.as_primitive_opt::<TimestampMicrosecondType>();
     let times = times.ok_or_else(|| ArrowError::SchemaError("event_time is not a time".to_owned()))?;
     let priced = column("priced")?.as_boolean_opt().ok_or_else(|| ArrowError::SchemaError("priced is not a boolean".to_owned()))?;
-    let names = [
-        "request_id",
-        "account_id",
-        "region",
-        "inference_region",
-        "operation",
-        "model_id",
-        "model",
-        "price_scope",
-        "service_tier",
-        "error_code",
-        "principal_arn",
-        "agent_id",
-        "session_id",
-        "team",
-        "extras",
-        "cost_basis",
-        "price_version",
-        "agent_evidence",
-        "agent_status",
-        "session_evidence",
-        "metadata",
-    ];
     let rank =
         |name: &str| column(name)?.as_primitive_opt::<Int32Type>().ok_or_else(|| ArrowError::SchemaError(format!("{name} is not a rank")));
     let (agent_rank, session_rank) = (rank("agent_rank")?, rank("session_rank")?);
     let tags = column("tags")?.as_map_opt().ok_or_else(|| ArrowError::SchemaError("tags are not a map".to_owned()))?;
-    let texts = names.iter().map(|name| text(name)).collect::<Result<Vec<_>, _>>()?;
+    let texts = TEXTS.iter().map(|name| text(name)).collect::<Result<Vec<_>, _>>()?;
     let tokens = tables::TOKENS.iter().map(|name| long(name)).collect::<Result<Vec<_>, _>>()?;
     let (cost, cost_max) = (money("cost_usd")?, money("cost_max_usd")?);
     let call = |row: usize| {
