@@ -157,6 +157,8 @@ pub struct Evidence {
     clock: u64,
     /// Batches and steps of settling: what was used in an earlier one may be forgotten.
     uses: u64,
+    /// Hour of the call that was asked about last.
+    near: i64,
     /// Hours that were looked after for the last call.
     ready: Option<(i64, i64)>,
 }
@@ -172,6 +174,7 @@ impl Evidence {
             bytes_max,
             clock: 0,
             uses: 0,
+            near: 0,
             ready: None,
         }
     }
@@ -239,6 +242,7 @@ impl Evidence {
     /// What `load` says; what was in memory before still is.
     pub fn of_call<E>(&mut self, call: &CallKey<'_>, load: &mut Load<'_, E>) -> Result<CallEvidence, E> {
         let (from, to) = (call.at.plus(-REACH).hour(), call.at.plus(REACH).hour());
+        self.near = call.at.hour();
         if self.ready != Some((from, to)) {
             for hour in from..=to {
                 self.ensure_requests(hour, load)?;
@@ -294,13 +298,14 @@ impl Evidence {
         self.evict();
     }
 
-    /// Forgets what is stored, the hours that were not asked about for the longest time first.
+    /// Forgets what is stored, the hours that are farthest from the call that was asked about last first: calls are read on from there.
     pub fn evict(&mut self) {
         self.ready = None;
         while self.bytes() > self.bytes_max {
-            let hours = [self.requests.idle(self.uses), self.sessions.idle(self.uses)];
+            let hours = [self.requests.farthest(self.near, self.uses), self.sessions.farthest(self.near, self.uses)];
             match hours {
-                [Some((used, hour)), other] if other.is_none_or(|(later, _)| used <= later) => self.requests.forget(hour),
+                // Of requests an hour is asked about once, of sessions the half day before.
+                [Some((far, hour)), other] if other.is_none_or(|(farther, _)| far + SESSION_HOURS >= farther) => self.requests.forget(hour),
                 [_, Some((_, hour))] => {
                     self.sessions.forget(hour);
                     self.runs.forget(hour);

@@ -106,9 +106,10 @@ impl Sessions {
         }
     }
 
-    pub(super) fn idle(&self, clock: u64) -> Option<(u64, i64)> {
-        let idle = self.hours.iter().filter(|(_, hour)| hour.dirty == 0 && hour.used < clock && hour.bytes > 0);
-        idle.map(|(at, hour)| (hour.used, *at)).min()
+    /// Returns the hour farthest from another that may be forgotten, and how far it is; of two the later one.
+    pub(super) fn farthest(&self, near: i64, uses: u64) -> Option<(i64, i64)> {
+        let idle = self.hours.iter().filter(|(_, hour)| hour.dirty == 0 && hour.used < uses && hour.bytes > 0);
+        idle.map(|(at, _)| ((at - near).abs(), *at)).max()
     }
 
     pub(super) fn forget(&mut self, hour: i64) {
