@@ -102,16 +102,7 @@ pub(crate) fn validate(table: toml::Table, base: &Path, origin: &Origin, faults:
             return None;
         }
     };
-    let lake =
-        origin.lake.clone().or_else(|| raw.lake.path.as_ref().map(|path| if is_remote(path) { path.clone() } else { base.join(path) }));
-    // A worker has none.
-    if lake.is_none() && raw.relay.is_none() {
-        faults.push("no lake: set path in [lake], or give --lake DIR".to_owned());
-    }
-    let lake = lake.unwrap_or_default();
-    let remote = is_remote(&lake);
-    // Absolute, so that what a daemon wrote is found from wherever a command runs.
-    let lake = if remote { lake } else { local(&lake) };
+    let (lake, remote) = lake_of(raw.lake.path.as_deref(), base, origin, raw.relay.is_none(), faults);
     let beside = if remote { state_folder(&lake, faults) } else { lake.join("_sluice") };
     let inside = |name: &str| beside.join(name);
     let place = |path: Option<PathBuf>, name: &str| path.map_or_else(|| inside(name), |path| base.join(path));
@@ -167,6 +158,19 @@ pub(crate) fn validate(table: toml::Table, base: &Path, origin: &Origin, faults:
         origin: origin.clone(),
         lake,
     })
+}
+
+/// Returns the lake, and whether it is a place in S3; nothing where none is named, which a worker does not need.
+fn lake_of(path: Option<&Path>, base: &Path, origin: &Origin, needed: bool, faults: &mut Vec<String>) -> (PathBuf, bool) {
+    let named = || path.map(|path| if is_remote(path) { path.to_owned() } else { base.join(path) });
+    let lake = origin.lake.clone().or_else(named);
+    if lake.is_none() && needed {
+        faults.push("no lake: set path in [lake], or give --lake DIR".to_owned());
+    }
+    let lake = lake.unwrap_or_default();
+    let remote = is_remote(&lake);
+    // Absolute, so that what a daemon wrote is found from wherever a command runs.
+    (if remote { lake } else { local(&lake) }, remote)
 }
 
 fn is_remote(lake: &Path) -> bool {
