@@ -51,6 +51,11 @@ fn write_all(out: &mut dyn Write, text: &str) {
     }
 }
 
+/// Returns `1 budget`, `2 budgets`.
+pub(crate) fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Returns an empty table in the one style of the program.
 pub(crate) fn table(header: &[&str]) -> comfy_table::Table {
     let mut table = comfy_table::Table::new();

@@ -118,8 +118,52 @@ fn nothing_to_compare_with_is_not_complete() {
     let (code, out, _) = lake.coverage(&["--fail-on-gap"]);
     assert_eq!(code, 1, "{out}");
     assert!(out.contains("unknown: there was nothing to compare the lake with"), "{out}");
-    assert!(out.contains("no copy is named") && out.contains("switched off") && out.contains("no CloudTrail events"), "{out}");
+    assert!(out.contains("no copy is named") && out.contains("no CloudTrail events"), "{out}");
+    assert!(out.contains("switched off") || out.contains("no AWS clients"), "{out}");
     let (code, _, err) = lake.coverage(&["--log-copy", "nowhere"]);
     assert_eq!(code, 2);
     assert!(err.contains("nowhere"), "{err}");
+}
+
+#[test]
+fn a_copy_without_calls_is_named_as_not_compared() {
+    let lake = Lake::without(&[]);
+    let config = lake.folder.path().join("sluice.toml");
+    fs::write(&config, "[lake]\npath = 'lake'\n[coverage]\ncloudwatch = false\n").unwrap();
+    let empty = lake.folder.path().join("empty");
+    fs::create_dir_all(empty.join("AWSLogs/2026")).unwrap();
+    let other = lake.folder.path().join("other");
+    fs::create_dir_all(&other).unwrap();
+    fs::write(other.join("readme.json"), "{\"a\": 1}\n").unwrap();
+    for (copy, why) in [(&empty, "no file is there"), (&other, "no call of that time is in it, and 1 records could not be read")] {
+        let (code, out, err) = lake.coverage(&["--fail-on-gap", "--log-copy", copy.to_str().unwrap()]);
+        assert_eq!(code, 1, "{out}{err}");
+        assert!(out.contains(why), "{out}");
+        assert_eq!(out.matches("log copy ").count(), 1, "{out}");
+    }
+    // Beside a copy that was compared the empty one is named.
+    let whole = lake.folder.path().join("copy/AWSLogs");
+    let (code, out, err) = lake.coverage(&["--fail-on-gap", "--log-copy", empty.to_str().unwrap(), "--log-copy", whole.to_str().unwrap()]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains("4 models and hours compared") && out.contains("no file is there"), "{out}");
+}
+
+#[test]
+fn a_lake_is_found_from_beside_it() {
+    let lake = Lake::without(&[]);
+    let beside = lake.folder.path().join("work/deep");
+    fs::create_dir_all(&beside).unwrap();
+    let query = ["query", "SELECT count(*) AS calls FROM calls", "--format", "csv", "--lake", "../../lake"];
+    let output = Command::new(SLUICE).args(query).current_dir(&beside).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().collect::<Vec<_>>(), ["calls", "20"], "{output:?}");
+}
+
+#[test]
+fn a_replay_of_nothing_leaves_no_lake() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = folder.path().join("lake");
+    let output = sluice(&["replay", folder.path().join("typo").to_str().unwrap(), "--lake", lake.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("typo"), "{output:?}");
+    assert!(!lake.exists());
 }

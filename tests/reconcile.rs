@@ -6,8 +6,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
+use sluice_schemas::Micros;
 
 const SLUICE: &str = env!("CARGO_BIN_EXE_sluice");
 const PERIOD: &str = "cur/data/BILLING_PERIOD=2026-11";
@@ -24,6 +26,7 @@ impl World {
         let world = Self(tempfile::tempdir().unwrap());
         fs::create_dir_all(world.path(PERIOD)).unwrap();
         fs::copy(case().join("cur.csv"), world.path(&format!("{PERIOD}/cur-00001.csv"))).unwrap();
+        world.written("2026-11-09T00:00:00Z");
         for name in ["sluice.toml", "prices.toml", "calls.jsonl"] {
             fs::copy(case().join(name), world.path(name)).unwrap();
         }
@@ -61,6 +64,14 @@ impl World {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(output.stdout.is_empty(), "{arguments:?}");
         String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    /// Sets the time at which the report was written.
+    fn written(&self, at: &str) {
+        let at: Micros = at.parse().unwrap();
+        let time = SystemTime::UNIX_EPOCH + Duration::from_micros(u64::try_from(at.0).unwrap());
+        let file = fs::File::options().write(true).open(self.path(&format!("{PERIOD}/cur-00001.csv"))).unwrap();
+        file.set_modified(time).unwrap();
     }
 
     fn rewrite(&self, change: impl Fn(&str) -> String) {
@@ -203,6 +214,22 @@ fn days_can_be_chosen() {
     assert_eq!((cause(&report, "discount"), cause(&report, "price")), ("-0.021600000000", "0.000000000000"));
     let outside = world.json(&["reconcile", "cur", "--from", "2026-12-01", "--format", "json"]);
     assert_eq!(outside["total"]["billed_usd"], "0.000000000000");
+}
+
+#[test]
+fn only_a_report_that_was_written_of_late_may_be_incomplete() {
+    let world = World::new();
+    let told = |arguments: &[&str]| {
+        let report = world.json(&[&["reconcile", "cur", "--format", "json"], arguments].concat());
+        let notes: Vec<String> = report["notes"].as_array().unwrap().iter().map(|note| note.as_str().unwrap().to_owned()).collect();
+        notes.into_iter().find(|note| note.contains("may be incomplete"))
+    };
+    let last_day = ["--from", "2026-11-08", "--to", "2026-11-08"];
+    assert!(told(&[]).unwrap().ends_with("; --to 2026-11-06 leaves them out"));
+    let note = told(&last_day).unwrap();
+    assert!(note.contains("from 2026-11-07T00:00:00Z on") && !note.contains("--to"), "{note}");
+    world.written("2026-12-10T00:00:00Z");
+    assert_eq!((told(&[]), told(&last_day)), (None, None));
 }
 
 #[test]

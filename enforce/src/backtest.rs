@@ -82,8 +82,8 @@ impl BacktestReport {
                 result.target.clone(),
                 hold.map_or_else(String::new, |fire| fire.at.to_string()),
                 thresholds.join(" "),
-                result.spent_usd.display(2),
-                result.saved_usd.display(2),
+                result.spent_usd.shown(2),
+                result.saved_usd.shown(2),
                 result.stopped_calls.to_string(),
                 result.stopped_good_calls.to_string(),
             ]

@@ -233,6 +233,16 @@ pub enum Change {
     Reopen,
 }
 
+impl std::fmt::Display for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Release { reason } => write!(f, "released: {reason}"),
+            Self::Mode(mode) => write!(f, "its budget is in {} mode now", mode.as_str()),
+            Self::Reopen => f.write_str("in force again: the spend is back at its threshold"),
+        }
+    }
+}
+
 /// Compares the holds with the ledger and returns what has to change (invariant C10).
 ///
 /// What the ledger does not know is no reason to lift a stop: a budget that waits for its history, or a counter that is not

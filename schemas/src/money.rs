@@ -93,6 +93,23 @@ impl PicoUsd {
     }
 }
 
+impl PicoUsd {
+    /// Writes an amount as [`PicoUsd::display`] does; one that would round to zero and is not gets the decimals of its first two digits.
+    #[must_use]
+    pub fn shown(self, places: u32) -> String {
+        let magnitude = self.0.unsigned_abs();
+        let one = |places: u32| 10_u128.pow(SCALE - places.min(SCALE));
+        let mut places = places.min(SCALE);
+        if magnitude > 0 && magnitude < one(places).div_ceil(2) {
+            while magnitude < one(places) {
+                places += 1;
+            }
+            places += 1;
+        }
+        self.display(places)
+    }
+}
+
 impl fmt::Display for PicoUsd {
     /// Writes the exact amount with all twelve decimals, without a unit.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -205,6 +222,9 @@ mod tests {
         assert_eq!(PicoUsd::from_dollars(1_234_567).display(2), "$1,234,567.00");
         assert_eq!(PicoUsd(-1_995_000_000_000).display(2), "-$2.00");
         assert_eq!(PicoUsd(999_999_999_999).display(0), "$1");
+        let shown = |pico: i128| PicoUsd(pico).shown(2);
+        assert_eq!([0, 3_300_000_000, 5_000_000_000, 1_234_567_000_000].map(shown), ["$0.00", "$0.0033", "$0.01", "$1.23"]);
+        assert_eq!([1, -15, 99, 9_990_000].map(shown), ["$0.000000000001", "-$0.000000000015", "$0.000000000099", "$0.0000100"]);
     }
 
     proptest! {

@@ -162,7 +162,8 @@ pub(crate) struct ReplayArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct QueryArgs {
-    /// One SELECT statement; tables: calls, spend_minute, spend_hour, spend_day, spend_session, rejected, breaches, actions, corrections
+    /// One SELECT statement; tables: calls, spend_minute, spend_hour, spend_day, spend_session, rejected, breaches, actions, corrections,
+    /// evidence, directory
     pub(crate) sql: String,
     #[command(flatten)]
     pub(crate) place: Place,

@@ -73,7 +73,7 @@ fn text(row: &serde_json::Value, key: &str) -> String {
 }
 
 fn money(row: &serde_json::Value, key: &str) -> String {
-    text(row, key).parse::<sluice_schemas::PicoUsd>().map_or_else(|_| "-".to_owned(), |amount| amount.display(4))
+    text(row, key).parse::<sluice_schemas::PicoUsd>().map_or_else(|_| "-".to_owned(), |amount| amount.shown(4))
 }
 
 fn list(args: &BudgetListArgs) -> anyhow::Result<ExitCode> {
@@ -146,6 +146,13 @@ fn run_backtest(args: &BacktestArgs) -> anyhow::Result<ExitCode> {
     };
     anyhow::ensure!(!budgets.is_empty(), "no budget to test: name a file with --budgets, or a configuration with --config");
     let days = history(&config, args.since, args.until)?;
+    let metered: u64 = days.iter().map(|(batch, deltas)| metered(batch, deltas)).sum();
+    if metered > 0 && budgets.iter().any(|budget| !budget.lower_bound) {
+        output::note(&format!(
+            "{} known from CloudTrail alone, without a log, left out: a budget counts them with lower_bound = true",
+            if metered == 1 { "1 call is".to_owned() } else { format!("{metered} calls are") }
+        ));
+    }
     let views = days.iter().map(|(batch, deltas)| SpendView { batch, deltas });
     let report = backtest(&Arc::new(budgets), &*limits(&config), views);
     match args.format {
@@ -161,6 +168,12 @@ fn run_backtest(args: &BacktestArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Returns the calls whose cost is a lower bound.
+fn metered(batch: &EnrichedBatch, deltas: &[SpendDelta]) -> u64 {
+    let is_metered = |delta: &&SpendDelta| batch.batch.profiles.get(delta.profile as usize).is_some_and(|profile| profile.lower_bound);
+    deltas.iter().filter(is_metered).map(|delta| delta.sums.calls).sum()
+}
+
 fn closing(report: &BacktestReport) {
     let span = match (report.from, report.to) {
         (Some(from), Some(to)) => format!(" from {from} to {to}"),
@@ -170,6 +183,6 @@ fn closing(report: &BacktestReport) {
     output::line(&format!(
         "\n{fired} of {} counters would have fired{span}; holds would have saved {} (a call under two budgets counts for both)",
         report.results.len(),
-        report.saved_usd().display(2)
+        report.saved_usd().shown(2)
     ));
 }

@@ -15,11 +15,11 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
             let config = Config::load(&place.origin())?;
             crate::pipeline::check(&config)?;
             output::line(&format!(
-                "{}: valid, {} budgets, {} windows, {} agents",
+                "{}: valid, {}, {}, {}",
                 place.name(),
-                config.budgets.len(),
-                config.windows.len(),
-                config.agents.agents().count()
+                output::counted(config.budgets.len(), "budget"),
+                output::counted(config.windows.len(), "window"),
+                output::counted(config.agents.agents().count(), "agent")
             ));
         }
         ConfigVerb::Show { reference: true, .. } => output::print(REFERENCE),

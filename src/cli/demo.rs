@@ -194,8 +194,8 @@ fn closing(last: &Snapshot, pipeline: &Pipeline, root: &Path, slowest: Duration)
             breach.threshold,
             escape(&breach.budget),
             escape(&breach.target),
-            breach.limit_usd.display(2),
-            breach.spent_usd.display(4),
+            breach.limit_usd.shown(2),
+            breach.spent_usd.shown(4),
             breach.actions.join(", ")
         ));
     }

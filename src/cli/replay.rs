@@ -1,5 +1,6 @@
 //! `sluice replay`: one pass over logs that are already there, and what each agent cost.
 
+use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use sluice_ingest::files::{FolderSource, Mode as FolderMode};
 use sluice_ingest::merge::Named;
-use sluice_ingest::source::Progress;
+use sluice_ingest::source::{Progress, SourceError};
 use sluice_schemas::visible::escape;
 use sluice_schemas::{PicoUsd, SystemClock};
 
@@ -84,10 +85,14 @@ pub(super) fn read(args: &ReplayArgs) -> anyhow::Result<Replayed> {
     config.directory.file = args.directory.clone().or(config.directory.file);
     let lake = config.lake.clone();
     let settings = Settings { config, mode: Mode::Bulk, act: args.act, clock: Arc::new(SystemClock), board: Arc::default() };
-    let mut pipeline = Pipeline::open(settings)?;
     let clients = Clients::default();
     let stretch = Stretch { since: args.since.clone(), until: args.until.clone() };
-    let Parted { local: paths, remote } = sources::part(&args.paths, &stretch, pipeline.settings.clock.now())?;
+    let Parted { local: paths, remote } = sources::part(&args.paths, &stretch, settings.clock.now())?;
+    // Before there is a lake: a mistyped path leaves none behind.
+    for path in &paths {
+        fs::metadata(path).map_err(|source| SourceError::Open { path: path.clone(), source })?;
+    }
+    let mut pipeline = Pipeline::open(settings)?;
     let mut open = Vec::new();
     if !paths.is_empty() {
         let source = FolderSource::open(&paths, &pipeline.positions, FolderMode::Once)?;

@@ -1,12 +1,12 @@
 //! The file as it is written, and the checks that turn it into a [`Config`].
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 use sluice_enforce::Budgets;
-use sluice_enrich::agents::AgentsFile;
+use sluice_enrich::agents::{AgentsError, AgentsFile};
 use sluice_enrich::config::{EnrichConfig, RawEnrich};
 use sluice_enrich::rules::{Rules, RulesError};
 use sluice_ingest::decode::{Accepts, AllowList};
@@ -102,16 +102,7 @@ pub(crate) fn validate(table: toml::Table, base: &Path, origin: &Origin, faults:
             return None;
         }
     };
-    let lake =
-        origin.lake.clone().or_else(|| raw.lake.path.as_ref().map(|path| if is_remote(path) { path.clone() } else { base.join(path) }));
-    // A worker has none.
-    if lake.is_none() && raw.relay.is_none() {
-        faults.push("no lake: set path in [lake], or give --lake DIR".to_owned());
-    }
-    let lake = lake.unwrap_or_default();
-    let remote = is_remote(&lake);
-    // Absolute, so that what a daemon wrote is found from wherever a command runs.
-    let lake = if remote { lake } else { std::path::absolute(lake).unwrap_or_default() };
+    let (lake, remote) = lake_of(raw.lake.path.as_deref(), base, origin, raw.relay.is_none(), faults);
     let beside = if remote { state_folder(&lake, faults) } else { lake.join("_sluice") };
     let inside = |name: &str| beside.join(name);
     let place = |path: Option<PathBuf>, name: &str| path.map_or_else(|| inside(name), |path| base.join(path));
@@ -169,8 +160,42 @@ pub(crate) fn validate(table: toml::Table, base: &Path, origin: &Origin, faults:
     })
 }
 
+/// Returns the lake, and whether it is a place in S3; nothing where none is named, which a worker does not need.
+fn lake_of(path: Option<&Path>, base: &Path, origin: &Origin, needed: bool, faults: &mut Vec<String>) -> (PathBuf, bool) {
+    let named = || path.map(|path| if is_remote(path) { path.to_owned() } else { base.join(path) });
+    let lake = origin.lake.clone().or_else(named);
+    if lake.is_none() && needed {
+        faults.push("no lake: set path in [lake], or give --lake DIR".to_owned());
+    }
+    let lake = lake.unwrap_or_default();
+    let remote = is_remote(&lake);
+    // Absolute, so that what a daemon wrote is found from wherever a command runs.
+    (if remote { lake } else { local(&lake) }, remote)
+}
+
 fn is_remote(lake: &Path) -> bool {
     lake.to_str().is_some_and(|lake| lake.starts_with("s3://"))
+}
+
+/// Returns the absolute path of a local lake, without `..`, which an object store refuses. Where folders exist the system says what `..` leads
+/// to, for links are followed there; behind them it takes the last name away.
+fn local(lake: &Path) -> PathBuf {
+    let lake = std::path::absolute(lake).unwrap_or_default();
+    if !lake.components().any(|part| part == Component::ParentDir) {
+        return lake;
+    }
+    let mut found = PathBuf::new();
+    for part in lake.components() {
+        if part == Component::ParentDir {
+            found.pop();
+        } else {
+            found.push(part);
+        }
+        if let Ok(real) = std::fs::canonicalize(&found) {
+            found = real;
+        }
+    }
+    found
 }
 
 /// Returns the local folder of what a daemon keeps beside a remote lake: that of systemd, or one of the user's.
@@ -211,13 +236,12 @@ fn agents(path: Option<PathBuf>, faults: &mut Vec<String>) -> Option<AgentsFile>
             return None;
         }
     };
-    match AgentsFile::parse(&text) {
-        Ok(agents) => Some(agents),
-        Err(error) => {
-            faults.push(format!("{}: {error}", path.display()));
-            None
-        }
-    }
+    let told = |fault: &dyn std::fmt::Display| format!("{}: {fault}", path.display());
+    let agents = AgentsFile::parse(&text).map_err(|error| match &error {
+        AgentsError::Faults { faults } => faults.iter().map(|fault| told(fault)).collect(),
+        AgentsError::Syntax(source) => vec![told(source)],
+    });
+    agents.map_err(|found: Vec<String>| faults.extend(found)).ok()
 }
 
 fn rules(path: Option<PathBuf>, faults: &mut Vec<String>) -> Option<Rules> {
@@ -306,6 +330,26 @@ mod tests {
         assert_eq!(config.lake, Path::new("/etc/sluice/lake"));
         assert_eq!(config.state, Path::new("/etc/sluice/lake/_sluice/local.redb"));
         assert_eq!(config.paths, [Path::new("/etc/sluice/logs"), Path::new("/var/log/x")]);
+    }
+
+    #[test]
+    fn a_lake_is_found_by_a_path_that_goes_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(folder.path()).unwrap();
+        std::fs::create_dir_all(root.join("far/away/lake")).unwrap();
+        std::os::unix::fs::symlink(root.join("far/away"), root.join("near")).unwrap();
+        for (written, meant) in [
+            ("near/../lake", "far/lake"),
+            ("far/away/../away/lake", "far/away/lake"),
+            ("new/deep/../lake", "new/lake"),
+            ("new/../../x/../far/lake", ""),
+        ] {
+            let found = local(&root.join(written));
+            let meant = if meant.is_empty() { root.parent().unwrap().join("far/lake") } else { root.join(meant) };
+            assert_eq!(found, meant, "{written}");
+        }
+        assert_eq!(local(&root.join("near/lake")), root.join("near/lake"));
+        assert_eq!(local(Path::new("/../../lake")), Path::new("/lake"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use hashbrown::HashSet;
 use sluice_aggregate::coverage::read::{Held, held};
-use sluice_aggregate::coverage::{Key, Missing, MissingCall, Side, Stretch, Tokens};
+use sluice_aggregate::coverage::{Key, Missing, MissingCall, Report, Side, Stretch, Tokens};
 use sluice_aggregate::dedup::{key, salt};
 use sluice_aggregate::facts::request_id;
 use sluice_aggregate::query::QueryEngine;
@@ -38,8 +38,31 @@ pub(crate) fn is_remote(path: &Path) -> bool {
     path.to_str().is_some_and(|path| path.starts_with("s3://"))
 }
 
-/// Compares the copies with the lake; returns what is missing and how many records could not be read.
-pub(super) fn compare(asking: &Asking<'_>, engine: &QueryEngine, question: &Question) -> anyhow::Result<(Missing, u64)> {
+/// Compares the copies with the lake and returns how many records could not be read. A copy that shows no call is not a copy that agrees:
+/// the report says so.
+pub(super) fn compare(asking: &Asking<'_>, engine: &QueryEngine, question: &Question, report: &mut Report) -> anyhow::Result<u64> {
+    let (missing, unreadable) = read(asking, engine, question)?;
+    let mut empty = 0;
+    for copy in question.copies.iter().filter(|copy| !is_remote(copy)) {
+        if folders_of(std::slice::from_ref(copy), &|_| true)?.is_empty() {
+            report.leave_out(Side::LogCopy, copy.to_string_lossy(), "no file is there: is it the folder that the log is copied to?");
+            empty += 1;
+        }
+    }
+    // Hours that were compared before count as compared.
+    if missing.seen.is_empty() && question.copied.is_empty() && empty < question.copies.len() {
+        let why = match unreadable {
+            0 => "no call of that time is in it: is it whole, and the folder or prefix above the log?".to_owned(),
+            _ => format!("no call of that time is in it, and {unreadable} records could not be read: is it the invocation log?"),
+        };
+        report.leave_out(Side::LogCopy, "", why);
+    }
+    report.add_ids(Side::LogCopy, missing, asking.stretch, asking.prices);
+    Ok(unreadable)
+}
+
+/// Reads the copies; returns what the lake lacks of them and how many records could not be read.
+fn read(asking: &Asking<'_>, engine: &QueryEngine, question: &Question) -> anyhow::Result<(Missing, u64)> {
     let stretch = asking.stretch;
     let wanted = |hour: Micros| hour >= stretch.since && hour < stretch.until && !question.copied.contains(&hour);
     let mut comparing = Comparing { engine, names: asking.names, missing: Missing::default(), hours: BTreeMap::new(), unreadable: 0 };

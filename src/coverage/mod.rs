@@ -124,9 +124,7 @@ pub(crate) fn check(config: &Config, question: &Question, clients: &Clients) -> 
         report.leave_out(Side::LogCopy, "", "no copy is named: set log_copy in [coverage], or give --log-copy PATH");
         0
     } else {
-        let (missing, unreadable) = copy::compare(&asking, &engine, question)?;
-        report.add_ids(Side::LogCopy, missing, &stretch, &prices);
-        unreadable
+        copy::compare(&asking, &engine, question, &mut report)?
     };
     let peculiar = read::peculiar(&engine, stretch.since, stretch.until)?;
     let totals = report.totals();

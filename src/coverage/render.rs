@@ -1,7 +1,9 @@
 //! A check for people, for programs, for spreadsheets.
 
+use std::collections::HashSet;
+
 use sluice_aggregate::coverage::unlogged::Unlogged;
-use sluice_aggregate::coverage::{Gap, Row, Side, Tokens, Totals, Verdict, Worth};
+use sluice_aggregate::coverage::{Gap, MissingCall, Row, Side, Tokens, Totals, Verdict, Worth};
 use sluice_schemas::visible::escape;
 
 use super::Outcome;
@@ -122,13 +124,20 @@ fn gaps(outcome: &Outcome) -> String {
     if found > LISTED {
         text += &format!("… and {} more: --format csv\n", found - LISTED);
     }
-    let ids: Vec<String> = outcome.report.missing.iter().take(LISTED / 2).map(|call| escape(&call.request_id).into_owned()).collect();
-    if !ids.is_empty() {
-        let more = outcome.report.missing.len().saturating_sub(ids.len());
-        let more = if more > 0 { format!("\n  … and {more} more: --format json") } else { String::new() };
-        text += &format!("\nmissing request ids:\n  {}{more}\n", ids.join("\n  "));
+    text + &ids(&outcome.report.missing)
+}
+
+/// Returns the first ids that are missing; several sides name the same call.
+fn ids(missing: &[MissingCall]) -> String {
+    let mut known = HashSet::new();
+    let calls = missing.iter().filter(|call| known.insert((&call.key.account_id, &call.key.region, &call.request_id)));
+    let ids: Vec<_> = calls.map(|call| escape(&call.request_id)).collect();
+    if ids.is_empty() {
+        return String::new();
     }
-    text
+    let (shown, rest) = ids.split_at(ids.len().min(LISTED / 2));
+    let more = if rest.is_empty() { String::new() } else { format!("\n  … and {} more: --format json", rest.len()) };
+    format!("\nmissing request ids:\n  {}{more}\n", shown.join("\n  "))
 }
 
 fn worth(worth: Worth) -> String {
@@ -169,7 +178,13 @@ pub(super) fn total(outcome: &Outcome) -> String {
         _ => {
             let elsewhere = outcome.dates.as_ref().filter(|_| !outcome.has_calls);
             let dates = elsewhere.map(|(first, last)| format!("; the lake has calls from {first} to {last}: --since {first}"));
-            format!("unknown: there was nothing to compare the lake with{}", dates.unwrap_or_default())
+            match outcome.totals.pending {
+                0 => format!("unknown: there was nothing to compare the lake with{}", dates.unwrap_or_default()),
+                young => {
+                    let young = plural(young, "model and hour is", "models and hours are");
+                    format!("unknown: {young} too young to compare, and there was nothing else{}", dates.unwrap_or_default())
+                }
+            }
         }
     }
 }
@@ -180,4 +195,27 @@ fn calls(count: u64) -> String {
 
 fn plural(count: u64, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_aggregate::coverage::Key;
+    use sluice_schemas::Micros;
+
+    use super::*;
+
+    #[test]
+    fn a_call_that_two_sides_miss_is_listed_once() {
+        let call = |side, number: u32| {
+            let key = Key { account_id: "1".to_owned(), region: "eu-central-1".to_owned(), model: "m".to_owned() };
+            MissingCall { side, event_time: Micros(0), key, request_id: format!("id-{number}") }
+        };
+        let both: Vec<MissingCall> =
+            [Side::Cloudtrail, Side::LogCopy].into_iter().flat_map(|side| (0..25).map(move |number| call(side, number))).collect();
+        let text = ids(&both);
+        assert_eq!(text.matches("id-").count(), 10, "{text}");
+        assert!(text.ends_with("  … and 15 more: --format json\n"), "{text}");
+        assert_eq!(ids(&both[..3]), "\nmissing request ids:\n  id-0\n  id-1\n  id-2\n");
+        assert_eq!(ids(&[]), "");
+    }
 }

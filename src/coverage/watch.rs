@@ -96,9 +96,7 @@ impl Watcher {
         let totals = &outcome.totals;
         self.board.note_coverage(measure(SystemClock.now(), outcome));
         if !question.copies.is_empty() {
-            let gaps = gaps_of(&outcome.report);
-            let settled = (outcome.since.hour()..outcome.settled.hour()).map(|hour| Micros(hour * sluice_schemas::time::HOUR));
-            self.copied.extend(settled.filter(|hour| !gaps.contains(hour)));
+            self.copied.extend(whole_hours(&outcome.report));
         }
         let why = |unasked: &Unasked| match unasked.place.as_str() {
             "" => format!("{}: {}", unasked.side.as_str(), unasked.why),
@@ -128,10 +126,12 @@ impl Watcher {
     }
 }
 
-/// Hours of which the copy has calls that the lake has not.
-fn gaps_of(report: &Report) -> BTreeSet<Micros> {
-    let gap = |row: &&Row| row.side == Side::LogCopy && matches!(row.verdict, Verdict::Gap(_));
-    report.rows.iter().filter(gap).map(|row| row.hour).collect()
+/// Hours of which the copy has calls, and the lake has them all. An hour in which the copy shows none may yet be copied.
+fn whole_hours(report: &Report) -> BTreeSet<Micros> {
+    let (whole, others): (Vec<&Row>, Vec<&Row>) =
+        report.rows.iter().filter(|row| row.side == Side::LogCopy).partition(|row| row.verdict == Verdict::Complete);
+    let others: BTreeSet<Micros> = others.into_iter().map(|row| row.hour).collect();
+    whole.into_iter().map(|row| row.hour).filter(|hour| !others.contains(hour)).collect()
 }
 
 fn measure(at: Micros, outcome: &Outcome) -> CoverageMeasure {

@@ -82,7 +82,7 @@ impl Pipeline {
         }
         for change in reconcile_holds(&self.ledger.status_of_held(&holds, now), &self.ledger.overview(), &holds, now) {
             match hold::apply_change(&*self.shared, &change, now) {
-                Ok(hold) => self.live.event(now, Level::Info, format!("hold on {}: {:?}", hold.target, change.change)),
+                Ok(hold) => self.live.event(now, Level::Info, format!("hold on {}: {}", hold.target, change.change)),
                 Err(error) => tracing::warn!(hold = change.id, %error, "hold could not be changed; tried again"),
             }
         }

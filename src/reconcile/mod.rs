@@ -8,7 +8,7 @@ mod show;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::Context;
 use indicatif::ProgressBar;
@@ -18,7 +18,7 @@ use sluice_aggregate::query::QueryEngine;
 use sluice_enrich::prices::{Catalogue, extras_from_json};
 use sluice_enrich::reconcile::{Bill, BilledLine, Comparison, LineKind, OurCalls, Reconciliation, Report, SETTLING, derive_rates};
 use sluice_schemas::time::{HOUR, format_day, parse_day};
-use sluice_schemas::{Micros, PicoUsd, ServiceTier};
+use sluice_schemas::{Clock, Micros, PicoUsd, ServiceTier, SystemClock};
 
 pub(crate) use sluice_enrich::reconcile::By;
 
@@ -54,6 +54,8 @@ pub(crate) struct Compared {
     bedrock_rows: u64,
     days: Option<(i32, i32)>,
     newest: Option<Micros>,
+    /// When the report was written; absent where it has no usage.
+    written: Option<Micros>,
     net: bool,
     tags: BTreeMap<String, BTreeMap<String, String>>,
     /// Calls and cost of accounts that the report has no line of.
@@ -90,7 +92,8 @@ pub(crate) fn compare(config: &Config, path: &Path, options: &Options) -> anyhow
             Ok(())
         })?;
     }
-    let bill = bill_of(&mut found);
+    let written = found.newest.map(|newest| written(&files, newest));
+    let bill = bill_of(&mut found, written);
     let report = reconciliation.finish(&bill);
     bar.finish_and_clear();
     let mut compared = Compared {
@@ -103,6 +106,7 @@ pub(crate) fn compare(config: &Config, path: &Path, options: &Options) -> anyhow
         bedrock_rows: found.bedrock_rows,
         days,
         newest: found.newest,
+        written,
         net: options.net,
         tags: found.tags,
         foreign,
@@ -188,8 +192,20 @@ fn ours(calls: StoredCalls) -> anyhow::Result<OurCalls> {
     })
 }
 
-/// Takes the sums of a report as a bill.
-fn bill_of(found: &mut CurReport) -> Bill {
+/// Returns when a report was written, by the youngest of its files: tools that copy one from S3 keep that time, others leave that of the copy.
+/// It is never older than the newest usage in it.
+fn written(files: &CurFiles, newest: Micros) -> Micros {
+    let modified = |path: &PathBuf| {
+        let since = std::fs::metadata(path).and_then(|file| file.modified()).ok()?.duration_since(UNIX_EPOCH).ok()?;
+        i64::try_from(since.as_micros()).ok().map(Micros)
+    };
+    let youngest = files.files.iter().filter_map(modified).max();
+    youngest.unwrap_or_else(|| SystemClock.now()).max(newest.plus(HOUR))
+}
+
+/// Takes the sums of a report as a bill. What may be incomplete counts from the time at which the report was written, as though the hour before it
+/// had usage: days without any say nothing about how far the report is.
+fn bill_of(found: &mut CurReport, written: Option<Micros>) -> Bill {
     let line = |group: cur::CurGroup| BilledLine {
         day: group.day,
         account: group.account,
@@ -208,7 +224,7 @@ fn bill_of(found: &mut CurReport) -> Bill {
         net: group.net,
     };
     let lines = std::mem::take(&mut found.groups).into_iter().map(line).collect();
-    Bill { lines, cost_digits: found.cost_digits, quantity_digits: found.quantity_digits, newest: found.newest }
+    Bill { lines, cost_digits: found.cost_digits, quantity_digits: found.quantity_digits, newest: written.map(|at| at.plus(-HOUR)) }
 }
 
 /// Says what a reader must know to read the figures.
@@ -275,13 +291,13 @@ fn notes(compared: &Compared, files: &CurFiles, engine: &QueryEngine, asked: Day
 
 /// Says which days the report may not have whole yet.
 fn settling(compared: &Compared) -> Option<String> {
-    let (newest, (_, last)) = (compared.newest?, compared.days?);
-    let from = Micros(newest.0 + HOUR - SETTLING);
-    (from.day() <= last && from < newest).then(|| {
+    let (newest, written, (first, last)) = (compared.newest?, compared.written?, compared.days?);
+    let from = written.plus(-SETTLING);
+    let advice = if from.day() > first { format!("; --to {} leaves them out", format_day(from.day() - 1)) } else { String::new() };
+    (from.day() <= last && from < newest.plus(HOUR)).then(|| {
         format!(
-            "the newest 48 h of the report, from {from} on, may be incomplete (days with a ?): {} of the variance is theirs; --to {} leaves them out",
-            compared.report.total.settling.display(6),
-            format_day(from.day() - 1)
+            "the last 48 h before the report was written, from {from} on, may be incomplete (days with a ?): {} of the variance is theirs{advice}",
+            compared.report.total.settling.display(6)
         )
     })
 }

@@ -44,7 +44,7 @@ pub(crate) const fn places(largest: PicoUsd) -> u32 {
 
 /// Writes money for people.
 pub(crate) fn money(amount: PicoUsd) -> String {
-    if amount.0 == 0 { amount.display(2) } else { amount.display(places(amount)) }
+    if amount.0 == 0 { amount.display(2) } else { amount.shown(places(amount)) }
 }
 
 /// Writes money in a column with these decimals; what they round away is still shown to be there.

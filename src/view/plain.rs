@@ -105,7 +105,7 @@ fn block(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
             BudgetState::Held => "held",
         };
         let (name, target) = (escape(&budget.budget), escape(&budget.target));
-        let (spent, limit) = (money(budget.spent), budget.limit.display(2));
+        let (spent, limit) = (money(budget.spent), budget.limit.shown(2));
         writeln!(out, "            budget {state}: {name} [{target}] {spent} of {limit} ({})", percent(budget.percent_millis))?;
     }
     Ok(())

@@ -154,7 +154,7 @@ fn mark(scene: &Scene<'_>, agent: &AgentRow) -> (&'static str, Role) {
     match agent.status {
         AgentStatus::Spoofed => ("FAKE", Role::Bad),
         AgentStatus::Unattributed => ("none", Role::Warn),
-        AgentStatus::Unverified => ("claim", Role::Plain),
+        AgentStatus::Unverified => ("weak", Role::Plain),
         AgentStatus::Verified => ("ok", Role::Plain),
     }
 }
@@ -229,7 +229,7 @@ pub(crate) fn budgets(scene: &Scene<'_>, columns: usize, rows: usize) -> Vec<Lin
             cell(target, scene.style(Role::Plain)),
             gauge(scene, budget, table.width(2)),
             cell(money_in(budget.spent, 2), scene.style(Role::Strong)),
-            cell(budget.limit.display(2), scene.style(Role::Plain)),
+            cell(budget.limit.shown(2), scene.style(Role::Plain)),
             cell(budget.window.clone(), scene.style(Role::Dim)),
             cell(budget.period.clone(), scene.style(Role::Dim)),
             cell(budget.projected.map_or_else(String::new, money), scene.style(Role::Dim)),
