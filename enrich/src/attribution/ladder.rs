@@ -93,6 +93,11 @@ pub(crate) fn decide(registry: &impl Registry, facts: &Facts<'_>) -> Decision {
             let Some(agent) = registry.by_id(claim).filter(allowed) else {
                 return Decision::spoofed(Evidence::Metadata, Rank::Claimed);
             };
+            // What the file says without the claim is stronger than the claim: agreement raises.
+            let without_claim = closed(registry, facts, registered);
+            if without_claim.named == Named::Agent(agent) {
+                return without_claim;
+            }
             let is_sole = sole(registered.iter().copied().filter(allowed)).is_some();
             let status = if is_sole || is_session_of(registry, facts, agent) { AgentStatus::Verified } else { AgentStatus::Unverified };
             Decision { named: Named::Agent(agent), evidence: Evidence::Metadata, rank: Rank::Claimed, status }
@@ -111,7 +116,7 @@ fn open(registry: &impl Registry, claim: &str) -> Decision {
     Decision { named, evidence: Evidence::Metadata, rank: Rank::Claimed, status: AgentStatus::Unverified }
 }
 
-/// No claim, and agents registered: the binding names the agent if it is the only one, else the session name does.
+/// Claims aside, where agents are registered: the binding names the agent if it is the only one, else the session name does.
 fn closed(registry: &impl Registry, facts: &Facts<'_>, registered: &[u32]) -> Decision {
     let bound = || registered.iter().copied().filter(|&agent| is_bound_here(registry, facts, agent));
     let through_profile = !facts.profile.is_empty();

@@ -34,7 +34,8 @@ impl Owners<'_> {
             claim: claims.agent.valid.then(|| strings.get(claims.agent.text)),
         };
         let believed = names && decision.evidence == Evidence::Metadata;
-        let claim = (!claims.agent.text.is_empty() && !believed).then(|| {
+        let agrees = names && !believed && claims.agent.valid && claims.agent.text == owner.agent_id;
+        let claim = (!claims.agent.text.is_empty() && !believed && !agrees).then(|| {
             let told = told(claims.agent.text, claims.agent.evidence, Rank::Claimed);
             let refusal = if claims.agent.valid { refusal_of(self.sources.agents, &facts, told.text) } else { Refusal::NotAName };
             (Kind::Metadata, told, refusal)
@@ -48,6 +49,7 @@ impl Owners<'_> {
         let base = Base {
             facts,
             agent: names.then(|| (decision.evidence, told(owner.agent_id, owner.agent_evidence, owner.agent_rank))),
+            agreeing: if agrees { claimed(claims.agent) } else { Told::NOTHING },
             status: decision.status,
             refused,
             sessions: [
