@@ -29,6 +29,7 @@ pub fn evidence_rows(events: &[TrailEvent], keep: &[bool], source: &str, ingest_
 
 fn day_rows(events: &[&TrailEvent], source: &str, ingest_time: Micros) -> Option<RecordBatch> {
     let schema = tables::schema(tables::EVIDENCE)?;
+    let (keys, kinds) = kinds_of(events);
     let count = |of: fn(&TrailEvent) -> Option<u64>| -> ArrayRef {
         Arc::new(events.iter().map(|event| of(event).and_then(|count| i64::try_from(count).ok())).collect::<Int64Array>())
     };

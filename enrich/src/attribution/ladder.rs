@@ -143,9 +143,23 @@ pub(super) fn refusal(registry: &impl Registry, facts: &Facts<'_>, agent: Option
     let here = |agent: u32| registered.contains(&agent) && is_bound_here(registry, facts, agent) && fits_pin(registry, facts, agent);
     match agent {
         Some(agent) if here(agent) => None,
+        Some(agent) if facts.principal.contains(&agent) && is_bound_here(registry, facts, agent) => Some(Refusal::OtherSession),
         Some(agent) if registry.is_bound(agent) => Some(Refusal::BoundElsewhere),
         _ => (!registered.is_empty()).then_some(Refusal::NotRegisteredHere),
     }
+}
+
+/// Returns the agents registered here that principal, profile and pins all allow.
+pub(super) fn allowed<'a>(registry: &'a impl Registry, facts: &'a Facts<'_>) -> impl Iterator<Item = u32> + 'a {
+    let registered = if facts.principal.is_empty() { facts.profile } else { facts.principal };
+    registered.iter().copied().filter(|&agent| is_bound_here(registry, facts, agent) && fits_pin(registry, facts, agent))
+}
+
+/// Tells whether an agent is registered on the principal and only the pin of its session names speaks against it.
+pub(super) fn pinned_elsewhere(registry: &impl Registry, facts: &Facts<'_>, agent: u32) -> bool {
+    let taken = |&other: &u32| registry.is_pinned(other) && registry.owns_session(other, facts.session_name);
+    let is_here = facts.principal.contains(&agent) && is_bound_here(registry, facts, agent);
+    is_here && registry.is_pinned(agent) && !facts.principal.iter().any(taken)
 }
 
 /// Tells why a claim of this agent is not believed; what the decision already refused is refused for one of these reasons.
@@ -158,9 +172,7 @@ pub(super) fn refusal_of(registry: &impl Registry, facts: &Facts<'_>, claim: &st
 
 /// Tells whether an agent registered here is told from the others registered here by the file and the session name alone.
 pub(super) fn is_told_apart(registry: &impl Registry, facts: &Facts<'_>, agent: u32) -> bool {
-    let registered = if facts.principal.is_empty() { facts.profile } else { facts.principal };
-    let here = |agent: &u32| is_bound_here(registry, facts, *agent) && fits_pin(registry, facts, *agent);
-    sole(registered.iter().copied().filter(here)) == Some(agent) || is_session_of(registry, facts, agent)
+    sole(allowed(registry, facts)) == Some(agent) || is_session_of(registry, facts, agent)
 }
 
 /// Tells whether the session name says of the agents that share the principal that it is this one.

@@ -2,12 +2,13 @@
 
 use sluice_schemas::{AgentStatus, Micros, Owner, Profile, Rank, StringTable, Sym};
 
-use super::super::advice::{self, Change};
+use super::super::advice::{self, Case, Change};
 use super::super::claims::Claim;
 use super::super::explain::{self, Explanation};
 use super::super::findings::{self, Asked, Base, Findings, Judged, Name, NewAgent, Told};
+use super::super::kinds;
 use super::super::ladder::{Decision, Evidence, Facts, Named, refusal_of};
-use super::super::saying::{Kind, Refusal};
+use super::super::saying::{Kind, Refusal, Said};
 use super::super::texts::OwnerTexts;
 use super::{Caller, Owners};
 use crate::evidence::CallEvidence;
@@ -104,7 +105,9 @@ impl Owners<'_> {
         };
         let nothing = CallEvidence::default();
         let asked = Asked { profile, strings, entry: known.entry, runs_as: &known.runs_as, evidence: &nothing, at: None };
-        advice::cheapest(agents, &findings::context(&self.sources, &asked), &facts, owner)
+        let (call, mut said) = (findings::context(&self.sources, &asked), Said::default());
+        kinds::ask(&call, &mut said);
+        advice::cheapest(&Case { agents, call: &call, facts: &facts, said: &said, knows_evidence: false }, owner)
     }
 
     /// Makes the changes that further evidence calls for.
