@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -59,7 +60,30 @@ fn rules_are_tried_on_records_of_both_kinds() {
     fs::write(folder.path().join("more.toml"), format!("{RULES}\n[[rule]]\nmatch = {{ role = 'Nobody' }}\nagent = 'n'\n")).unwrap();
     let unused = sluice(folder.path(), &["rules", "test", "--rules", "more.toml", "records.jsonl", "--all-used"]);
     assert_eq!(unused.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&unused.stderr).contains("rule 3 in line 11 matched no record"), "{unused:?}");
+    assert!(String::from_utf8_lossy(&unused.stderr).contains("rule '3' in line 11 matched no record"), "{unused:?}");
+}
+
+#[test]
+fn records_may_be_compressed_and_in_folders() {
+    let folder = folder();
+    fs::create_dir_all(folder.path().join("in/2026")).unwrap();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(RECORDS.as_bytes()).unwrap();
+    fs::write(folder.path().join("in/2026/records.json.gz"), gzip.finish().unwrap()).unwrap();
+    fs::write(folder.path().join("in/.hidden"), "not read").unwrap();
+    let args = ["rules", "test", "--rules", "rules.toml", "in", "--format"];
+    let tried = json(&sluice(folder.path(), &[&args[..], &["json"]].concat()));
+    assert_eq!(tried.as_array().map(Vec::len), Some(2));
+    // A cell without a value is empty where a program reads it.
+    fs::write(folder.path().join("none.toml"), "[[rule]]\nmatch = { role = 'Nobody' }\nagent = 'n'\n").unwrap();
+    let csv = stdout(&sluice(folder.path(), &["rules", "test", "--rules", "none.toml", "in", "--format", "csv"]));
+    assert!(csv.lines().nth(1).unwrap().contains(",,,,,,"), "{csv}");
+    // Nothing could be read.
+    fs::write(folder.path().join("broken.json"), "this is no JSON\n").unwrap();
+    let refused = sluice(folder.path(), &["rules", "test", "--rules", "rules.toml", "broken.json"]);
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{told}");
+    assert!(told.contains("record at byte 0: not JSON") && !told.contains("NotJson"), "{told}");
 }
 
 #[test]
@@ -69,9 +93,16 @@ fn a_wrong_rules_file_is_refused_with_line_and_fix() {
     fs::write(folder.path().join("rules.toml"), "[[rule]]\nmatch = { rol = 'x' }\nagent = 'a'\n").unwrap();
     let refused = sluice(folder.path(), &["rules", "check", "--rules", "rules.toml"]);
     assert_eq!(refused.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("line 2: rule 1: unknown field 'rol': did you mean 'role'?"), "{refused:?}");
+    assert!(
+        String::from_utf8_lossy(&refused.stderr).contains("line 2: rule '1': unknown field 'rol': did you mean 'role'?"),
+        "{refused:?}"
+    );
     // A daemon would not start with it either.
     fs::write(folder.path().join("sluice.toml"), "[lake]\npath = 'lake'\n[enrich]\nrules_file = 'rules.toml'\n").unwrap();
+    fs::write(folder.path().join("good.toml"), RULES).unwrap();
+    fs::write(folder.path().join("other.toml"), "[lake]\npath = 'lake'\n[enrich]\nrules_file = 'good.toml'\n").unwrap();
+    let checked = stdout(&sluice(folder.path(), &["rules", "check", "--config", "other.toml"]));
+    assert_eq!(checked, "good.toml: valid, 2 rules: 'users' in line 2, '2' in line 7\n");
     assert_eq!(sluice(folder.path(), &["config", "check"]).status.code(), Some(2));
 }
 
@@ -98,6 +129,13 @@ fn a_call_of_the_lake_is_explained_and_its_agent_listed() {
     assert_eq!((&agent["agent_id"], &agent["calls"]), (&Value::from("claude-code/ada@example.com"), &Value::from(1)));
     assert_eq!((&agent["evidence"][0]["evidence"], &agent["cost_by_rank"][2]), (&Value::from("rule:users"), &agent["cost_usd"]));
     assert_eq!(agent["changes"][0]["action"], action);
+    let csv = stdout(&sluice(folder.path(), &["agents", "--since", "3650d", "--format", "csv"]));
+    assert!(csv.contains(&format!(",{},1,", agent["cost_usd"].as_str().unwrap())), "{csv}");
+    let late = sluice(folder.path(), &["agents", "--since", "1h"]);
+    assert!(
+        late.status.success() && String::from_utf8_lossy(&late.stderr).contains("the lake has calls from 2026-10-20T11:00:00"),
+        "{late:?}"
+    );
     let table = stdout(&sluice(folder.path(), &["agents", "--since", "3650d"]));
     assert!(table.contains("2: 100%") && table.contains("rule:users unverified×1"), "{table}");
 }

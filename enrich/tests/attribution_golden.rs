@@ -148,7 +148,7 @@ fn closed_principals_of_one_agent() {
     let (none, tags) = ("run-7 session_name 2", "cost_center=4711,env=prod");
     check(&[
         (CHECKOUT, NOVA, "", "checkout-bot principal 4 verified", none, "payments", tags),
-        (CHECKOUT, NOVA, r#"{"agent":"checkout-bot"}"#, "checkout-bot metadata:agent 1 verified", none, "payments", tags),
+        (CHECKOUT, NOVA, r#"{"agent":"checkout-bot"}"#, "checkout-bot principal 4 verified", none, "payments", tags),
         (CHECKOUT, NOVA, r#"{"agent":"demo"}"#, "spoofed:Checkout metadata:agent 1 spoofed", none, "", "claimed_agent=demo"),
         (CHECKOUT, NOVA, r#"{"agent":"floating"}"#, "spoofed:Checkout metadata:agent 1 spoofed", none, "", "claimed_agent=floating"),
         (
@@ -200,7 +200,7 @@ fn closed_principals_of_several_agents() {
         // The call's own word is more specific than a session name that anyone on the role may choose, but nothing bears it out:
         // among the agents of a principal it is the caller who chooses.
         (&role("Shared", "x"), NOVA, r#"{"agent":"planner"}"#, "planner metadata:agent 1 unverified", "x session_name 2", "", ""),
-        (&role("Shared", "plan-1"), NOVA, r#"{"agent":"planner"}"#, "planner metadata:agent 1 verified", "plan-1 session_name 2", "", ""),
+        (&role("Shared", "plan-1"), NOVA, r#"{"agent":"planner"}"#, "planner session_name 2 verified", "plan-1 session_name 2", "", ""),
         (
             &role("Shared", "plan-1"),
             NOVA,
@@ -221,7 +221,7 @@ fn closed_principals_of_several_agents() {
         ),
         // A pinned session name decides, and a claim against it is refused.
         (&role("Library", "read-1"), NOVA, "", "reader session_name 3 verified", "read-1 session_name 2", "", ""),
-        (&role("Library", "read-1"), NOVA, r#"{"agent":"reader"}"#, "reader metadata:agent 1 verified", "read-1 session_name 2", "", ""),
+        (&role("Library", "read-1"), NOVA, r#"{"agent":"reader"}"#, "reader session_name 3 verified", "read-1 session_name 2", "", ""),
         (
             &role("Library", "read-1"),
             NOVA,
@@ -251,7 +251,7 @@ fn inference_profiles() {
     let none = "run-7 session_name 2";
     check(&[
         (OPEN, &profile("p1"), "", "profiled inference_profile 4 verified", none, "", ""),
-        (OPEN, &profile("p1"), r#"{"agent":"profiled"}"#, "profiled metadata:agent 1 verified", none, "", ""),
+        (OPEN, &profile("p1"), r#"{"agent":"profiled"}"#, "profiled inference_profile 4 verified", none, "", ""),
         (OPEN, &profile("p1"), r#"{"agent":"demo"}"#, "spoofed:Anyone metadata:agent 1 spoofed", none, "", "claimed_agent=demo"),
         (OPEN, &profile("unknown"), r#"{"agent":"demo"}"#, "demo metadata:agent 1 unverified", none, "", ""),
         // Another's profile, and a profile whose agent has principals, on a principal that is not one of them.

@@ -361,6 +361,27 @@ fn the_ladder() {
         ),
         // The agents file is above all.
         (caller_arn("Checkout", "s"), PROFILE, "", CallEvidence::default(), "checkout-bot principal 4 verified", s, "payments", translated),
+        // A true claim does not lower what the file says.
+        (
+            caller_arn("Checkout", "s"),
+            NOVA,
+            r#"{"agent_id":"checkout-bot"}"#,
+            source_identity("ada"),
+            "checkout-bot principal 4 verified",
+            s,
+            "payments",
+            "aws:SourceIdentity=ada",
+        ),
+        (
+            caller_arn("Shared", "s"),
+            NOVA,
+            r#"{"agent_id":"writer"}"#,
+            session("Shared", &[("agent_id", "writer")]),
+            "writer session_tag:agent_id 2 verified",
+            s,
+            "",
+            "aws:PrincipalTag/agent_id=writer",
+        ),
         (
             caller_arn("Checkout", "s"),
             NOVA,

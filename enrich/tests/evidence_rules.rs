@@ -181,17 +181,37 @@ fn a_refusal_is_explained_whatever_it_rests_on() {
     let agents = format!("{AGENTS}\n[[agent]]\nid = 'profiled'\ninference_profiles = ['{BARE_PROFILE}']\n");
     let enricher = Enricher::new(Catalogue::default(), AgentsFile::parse(&agents).expect("valid"), MetadataKeys::default());
     let nothing = CallEvidence::default();
-    for (arn, model, metadata, refused) in [
-        (caller_arn("Checkout", "s"), NOVA, r#"{"agent_id":"planner"}"#, "metadata:agent_id planner 1".to_owned()),
-        (caller_arn("Open", "s"), NOVA, r#"{"agent_id":"checkout-bot"}"#, "metadata:agent_id checkout-bot 1".to_owned()),
-        (caller_arn("Checkout", "s"), BARE_PROFILE, "", "inference_profile profiled 4".to_owned()),
+    let line = "[[agent]]\nid = \"checkout-bot\"\nprincipals = [\"arn:aws:iam::123456789012:role/Checkout\", \"arn:aws:iam::123456789012:role/Open\"]";
+    for (arn, model, metadata, refused, how) in [
+        (
+            caller_arn("Checkout", "s"),
+            NOVA,
+            r#"{"agent_id":"planner"}"#,
+            "metadata:agent_id planner 1",
+            r#"requestMetadata: {"agent_id": "checkout-bot"}"#,
+        ),
+        (caller_arn("Open", "s"), NOVA, r#"{"agent_id":"checkout-bot"}"#, "metadata:agent_id checkout-bot 1", line),
+        (
+            caller_arn("Checkout", "s"),
+            BARE_PROFILE,
+            "",
+            "inference_profile profiled 4",
+            "--model-id with the model's id or such a profile's ARN",
+        ),
+        (
+            caller_arn("Open", "s"),
+            NOVA,
+            r#"{"agent_id":"profiled"}"#,
+            "metadata:agent_id profiled 1",
+            &format!("--model-id {BARE_PROFILE}"),
+        ),
     ] {
         let explanation = explain(&enricher, (&arn, model, metadata), &nothing);
         assert!(explanation.owner.agent_id.starts_with("spoofed:"), "{:?}", explanation.owner);
         let step = explanation.steps.iter().find(|step| step.outcome == Outcome::Accuses).expect("something was refused");
         assert_eq!(format!("{} {} {}", step.evidence, step.says, step.rank as u8), refused);
         assert_eq!(step.why, "the agents file binds this agent to other principals or inference profiles");
-        assert!(explanation.change.is_some_and(|change| change.how.contains("principals = [")));
+        assert_eq!(explanation.change.map(|change| change.how).as_deref(), Some(how));
     }
     // What cannot be a name is no forgery.
     let explanation = explain(&enricher, (&caller_arn("Open", "s"), NOVA, r#"{"agent_id":" x"}"#), &nothing);
@@ -242,9 +262,16 @@ fn twelve_agents_on_one_role() {
         assert_eq!(told(&plain, &arn, "", &span(&name)), of("span:gen_ai.agent.name 1", "unverified", set_tag));
         assert_eq!(told(&registered, &arn, "", &span(&name)), of("span:gen_ai.agent.name 1", "unverified", set_tag));
     }
-    let (agent, rest, change) = told(&registered, &arn, "", &nothing);
+    // Session tags may be there already: without CloudTrail nobody knows.
+    let read_trail = "read the CloudTrail trail of the sessions of arn:aws:iam::123456789012:role/Team";
+    for enricher in [&registered, &plain] {
+        let (agent, rest, change) = told(enricher, &arn, "", &nothing);
+        assert_eq!((&*agent, &*rest, &*change), ("unattributed", "none 0 unattributed", read_trail));
+    }
+    let untagged = session("Team", &[]);
+    let (agent, rest, change) = told(&registered, &arn, "", &untagged);
     assert_eq!((&*agent, &*rest, &*change), ("unattributed", "none 0 unattributed", set_tag));
-    let (agent, rest, change) = told(&plain, &arn, "", &nothing);
+    let (agent, rest, change) = told(&plain, &arn, "", &untagged);
     let register = "register arn:aws:iam::123456789012:role/Team in the agents file";
     assert_eq!((&*agent, &*rest, &*change), ("unattributed", "none 0 unattributed", register));
     // A profile for each agent tells them apart for good.

@@ -7,6 +7,7 @@ use anyhow::Context;
 use serde::Serialize;
 use sluice_enrich::attribution::Change;
 use sluice_enrich::{CallToAttribute, OwnerTexts};
+use sluice_schemas::time::DAY;
 use sluice_schemas::visible::escape;
 use sluice_schemas::{AgentStatus, Clock, Micros, PicoUsd, Rank, SystemClock};
 
@@ -51,12 +52,16 @@ struct Seen {
 pub(super) fn run(args: &AgentsArgs) -> anyhow::Result<ExitCode> {
     let known = who::open(&args.place)?;
     let since = i64::try_from(args.since.as_micros()).context("--since")?;
-    let agents = agents(&known, Micros(SystemClock.now().0.saturating_sub(since)))?;
+    let now = SystemClock.now();
+    let agents = agents(&known, Micros(now.0.saturating_sub(since)))?;
+    if agents.is_empty() {
+        output::note(&nothing_since(&known, now)?);
+    }
     if args.format == Format::Json {
         output::json(&serde_json::to_string_pretty(&agents)?);
         return Ok(ExitCode::SUCCESS);
     }
-    let rows: Vec<Vec<String>> = agents.iter().map(cells).collect();
+    let rows: Vec<Vec<String>> = agents.iter().map(|seen| cells(seen, args.format)).collect();
     output::rows(&HEADER, rows.iter().map(Vec::as_slice), args.format.word())?;
     if args.format == Format::Table {
         for agent in &agents {
@@ -66,6 +71,19 @@ pub(super) fn run(args: &AgentsArgs) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says what the lake has instead, and how to see it.
+fn nothing_since(known: &Known, now: Micros) -> anyhow::Result<String> {
+    let columns = ["arrow_cast(min(event_time), 'Int64')", "arrow_cast(max(event_time), 'Int64')"];
+    let row = who::texts(&known.engine, &columns, "FROM calls")?.into_iter().next().unwrap_or_default();
+    let [first, last] = row.as_slice() else { return Ok("the lake has no calls".to_owned()) };
+    if first.is_empty() {
+        return Ok("the lake has no calls".to_owned());
+    }
+    let (first, last) = (Micros(first.parse().context("event_time")?), Micros(last.parse().context("event_time")?));
+    let days = now.0.saturating_sub(first.0).max(0) / DAY + 1;
+    Ok(format!("no calls in that time; the lake has calls from {first} to {last}: --since {days}d"))
 }
 
 /// Returns the agents with calls since then, the dearest first.
@@ -193,12 +211,13 @@ fn status_of(word: &str) -> AgentStatus {
 
 const HEADER: [&str; 9] = ["AGENT", "TEAM", "COST", "CALLS", "UNPRICED", "SESSIONS", "LAST SEEN", "SPEND BY RANK", "EVIDENCE"];
 
-fn cells(seen: &Seen) -> Vec<String> {
+fn cells(seen: &Seen, format: Format) -> Vec<String> {
     let evidence = seen.evidence.iter().map(|mix| format!("{} {}×{}", mix.evidence, mix.status, mix.calls)).collect::<Vec<_>>();
     vec![
         seen.agent_id.clone(),
         seen.team.clone(),
-        seen.cost_usd.display(4),
+        // A program that reads CSV adds up what it reads.
+        if format == Format::Csv { seen.cost_usd.to_string() } else { seen.cost_usd.display(4) },
         seen.calls.to_string(),
         seen.unpriced_calls.to_string(),
         seen.sessions.to_string(),

@@ -61,7 +61,7 @@ pub(crate) enum RulesVerb {
 
 #[derive(Debug, Args)]
 pub(crate) struct RulesTestArgs {
-    /// Files of records; standard input without any
+    /// Files of records, gzip or not, or folders of them; standard input without any
     pub(crate) files: Vec<PathBuf>,
     /// A rules file instead of the configured one
     #[arg(long, value_name = "FILE")]

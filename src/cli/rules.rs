@@ -26,12 +26,21 @@ pub(super) fn run(args: &RulesArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn check(file: Option<&Path>, place: &Place) -> anyhow::Result<ExitCode> {
-    let rules = match file {
-        Some(file) => read(file)?,
-        None => (*Config::load(&place.origin())?.rules).clone(),
+    let (rules, name) = match file {
+        Some(file) => (read(file)?, file.display().to_string()),
+        None => {
+            let config = Config::load(&place.origin())?;
+            let Some(file) = &config.enrich.rules_file else {
+                output::line(&format!("{}: no rules_file in [enrich], nothing to check", place.name()));
+                return Ok(ExitCode::SUCCESS);
+            };
+            ((*config.rules).clone(), file.display().to_string())
+        }
     };
-    let name = file.map_or_else(|| place.name(), |file| file.display().to_string());
-    output::line(&format!("{name}: valid, {} rules", rules.names().len()));
+    let names: Vec<_> = rules.names().map(|(name, line)| format!("'{name}' in line {line}")).collect();
+    let rules = if names.len() == 1 { "rule" } else { "rules" };
+    let listed = if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) };
+    output::line(&format!("{name}: valid, {} {rules}{listed}", names.len()));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -76,8 +85,7 @@ fn test(args: &RulesTestArgs) -> anyhow::Result<ExitCode> {
     }
     let mut samples = Samples::default();
     for file in &args.files {
-        let bytes = std::fs::read(file).with_context(|| format!("read {}", file.display()))?;
-        samples.add(&bytes, &file.display().to_string());
+        samples.add_path(file)?;
     }
     if args.files.is_empty() {
         let mut bytes = Vec::new();
@@ -98,9 +106,13 @@ fn test(args: &RulesTestArgs) -> anyhow::Result<ExitCode> {
     for refused in &samples.refused {
         output::note(refused);
     }
+    if tried.is_empty() && !samples.refused.is_empty() {
+        output::note("no record could be read");
+        return Ok(ExitCode::from(EXIT_FOUND));
+    }
     let unused: Vec<_> = rules.names().zip(&used).filter(|(_, times)| **times == 0).map(|((name, line), _)| (name, line)).collect();
     for (name, line) in &unused {
-        output::note(&format!("rule {name} in line {line} matched no record"));
+        output::note(&format!("rule '{name}' in line {line} matched no record"));
     }
     Ok(if args.all_used && !unused.is_empty() { ExitCode::from(EXIT_FOUND) } else { ExitCode::SUCCESS })
 }
@@ -112,9 +124,10 @@ fn print(tried: &[Tried], format: Format) -> anyhow::Result<()> {
         output::json(&serde_json::to_string_pretty(tried)?);
         return Ok(());
     }
+    let absent = if format == Format::Table { "-" } else { "" };
     let row = |tried: &Tried| -> Vec<String> {
         let rule = tried.rule.as_ref();
-        let said = |text: fn(&RuleMatch) -> String| rule.map_or_else(|| "-".to_owned(), text);
+        let said = |text: fn(&RuleMatch) -> String| rule.map_or_else(|| absent.to_owned(), text);
         let caller = tried.principal_arn.rsplit_once(':').map_or(tried.principal_arn.as_str(), |(_, name)| name);
         vec![
             tried.record.clone(),

@@ -48,6 +48,9 @@ pub struct Agent {
     pub limit: Option<PicoUsd>,
 }
 
+/// Version where there is no file.
+const NO_FILE: &str = "none";
+
 type Index<V> = HashMap<String, V, FixedState>;
 
 /// A validated agents file, indexed for look-ups by id, principal and inference profile.
@@ -79,7 +82,12 @@ impl AgentsFile {
     /// Returns a file without agents: every principal is open.
     #[must_use]
     pub fn empty() -> Self {
-        Self { version: "none".to_owned(), ..Self::default() }
+        Self { version: NO_FILE.to_owned(), ..Self::default() }
+    }
+
+    /// Tells whether there is no file.
+    pub(crate) fn is_none(&self) -> bool {
+        self.version == NO_FILE
     }
 
     /// Returns the start of the SHA-256 of the text, or `none` for [`AgentsFile::empty`].

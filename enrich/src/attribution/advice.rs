@@ -4,18 +4,25 @@
 //! an inference profile for each agent. Sources: AWS IAM User Guide, "Pass session tags in AWS STS" and "IAM and AWS STS condition context
 //! keys"; Amazon Bedrock User Guide, "Create an application inference profile".
 
+mod refused;
+
 use std::borrow::Cow;
 
 use serde::Serialize;
 use sluice_schemas::{AgentStatus, Rank};
 
 use super::kinds::Context;
-use super::ladder::Facts;
+use super::ladder::{Facts, Registry};
 use super::principal::{Principal, PrincipalKind};
+use super::saying::Said;
 use super::texts::{OwnerTexts, number};
-use super::{CLAIMED_AGENT, is_reserved};
 use crate::agents::AgentsFile;
 use crate::prices::is_system_profile;
+
+/// Where session tags are seen.
+const SEEN_IN_TRAIL: &str = "; CloudTrail tells the tags, so its trail must be a source";
+/// Where pins are seen.
+const SEEN_IN_DIRECTORY: &str = "; the pin is seen through [directory] (or --directory) alone";
 
 /// A change that somebody could make.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -37,14 +44,25 @@ impl Change {
     }
 }
 
+/// What advice rests on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Case<'a> {
+    pub(crate) agents: &'a AgentsFile,
+    pub(crate) call: &'a Context<'a>,
+    pub(crate) facts: &'a Facts<'a>,
+    pub(crate) said: &'a Said<'a>,
+    /// Whether what is known of the call beside its record was looked up: without that, its absence tells nothing.
+    pub(crate) knows_evidence: bool,
+}
+
 /// Returns the cheapest change for a call with this owner; `None` where AWS or a trust policy vouches already.
-pub(crate) fn cheapest(agents: &AgentsFile, call: &Context<'_>, facts: &Facts<'_>, owner: &OwnerTexts) -> Option<Change> {
+pub(crate) fn cheapest(case: &Case<'_>, owner: &OwnerTexts) -> Option<Change> {
     match owner.agent_status {
-        AgentStatus::Spoofed => spoofed(agents, call, owner),
+        AgentStatus::Spoofed => refused::change(case, owner),
         _ if owner.agent_rank >= Rank::Pinned => None,
-        AgentStatus::Unattributed => Some(unattributed(agents, call, facts)),
-        _ if owner.agent_rank == Rank::Chosen => pin(call, owner).or_else(|| by_tag(call, &owner.agent_id)),
-        _ => by_tag(call, &owner.agent_id),
+        AgentStatus::Unattributed => Some(unattributed(case)),
+        _ if owner.agent_rank == Rank::Chosen => pin(case, owner).or_else(|| by_tag(case.call, &owner.agent_id)),
+        _ => name_sessions(case, Some(&owner.agent_id)).or_else(|| by_tag(case.call, &owner.agent_id)),
     }
 }
 
@@ -73,6 +91,11 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
+/// Writes texts as a list that JSON and TOML both read.
+fn list<'t>(texts: impl Iterator<Item = &'t str>) -> String {
+    format!("[{}]", texts.map(quoted).collect::<Vec<_>>().join(", "))
+}
+
 fn key<'a>(call: &Context<'a>) -> &'a str {
     call.keys.agent.first().map_or("agent_id", String::as_str)
 }
@@ -89,13 +112,18 @@ fn by_tag(call: &Context<'_>, agent: &str) -> Option<Change> {
     match principal.kind {
         PrincipalKind::Role if principal.agentcore_session().is_none() => {
             let how = format!(
-                "aws sts assume-role --role-arn {} --role-session-name … --tags Key={key},Value={value}; the role's trust policy must allow sts:TagSession, and pins the value with \"StringEquals\": {{{}: {}}}",
+                "aws sts assume-role --role-arn {} --role-session-name … --tags Key={key},Value={value}; the role's trust policy must allow sts:TagSession, and pins the value with \"StringEquals\": {{{}: {}}}{SEEN_IN_TRAIL}",
                 shell(&arn),
                 quoted(&format!("aws:RequestTag/{key}")),
                 quoted(agent)
             );
             let action = format!("set a session tag {key} when assuming {arn} (sts:TagSession)");
-            Some(Change::new(Rank::Pinned, action, how, "each session names its agent: rank 2, and 3 once the trust policy pins the value"))
+            Some(Change::new(
+                Rank::Pinned,
+                action,
+                how,
+                "each session names its agent: rank 2, and 3 once [directory] (or --directory) shows that the trust policy pins the value",
+            ))
         }
         PrincipalKind::User => {
             let how = format!("aws iam tag-user --user-name {} --tags Key={key},Value={value}", shell(principal.name));
@@ -137,23 +165,28 @@ fn word(agent: &str) -> String {
 }
 
 /// Pins what somebody chose.
-fn pin(call: &Context<'_>, owner: &OwnerTexts) -> Option<Change> {
-    let principal = call.principal.filter(|principal| principal.kind == PrincipalKind::Role)?;
-    let (arn, agent) = (iam_arn(call, &principal), quoted(&owner.agent_id));
+fn pin(case: &Case<'_>, owner: &OwnerTexts) -> Option<Change> {
+    let principal = case.call.principal.filter(|principal| principal.kind == PrincipalKind::Role)?;
+    let (arn, agent) = (iam_arn(case.call, &principal), quoted(&owner.agent_id));
     let (what, condition, more) = match owner.agent_evidence.split_once(':') {
         Some(("session_tag", key)) => {
-            (format!("the session tag {key}"), format!("\"StringEquals\": {{{}: {agent}}}", quoted(&format!("aws:RequestTag/{key}"))), "")
+            let condition = format!("\"StringEquals\": {{{}: {agent}}}", quoted(&format!("aws:RequestTag/{key}")));
+            (format!("the session tag {key}"), condition, SEEN_IN_DIRECTORY.to_owned())
         }
         None if owner.agent_evidence == "source_identity" => {
-            ("the source identity".to_owned(), format!("\"StringEquals\": {{\"sts:SourceIdentity\": {agent}}}"), "")
+            let condition = format!("\"StringEquals\": {{\"sts:SourceIdentity\": {agent}}}");
+            ("the source identity".to_owned(), condition, SEEN_IN_DIRECTORY.to_owned())
         }
         None if owner.agent_evidence == "session_name" => {
-            let name = quoted(principal.session);
-            (
-                "session names".to_owned(),
-                format!("\"StringLike\": {{\"sts:RoleSessionName\": {name}}}"),
-                "; then set pinned = true in the agents file",
-            )
+            // All of the agent's sessions, not only the one seen; without patterns they are named like the agent.
+            let known = case.agents.agent(&owner.agent_id).map_or(&[][..], |agent| agent.session_names.as_slice());
+            let (names, more) = if known.is_empty() {
+                let names = format!("[{agent}]");
+                (names.clone(), format!("; then set session_names = {names} and pinned = true in the agents file"))
+            } else {
+                (list(known.iter().map(String::as_str)), "; then set pinned = true in the agents file".to_owned())
+            };
+            ("session names".to_owned(), format!("\"StringLike\": {{\"sts:RoleSessionName\": {names}}}"), more)
         }
         _ => return None,
     };
@@ -162,9 +195,41 @@ fn pin(call: &Context<'_>, owner: &OwnerTexts) -> Option<Change> {
     Some(Change::new(Rank::Pinned, action, how, "no other agent can take the name any more"))
 }
 
+/// Gives sessions named like this one to an agent of the role, where its name or the habit of the role tells whose they are.
+fn name_sessions(case: &Case<'_>, agent: Option<&str>) -> Option<Change> {
+    let Case { agents, call, facts, .. } = *case;
+    let principal = call.principal.filter(|principal| principal.kind == PrincipalKind::Role && principal.agentcore_session().is_none())?;
+    let session = principal.session;
+    if facts.principal.len() < 2 || session.is_empty() || facts.principal.iter().any(|&at| agents.owns_session(at, session)) {
+        return None;
+    }
+    let here: Vec<_> = facts.principal.iter().filter_map(|&at| agents.numbered(at)).collect();
+    let (stem, pattern) = match session.find(['-', '_', '.', '@', '=', '+', ',']) {
+        Some(end) => session.split_at_checked(end).map(|(stem, rest)| (stem, format!("{stem}{}*", rest.get(..1).unwrap_or(""))))?,
+        None => (session, session.to_owned()),
+    };
+    let alike = |id: &str| session.starts_with(id) || (!stem.is_empty() && id.starts_with(stem));
+    let mut candidates = here.iter().filter(|known| alike(&known.id) && agent.is_none_or(|agent| agent == known.id));
+    let (id, how) = match (candidates.next(), candidates.next()) {
+        (Some(known), None) if !known.pinned => {
+            let names = list(known.session_names.iter().map(String::as_str).chain([pattern.as_str()]));
+            (known.id.as_str(), format!("[[agent]]\nid = {}\nsession_names = {names}", quoted(&known.id)))
+        }
+        (None, None) if agent.is_none() && here.iter().any(|known| !known.session_names.is_empty()) => {
+            let principals = list([iam_arn(call, &principal).as_str()].into_iter());
+            let names = list([pattern.as_str()].into_iter());
+            ("its agent", format!("[[agent]]\nid = \"<agent>\"\nprincipals = {principals}\nsession_names = {names}"))
+        }
+        _ => return None,
+    };
+    let action = format!("if one agent alone opens sessions named {pattern}, give them to {id} in the agents file");
+    Some(Change::new(Rank::Chosen, action, how, "the session name then tells the agent from the others on the role, verified"))
+}
+
 /// Nothing names an agent.
-fn unattributed(agents: &AgentsFile, call: &Context<'_>, facts: &Facts<'_>) -> Change {
+fn unattributed(case: &Case<'_>) -> Change {
     let agent = "<agent>";
+    let Case { agents, call, facts, .. } = *case;
     let Some(principal) = call.principal else {
         return profile_each(call, agent);
     };
@@ -172,12 +237,19 @@ fn unattributed(agents: &AgentsFile, call: &Context<'_>, facts: &Facts<'_>) -> C
     if call.is_through_profile() && facts.principal.is_empty() {
         return by_tag(call, agent).unwrap_or_else(|| profile_each(call, agent));
     }
+    if let Some(change) = name_sessions(case, None) {
+        return change;
+    }
+    let opened = principal.kind == PrincipalKind::Role && principal.agentcore_session().is_none();
+    if opened && case.knows_evidence && call.evidence.is_empty() {
+        return read_trail(&arn);
+    }
     if facts.principal.len() > 1 {
         let ids: Vec<_> = facts.principal.iter().filter_map(|&at| agents.numbered(at)).map(|agent| agent.id.as_str()).collect();
-        if principal.kind == PrincipalKind::Role && principal.agentcore_session().is_none() {
+        if opened {
             let tag = key(call);
             let how = format!(
-                "aws sts assume-role --role-arn {} --role-session-name … --tags Key={tag},Value=…, with one of {}; the role's trust policy must allow sts:TagSession",
+                "aws sts assume-role --role-arn {} --role-session-name … --tags Key={tag},Value=…, with one of {}; the role's trust policy must allow sts:TagSession{SEEN_IN_TRAIL}",
                 shell(&arn),
                 ids.join(", ")
             );
@@ -189,26 +261,18 @@ fn unattributed(agents: &AgentsFile, call: &Context<'_>, facts: &Facts<'_>) -> C
     let how = format!("[[agent]]\nid = {}\nprincipals = [{}]", quoted(agent), quoted(&arn));
     let action = format!("register {arn} in the agents file");
     let effect = if principal.kind == PrincipalKind::Role {
-        "its calls are the agent's, verified; if several agents share the role, set a session tag instead (sts:TagSession) and register none"
+        "every call of the role is then the agent's, verified; if several agents share the role, set a session tag instead (sts:TagSession) and register none"
     } else {
-        "its calls are the agent's, verified"
+        "every call of it is then the agent's, verified"
     };
     Change::new(Rank::Aws, action, how, effect)
 }
 
-/// A claim is refused: it is a forgery, or the agents file does not know of the principal.
-fn spoofed(agents: &AgentsFile, call: &Context<'_>, owner: &OwnerTexts) -> Option<Change> {
-    let claimed = owner.tags.iter().find(|(key, _)| key == CLAIMED_AGENT).map(|(_, value)| value.as_str());
-    let claimed = claimed.filter(|claimed| !is_reserved(claimed))?;
-    let arn = iam_arn(call, &call.principal?);
-    let (action, how) = if agents.agent(claimed).is_some() {
-        let action = format!("if {claimed} may use this principal, add it to the agent's principals in the agents file");
-        (action, format!("[[agent]]\nid = {}\nprincipals = […, {}]", quoted(claimed), quoted(&arn)))
-    } else {
-        let action = format!("if {claimed} may use this principal, register it in the agents file");
-        (action, format!("[[agent]]\nid = {}\nprincipals = [{}]", quoted(claimed), quoted(&arn)))
-    };
-    Some(Change::new(Rank::Claimed, action, how, "the claim is believed; without it, the calls stay with the principal"))
+/// Nothing of CloudTrail is known: what sessions say of themselves may be there already.
+fn read_trail(arn: &str) -> Change {
+    let how = "add the bucket of the trail as a source to the configuration, or replay its files: sluice replay …";
+    let effect = "AssumeRole events tell the session tags and source identities that agents set already; without any, each agent of the role has to set one";
+    Change::new(Rank::Chosen, format!("read the CloudTrail trail of the sessions of {arn}"), how.to_owned(), effect)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use serde::Serialize;
 use sluice_schemas::Rank;
 
-use super::advice::{self, Change};
+use super::advice::{self, Case, Change};
 use super::findings::{Base, Judged, Sources};
 use super::kinds;
 use super::saying::{Attribute, Kind, Saying, Specificity};
@@ -82,7 +82,8 @@ pub(super) fn explain(sources: &Sources<'_>, judged: &Judged<'_>, base: &Base<'_
     let names_agent = |kind: Kind| said.iter().any(|saying| saying.kind == kind && saying.about == Attribute::Agent);
     let silent = Kind::ALL.into_iter().filter(|&kind| !names_agent(kind));
     let silent = silent.map(|kind| Silent { kind, why: kinds::silence(kind, &judged.context, sources.agents, &base.facts) }).collect();
-    let change = advice::cheapest(sources.agents, &judged.context, &base.facts, &owner);
+    let case = Case { agents: sources.agents, call: &judged.context, facts: &base.facts, said: &judged.said, knows_evidence: true };
+    let change = advice::cheapest(&case, &owner);
     Explanation { owner, steps, silent, change }
 }
 

@@ -43,6 +43,8 @@ pub(crate) struct Base<'a> {
     pub(crate) facts: Facts<'a>,
     /// What named the agent; `None` when nobody is named or the claim is refused.
     pub(crate) agent: Option<(Evidence, Told<'a>)>,
+    /// Claim of the metadata that says the same as what named the agent; it may be nothing.
+    pub(crate) agreeing: Told<'a>,
     pub(crate) status: AgentStatus,
     /// What names an agent and was not believed, and why: a claim of the metadata, or another agent's inference profile.
     pub(crate) refused: Option<(Kind, Told<'a>, Refusal)>,
@@ -130,6 +132,7 @@ fn collect<'a>(sources: &Sources<'a>, asked: &Asked<'a>, base: &Base<'a>) -> (Co
         said.say(kind, Attribute::Agent, told.label, told.text, (specificity, told.rank));
         said.sayings.len().saturating_sub(1)
     });
+    said.say(Kind::Metadata, Attribute::Agent, base.agreeing.label, base.agreeing.text, (Specificity::Call, base.agreeing.rank));
     if let Some((kind, told, refusal)) = base.refused {
         let specificity = if kind == Kind::Metadata { Specificity::Call } else { Specificity::Profile };
         said.refuse(kind, Attribute::Agent, told.label, told.text, (specificity, told.rank, refusal));

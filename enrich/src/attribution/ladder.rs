@@ -93,6 +93,11 @@ pub(crate) fn decide(registry: &impl Registry, facts: &Facts<'_>) -> Decision {
             let Some(agent) = registry.by_id(claim).filter(allowed) else {
                 return Decision::spoofed(Evidence::Metadata, Rank::Claimed);
             };
+            // What the file says without the claim is stronger than the claim: agreement raises.
+            let without_claim = closed(registry, facts, registered);
+            if without_claim.named == Named::Agent(agent) {
+                return without_claim;
+            }
             let is_sole = sole(registered.iter().copied().filter(allowed)).is_some();
             let status = if is_sole || is_session_of(registry, facts, agent) { AgentStatus::Verified } else { AgentStatus::Unverified };
             Decision { named: Named::Agent(agent), evidence: Evidence::Metadata, rank: Rank::Claimed, status }
@@ -111,7 +116,7 @@ fn open(registry: &impl Registry, claim: &str) -> Decision {
     Decision { named, evidence: Evidence::Metadata, rank: Rank::Claimed, status: AgentStatus::Unverified }
 }
 
-/// No claim, and agents registered: the binding names the agent if it is the only one, else the session name does.
+/// Claims aside, where agents are registered: the binding names the agent if it is the only one, else the session name does.
 fn closed(registry: &impl Registry, facts: &Facts<'_>, registered: &[u32]) -> Decision {
     let bound = || registered.iter().copied().filter(|&agent| is_bound_here(registry, facts, agent));
     let through_profile = !facts.profile.is_empty();
@@ -138,9 +143,23 @@ pub(super) fn refusal(registry: &impl Registry, facts: &Facts<'_>, agent: Option
     let here = |agent: u32| registered.contains(&agent) && is_bound_here(registry, facts, agent) && fits_pin(registry, facts, agent);
     match agent {
         Some(agent) if here(agent) => None,
+        Some(agent) if facts.principal.contains(&agent) && is_bound_here(registry, facts, agent) => Some(Refusal::OtherSession),
         Some(agent) if registry.is_bound(agent) => Some(Refusal::BoundElsewhere),
         _ => (!registered.is_empty()).then_some(Refusal::NotRegisteredHere),
     }
+}
+
+/// Returns the agents registered here that principal, profile and pins all allow.
+pub(super) fn allowed<'a>(registry: &'a impl Registry, facts: &'a Facts<'_>) -> impl Iterator<Item = u32> + 'a {
+    let registered = if facts.principal.is_empty() { facts.profile } else { facts.principal };
+    registered.iter().copied().filter(|&agent| is_bound_here(registry, facts, agent) && fits_pin(registry, facts, agent))
+}
+
+/// Tells whether an agent is registered on the principal and only the pin of its session names speaks against it.
+pub(super) fn pinned_elsewhere(registry: &impl Registry, facts: &Facts<'_>, agent: u32) -> bool {
+    let taken = |&other: &u32| registry.is_pinned(other) && registry.owns_session(other, facts.session_name);
+    let is_here = facts.principal.contains(&agent) && is_bound_here(registry, facts, agent);
+    is_here && registry.is_pinned(agent) && !facts.principal.iter().any(taken)
 }
 
 /// Tells why a claim of this agent is not believed; what the decision already refused is refused for one of these reasons.
@@ -153,9 +172,7 @@ pub(super) fn refusal_of(registry: &impl Registry, facts: &Facts<'_>, claim: &st
 
 /// Tells whether an agent registered here is told from the others registered here by the file and the session name alone.
 pub(super) fn is_told_apart(registry: &impl Registry, facts: &Facts<'_>, agent: u32) -> bool {
-    let registered = if facts.principal.is_empty() { facts.profile } else { facts.principal };
-    let here = |agent: &u32| is_bound_here(registry, facts, *agent) && fits_pin(registry, facts, *agent);
-    sole(registered.iter().copied().filter(here)) == Some(agent) || is_session_of(registry, facts, agent)
+    sole(allowed(registry, facts)) == Some(agent) || is_session_of(registry, facts, agent)
 }
 
 /// Tells whether the session name says of the agents that share the principal that it is this one.

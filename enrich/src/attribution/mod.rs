@@ -29,7 +29,8 @@
 //!
 //! **Open and closed.** A principal (or, for an open principal, the call's inference profile) on which the agents file registers an
 //! agent is closed: what a caller claims must be one of the agents registered there, and a pinned session name narrows that choice to
-//! the agents it fits. Where that leaves one agent, or the session name says the same, the claim is `verified`; where several share the
+//! the agents it fits. Where principal, profile or session name say the same without the claim, they are the evidence and the claim
+//! only agrees; where pins leave one agent, the claim is `verified`; where several share the
 //! principal and only the caller's own word tells them apart, it still names the agent, being the most specific evidence, but stays
 //! `unverified`. Any other claim is `spoofed` and booked to `spoofed:<principal>`, with the claim kept as tag `claimed_agent`.
 //! On an open principal a claim is believed, marked `unverified`, unless it is a reserved name or names an agent that the file binds

@@ -154,6 +154,9 @@ pub enum Refusal {
     /// An agent that the agents file binds to other principals or profiles.
     #[error("the agents file binds this agent to other principals or inference profiles")]
     BoundElsewhere,
+    /// An agent of this principal, in a session that a pin gives to another, or not to it.
+    #[error("the agents file pins this agent to other session names of this principal, or this session name to another agent")]
+    OtherSession,
     /// An agent that the agents file does not register on this principal or profile.
     #[error("the agents file registers other agents here")]
     NotRegisteredHere,
@@ -195,7 +198,7 @@ impl Saying<'_> {
         match self.refused {
             None | Some(Refusal::NotAName | Refusal::Expired | Refusal::OtherRole | Refusal::Ambiguous | Refusal::SameMouth) => false,
             Some(Refusal::NotRegisteredHere) => self.is_own_word(),
-            Some(Refusal::Reserved | Refusal::BoundElsewhere) => {
+            Some(Refusal::Reserved | Refusal::BoundElsewhere | Refusal::OtherSession) => {
                 let chosen = matches!(self.kind, Kind::SessionTag | Kind::SourceIdentity) && self.rank <= Rank::Chosen;
                 self.is_own_word() || chosen
             }

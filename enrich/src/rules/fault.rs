@@ -28,7 +28,7 @@ impl RulesError {
 
 /// One fault and where it is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {}{what}", if rule.is_empty() { String::new() } else { format!("rule {rule}: ") })]
+#[error("line {line}: {}{what}", if rule.is_empty() { String::new() } else { format!("rule '{rule}': ") })]
 pub struct RulesFault {
     /// Line of the file, from 1.
     pub line: usize,
@@ -125,7 +125,7 @@ pub enum RuleFault {
         why: &'static str,
     },
     /// An earlier rule takes all that this one could match.
-    #[error("is never reached: rule {earlier} in line {line} matches all that it would; put this one before it")]
+    #[error("is never reached: rule '{earlier}' in line {line} matches all that it would; put this one before it")]
     Unreachable {
         /// The earlier rule.
         earlier: String,

@@ -1,13 +1,20 @@
 //! Sample records as calls with what is known of their callers: log records, joined with the CloudTrail events among them.
 
 use std::collections::HashMap;
+use std::fs::DirEntry;
+use std::path::Path;
 use std::sync::Arc;
 
+use anyhow::Context;
 use sluice_enrich::CallToAttribute;
 use sluice_enrich::evidence::{CallEvidence, Caller, Session, Tie};
 use sluice_ingest::decode::{Decoder, is_one_value};
+use sluice_ingest::inflate::{InflateLimits, inflate_bounded};
 use sluice_schemas::trail::{SPAN_SOURCE, TrailEvent};
 use sluice_schemas::{Batch, Clock, Invocation, Micros, Profile, RequestId, SystemClock};
+
+/// First bytes of a gzip stream.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// One call of the samples.
 #[derive(Debug)]
@@ -50,8 +57,39 @@ pub(super) struct Samples {
 }
 
 impl Samples {
-    /// Reads the records of a file: lines of JSON, or one document of any shape.
+    /// Reads a file, or all files of a folder and the folders in it, in the order of their names. Hidden ones are left out.
+    pub(super) fn add_path(&mut self, path: &Path) -> anyhow::Result<()> {
+        if !path.is_dir() {
+            let bytes = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
+            self.add(&bytes, &path.display().to_string());
+            return Ok(());
+        }
+        let entries = std::fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        let mut entries = entries.with_context(|| format!("read {}", path.display()))?;
+        entries.retain(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."));
+        entries.sort_by_key(DirEntry::file_name);
+        for entry in entries {
+            // A link may lead back to where it is: only what was named is followed.
+            let kind = entry.file_type().with_context(|| format!("read {}", entry.path().display()))?;
+            if kind.is_dir() || kind.is_file() {
+                self.add_path(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the records of a file: lines of JSON, or one document of any shape, compressed with gzip or not.
     pub(super) fn add(&mut self, bytes: &[u8], name: &str) {
+        let mut inflated = Vec::new();
+        let bytes = if bytes.starts_with(&GZIP) {
+            if let Err(error) = inflate_bounded(bytes, &InflateLimits::default(), &mut inflated) {
+                self.refused.push(format!("{name}: {error}"));
+                return;
+            }
+            &inflated
+        } else {
+            bytes
+        };
         let (mut decoder, mut batch, now) = (Decoder::new(), Batch::default(), SystemClock.now());
         if is_one_value(bytes) {
             decoder.decode_document(bytes, 0, now, &mut batch);
@@ -62,7 +100,7 @@ impl Samples {
             let Some(profile) = batch.profiles.get(call.profile as usize) else { continue };
             self.logged.push(logged(&batch, call, profile));
         }
-        let refused = batch.rejected.iter().map(|record| format!("{name}: record at byte {}: {:?}", record.offset, record.reason));
+        let refused = batch.rejected.iter().map(|record| format!("{name}: record at byte {}: {}", record.offset, record.reason));
         self.refused.extend(refused);
         let (told, other): (Vec<_>, Vec<_>) = batch.trail.into_iter().partition(is_told);
         self.events.extend(told);

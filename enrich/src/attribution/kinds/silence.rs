@@ -27,10 +27,17 @@ pub(crate) fn silence(kind: Kind, context: &Context<'_>, agents: &AgentsFile, fa
         Kind::Metadata if context.metadata.is_empty() => "the call carries no request metadata".to_owned(),
         Kind::Metadata => format!("its request metadata has none of {}", keys()),
         Kind::SessionTag | Kind::SourceIdentity | Kind::SessionName if !role => "the caller is no role session".to_owned(),
+        Kind::SessionTag if context.evidence.session.is_none() && caller.is_some() => {
+            "no session of this name was open then, or sessions of this name disagree".to_owned()
+        }
         Kind::SessionTag if context.evidence.session.is_none() => "the AssumeRole event that opened the session is not known".to_owned(),
         Kind::SessionTag => format!("the session was opened without a tag of {}", keys()),
         Kind::SourceIdentity if caller.is_none() && context.evidence.session.is_none() => NO_EVENT.to_owned(),
         Kind::SourceIdentity => "the session has no source identity".to_owned(),
+        Kind::SessionName | Kind::Principal if agents.is_none() => "there is no agents file".to_owned(),
+        Kind::SessionName if facts.principal.is_empty() => {
+            "the agents file registers no agent on this role that a session name could tell".to_owned()
+        }
         Kind::SessionName => "the agents file gives this session name to no agent of the role, or to several".to_owned(),
         Kind::InferenceProfile if !context.is_through_profile() => {
             "the call names a model itself, not an application inference profile".to_owned()

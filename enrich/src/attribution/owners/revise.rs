@@ -2,12 +2,13 @@
 
 use sluice_schemas::{AgentStatus, Micros, Owner, Profile, Rank, StringTable, Sym};
 
-use super::super::advice::{self, Change};
+use super::super::advice::{self, Case, Change};
 use super::super::claims::Claim;
 use super::super::explain::{self, Explanation};
 use super::super::findings::{self, Asked, Base, Findings, Judged, Name, NewAgent, Told};
+use super::super::kinds;
 use super::super::ladder::{Decision, Evidence, Facts, Named, refusal_of};
-use super::super::saying::{Kind, Refusal};
+use super::super::saying::{Kind, Refusal, Said};
 use super::super::texts::OwnerTexts;
 use super::{Caller, Owners};
 use crate::evidence::CallEvidence;
@@ -34,7 +35,8 @@ impl Owners<'_> {
             claim: claims.agent.valid.then(|| strings.get(claims.agent.text)),
         };
         let believed = names && decision.evidence == Evidence::Metadata;
-        let claim = (!claims.agent.text.is_empty() && !believed).then(|| {
+        let agrees = names && !believed && claims.agent.valid && claims.agent.text == owner.agent_id;
+        let claim = (!claims.agent.text.is_empty() && !believed && !agrees).then(|| {
             let told = told(claims.agent.text, claims.agent.evidence, Rank::Claimed);
             let refusal = if claims.agent.valid { refusal_of(self.sources.agents, &facts, told.text) } else { Refusal::NotAName };
             (Kind::Metadata, told, refusal)
@@ -48,6 +50,7 @@ impl Owners<'_> {
         let base = Base {
             facts,
             agent: names.then(|| (decision.evidence, told(owner.agent_id, owner.agent_evidence, owner.agent_rank))),
+            agreeing: if agrees { claimed(claims.agent) } else { Told::NOTHING },
             status: decision.status,
             refused,
             sessions: [
@@ -102,7 +105,9 @@ impl Owners<'_> {
         };
         let nothing = CallEvidence::default();
         let asked = Asked { profile, strings, entry: known.entry, runs_as: &known.runs_as, evidence: &nothing, at: None };
-        advice::cheapest(agents, &findings::context(&self.sources, &asked), &facts, owner)
+        let (call, mut said) = (findings::context(&self.sources, &asked), Said::default());
+        kinds::ask(&call, &mut said);
+        advice::cheapest(&Case { agents, call: &call, facts: &facts, said: &said, knows_evidence: false }, owner)
     }
 
     /// Makes the changes that further evidence calls for.

@@ -13,46 +13,46 @@ fn faults(text: &str) -> Vec<String> {
 fn every_mistake_is_told_with_its_line_and_a_fix() {
     let head = "[[rule]]\n";
     for (rule, fault) in [
-        ("match = { rol = 'A' }\nagent = 'a'", "line 2: rule 1: unknown field 'rol': did you mean 'role'?"),
-        ("agent = 'a'", "line 1: rule 1: matches on nothing: give it a match = { role = \"…\" }"),
-        ("match = { role = 'A' }", "line 1: rule 1: says nothing: give it an agent, a session, a team or tags"),
+        ("match = { rol = 'A' }\nagent = 'a'", "line 2: rule '1': unknown field 'rol': did you mean 'role'?"),
+        ("agent = 'a'", "line 1: rule '1': matches on nothing: give it a match = { role = \"…\" }"),
+        ("match = { role = 'A' }", "line 1: rule '1': says nothing: give it an agent, a session, a team or tags"),
         (
             "match = { role = 'A-{x}' }\nagent = '{y}'",
-            "line 1: rule 1: 'agent' uses '{y}', which its match does not capture: it captures {x}",
+            "line 1: rule '1': 'agent' uses '{y}', which its match does not capture: it captures {x}",
         ),
         (
             "match = { role = 'A' }\nagent = '{y}'",
-            "line 1: rule 1: 'agent' uses '{y}', which its match does not capture: write {…} into a pattern of match",
+            "line 1: rule '1': 'agent' uses '{y}', which its match does not capture: write {…} into a pattern of match",
         ),
-        ("match = { role = '{x}', session_name = '{x}' }\nagent = '{x}'", "line 2: rule 1: captures '{x}' twice: give one another name"),
-        ("match = { role = 'A{' }\nagent = 'a'", "line 2: rule 1: 'role' has a '{' or '}' without its other half"),
+        ("match = { role = '{x}', session_name = '{x}' }\nagent = '{x}'", "line 2: rule '1': captures '{x}' twice: give one another name"),
+        ("match = { role = 'A{' }\nagent = 'a'", "line 2: rule '1': 'role' has a '{' or '}' without its other half"),
         (
             "match = { role = 'arn:aws:iam::1:role/A' }\nagent = 'a'",
-            "line 2: rule 1: 'role' can match nothing: write the name alone, without ARN and path, of at most 64 letters, digits and +=,.@-_",
+            "line 2: rule '1': 'role' can match nothing: write the name alone, without ARN and path, of at most 64 letters, digits and +=,.@-_",
         ),
-        ("match = { account = '123' }\nagent = 'a'", "line 2: rule 1: 'account' can match nothing: an account id has 12 digits"),
+        ("match = { account = '123' }\nagent = 'a'", "line 2: rule '1': 'account' can match nothing: an account id has 12 digits"),
         (
             "match = { user = 'u', session_name = 'sss' }\nagent = 'a'",
-            "line 1: rule 1: 'user' can match nothing: a user has no role, session name or source identity: make two rules of it",
+            "line 1: rule '1': 'user' can match nothing: a user has no role, session name or source identity: make two rules of it",
         ),
         (
             "match = { model = 'amazon.nova-lite-v1:0', 'aws:ResourceTag/x' = 'y' }\nagent = 'a'",
-            "line 1: rule 1: 'model' can match nothing: only calls through an application inference profile have aws:ResourceTag: leave model out or name the profile's ARN",
+            "line 1: rule '1': 'model' can match nothing: only calls through an application inference profile have aws:ResourceTag: leave model out or name the profile's ARN",
         ),
-        ("match = { role = 'A' }\nagent = 'unattributed'", "line 3: rule 1: agent 'unattributed' is reserved"),
+        ("match = { role = 'A' }\nagent = 'unattributed'", "line 3: rule '1': agent 'unattributed' is reserved"),
         (
             "match = { role = 'A' }\ntags = { 'aws:x' = 'a' }",
-            "line 3: rule 1: tag 'aws:x' is written by attribution itself: choose another key",
+            "line 3: rule '1': tag 'aws:x' is written by attribution itself: choose another key",
         ),
-        ("match = { role = 7 }\nagent = 'a'", "line 2: rule 1: 'role' must be a text"),
-        ("name = 'n'\nmatch = 'x'\nagent = 'a'", "line 3: rule n: 'match' must be a table, like { role = \"Name*\" }"),
+        ("match = { role = 7 }\nagent = 'a'", "line 2: rule '1': 'role' must be a text"),
+        ("name = 'n'\nmatch = 'x'\nagent = 'a'", "line 3: rule 'n': 'match' must be a table, like { role = \"Name*\" }"),
         (
             "match = { role = 'A' }\nagents = 'a'\nagent = 'a'",
-            "line 3: rule 1: unknown key 'agents': a rule has name, match, agent, session, team and tags",
+            "line 3: rule '1': unknown key 'agents': a rule has name, match, agent, session, team and tags",
         ),
         (
             "match = { source_identity = 'ab', 'aws:SourceIdentity' = 'ab' }\nagent = 'a'",
-            "line 2: rule 1: 'source_identity' is matched twice: keep one",
+            "line 2: rule '1': 'source_identity' is matched twice: keep one",
         ),
     ] {
         assert_eq!(faults(&format!("{head}{rule}\n")), [fault], "{rule}");
@@ -66,7 +66,7 @@ fn a_rule_behind_a_wider_one_is_told() {
     let rules = |earlier: &str, later: &str| {
         format!("[[rule]]\nname = 'wide'\nmatch = {{ {earlier} }}\nagent = 'a'\n\n[[rule]]\nmatch = {{ {later} }}\nagent = 'b'\n")
     };
-    let unreachable = ["line 6: rule 2: is never reached: rule wide in line 1 matches all that it would; put this one before it"];
+    let unreachable = ["line 6: rule '2': is never reached: rule 'wide' in line 1 matches all that it would; put this one before it"];
     assert_eq!(faults(&rules("role = 'A*'", "role = 'AB', session_name = 'sss'")), unreachable);
     assert_eq!(faults(&rules("role = 'a*'", "role = 'AB'")), unreachable);
     assert!(Rules::parse(&rules("role = 'A*', session_name = 'x*'", "role = 'AB'")).is_ok());
