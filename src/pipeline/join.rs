@@ -23,7 +23,7 @@ use super::worker::Decoded;
 use super::{ALLOWED_LATENESS, Pipeline};
 
 /// Memory of evidence; what is stored by then is loaded again when it is asked for.
-const EVIDENCE_BYTES: usize = 160 << 20;
+const EVIDENCE_BYTES: usize = 224 << 20;
 /// Memory of ids of events that could be loaded again.
 const EVENT_ID_BYTES: usize = 32 << 20;
 /// Principals that are remembered.

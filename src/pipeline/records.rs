@@ -35,8 +35,8 @@ impl Pipeline {
             breach.budget,
             breach.target,
             breach.threshold,
-            breach.limit_usd.display(2),
-            breach.spent_usd.display(4),
+            breach.limit_usd.shown(2),
+            breach.spent_usd.shown(4),
             breach.actions.join(", ")
         );
         self.live.event(now, level, text);

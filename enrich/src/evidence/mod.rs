@@ -300,8 +300,12 @@ impl Evidence {
 
     /// Forgets what is stored, the hours that are farthest from the call that was asked about last first: calls are read on from there.
     pub fn evict(&mut self) {
+        if self.bytes() <= self.bytes_max {
+            return;
+        }
         self.ready = None;
-        while self.bytes() > self.bytes_max {
+        // To three quarters, or the next event would ask for it again.
+        while self.bytes() > self.bytes_max / 4 * 3 {
             let hours = [self.requests.farthest(self.near, self.uses), self.sessions.farthest(self.near, self.uses)];
             match hours {
                 // Of requests an hour is asked about once, of sessions the half day before.
