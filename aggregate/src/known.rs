@@ -76,11 +76,11 @@ pub fn for_each_key(batch: &RecordBatch, mut each: impl FnMut(Micros, u128)) -> 
     Ok(())
 }
 
-fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, ArrowError> {
+pub(crate) fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, ArrowError> {
     batch.column_by_name(name).ok_or_else(|| ArrowError::SchemaError(format!("no column {name}")))
 }
 
-fn text(batch: &RecordBatch, name: &str) -> Result<StringArray, ArrowError> {
+pub(crate) fn text(batch: &RecordBatch, name: &str) -> Result<StringArray, ArrowError> {
     Ok(cast(column(batch, name)?, &DataType::Utf8)?.as_string::<i32>().clone())
 }
 

@@ -253,9 +253,6 @@ impl Pipeline {
 
     /// Tells whether a call is known, looking into the lake for an hour that is not in memory.
     fn knows_call(&mut self, hour: i64, request: u128) -> anyhow::Result<bool> {
-        if let Some(known) = self.dedup.knows(hour, request) {
-            return Ok(known);
-        }
         let (lake, pending) = (&self.lake, &self.pending_keys);
         self.dedup
             .look(hour, request, &mut |hour| {

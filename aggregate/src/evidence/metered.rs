@@ -2,15 +2,14 @@
 
 use std::collections::HashSet;
 
-use arrow::array::{AsArray, RecordBatch, StringArray};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, TimestampMicrosecondType};
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::TimestampMicrosecondType;
 use arrow::error::ArrowError;
 use sluice_schemas::time::{DAY, HOUR};
 use sluice_schemas::{CostBasis, Micros, tables};
 
 use crate::dedup::stored_key;
-use crate::known::KnownError;
+use crate::known::{KnownError, column, text};
 use crate::lake::Lake;
 
 const COLUMNS: [&str; 5] = ["event_time", "request_id", "account_id", "region", "cost_basis"];
@@ -44,14 +43,10 @@ pub fn rests_of_hour(lake: &Lake, hour: i64) -> Result<Rests, KnownError> {
 }
 
 fn add(batch: &RecordBatch, start: Micros, end: Micros, rests: &mut Rests) -> Result<(), KnownError> {
-    let missing = |name: &str| ArrowError::SchemaError(format!("no column {name}"));
-    let text = |name: &str| -> Result<StringArray, ArrowError> {
-        let column = batch.column_by_name(name).ok_or_else(|| missing(name))?;
-        Ok(cast(column, &DataType::Utf8)?.as_string::<i32>().clone())
-    };
-    let times = batch.column_by_name("event_time").and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
-    let times = times.ok_or_else(|| missing("event_time"))?;
-    let (ids, accounts, regions, basis) = (text("request_id")?, text("account_id")?, text("region")?, text("cost_basis")?);
+    let times = column(batch, "event_time")?.as_primitive_opt::<TimestampMicrosecondType>();
+    let times = times.ok_or_else(|| ArrowError::SchemaError("event_time is not a time".to_owned()))?;
+    let (ids, accounts) = (text(batch, "request_id")?, text(batch, "account_id")?);
+    let (regions, basis) = (text(batch, "region")?, text(batch, "cost_basis")?);
     let mut last = ("", "");
     for row in 0..batch.num_rows() {
         if !(start.0..end.0).contains(&times.value(row)) {

@@ -1,15 +1,14 @@
 //! Rows of `evidence` as events: those of an hour, or those that came in after a moment.
 
-use arrow::array::{Array, AsArray, RecordBatch, StringArray};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use sluice_schemas::time::{DAY, HOUR};
 use sluice_schemas::trail::{SPAN_SOURCE, TrailEvent};
 use sluice_schemas::{Micros, tables};
 
 use super::{event_key, request_key};
-use crate::known::KnownError;
+use crate::known::{KnownError, column, text};
 use crate::lake::Lake;
 
 /// Which events of an hour are wanted.
@@ -169,14 +168,6 @@ fn json<T: serde::de::DeserializeOwned>(text: &str, name: &str) -> Result<Option
 
 fn wrong(name: &str) -> ArrowError {
     ArrowError::SchemaError(format!("{name} of evidence is not of its type"))
-}
-
-fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a arrow::array::ArrayRef, ArrowError> {
-    batch.column_by_name(name).ok_or_else(|| ArrowError::SchemaError(format!("no column {name}")))
-}
-
-fn text(batch: &RecordBatch, name: &str) -> Result<StringArray, ArrowError> {
-    Ok(cast(column(batch, name)?, &DataType::Utf8)?.as_string::<i32>().clone())
 }
 
 fn times(batch: &RecordBatch, name: &str) -> Result<Vec<Micros>, ArrowError> {
