@@ -292,7 +292,7 @@ fn foreign_bytes_are_named() {
     assert!(matches!(decode(b"{\"a\":1}"), Err(RelayError::Foreign)));
     let mut message = encode(&Batch::default(), &origin(), MESSAGE_BYTES).expect("encoded").remove(0);
     message[8] = 9;
-    assert_eq!(decode(&message).expect_err("a version").to_string(), "relay message of version 9; this program knows version 1");
+    assert_eq!(decode(&message).expect_err("a version").to_string(), "relay message of version 9; this program knows version 2");
 }
 
 #[test]
