@@ -8,6 +8,7 @@
 //! fire id in the shared store and runs its actions, each until it has a receipt.
 
 pub mod actions;
+pub mod aws;
 pub mod backtest;
 pub mod budget;
 pub mod config;
@@ -16,6 +17,7 @@ pub mod fire;
 pub mod hold;
 pub mod lease;
 pub mod ledger;
+pub mod lever;
 pub mod limits;
 pub mod notation;
 pub mod outbox;
