@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use sluice_aggregate::lake::{LakeError, LocalObjects, ObjectEntry, Objects, Put, StagedObject, WriterLock};
 use sluice_enforce::hold::Hold;
+use sluice_enforce::store::records::{Record, RecordKind, Records};
 use sluice_enforce::store::{AuditEntry, Claim, Command, Confirmation, FireRecord, Receipt};
 use sluice_enforce::{SharedStore, StoreError};
 use sluice_schemas::Micros;
@@ -163,6 +164,28 @@ pub(crate) struct FaultyShared<S> {
 
 fn away(operation: &'static str) -> impl Fn() -> StoreError {
     move || StoreError::Unavailable { operation, detail: "as planned".to_owned() }
+}
+
+impl<S: SharedStore> Records for FaultyShared<S> {
+    fn put_record(
+        &self,
+        kind: RecordKind,
+        id: &str,
+        revision: u64,
+        body: &serde_json::Value,
+        audit: Option<&AuditEntry>,
+    ) -> Result<u64, StoreError> {
+        self.faults.write(away("put record"), || self.inner.put_record(kind, id, revision, body, audit))
+    }
+    fn remove_record(&self, kind: RecordKind, id: &str, revision: u64, audit: Option<&AuditEntry>) -> Result<(), StoreError> {
+        self.faults.write(away("remove record"), || self.inner.remove_record(kind, id, revision, audit))
+    }
+    fn record(&self, kind: RecordKind, id: &str) -> Result<Option<Record>, StoreError> {
+        self.inner.record(kind, id)
+    }
+    fn records(&self, kind: RecordKind) -> Result<Vec<Record>, StoreError> {
+        self.inner.records(kind)
+    }
 }
 
 impl<S: SharedStore> SharedStore for FaultyShared<S> {

@@ -13,6 +13,7 @@ use crate::fire::Withheld;
 use crate::hold::HoldPolicy;
 use crate::store::FileStore;
 use crate::store::conformance::sample_crossing;
+use crate::store::dying::Dying;
 
 const PERMIT: CommitPermit = CommitPermit::after_commit(7);
 
@@ -219,57 +220,6 @@ fn a_fenced_outbox_stops() {
     assert_eq!(did.lock().expect("lock").len(), 1);
 }
 
-/// Passes calls on until its budget of them is spent; then the process is dead.
-struct Dying {
-    inner: Arc<FileStore>,
-    left: AtomicUsize,
-}
-
-impl Dying {
-    fn alive(&self) -> Result<(), StoreError> {
-        let spent = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err();
-        if spent { Err(StoreError::Corrupt { place: String::new(), detail: "killed".to_owned() }) } else { Ok(()) }
-    }
-}
-
-macro_rules! pass_on {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $result:ty;)*) => {
-        $(fn $name(&self, $($arg: $type),*) -> Result<$result, StoreError> {
-            self.alive()?;
-            let result = self.inner.$name($($arg),*)?;
-            // Killed after the step: its answer is lost.
-            self.alive()?;
-            Ok(result)
-        })*
-    };
-}
-
-impl SharedStore for Dying {
-    pass_on! {
-        take_fence(owner: &str, now: Micros) -> u64;
-        fence() -> u64;
-        claim(record: &FireRecord) -> Claim;
-        put_receipt(fire_id: &str, action: &str, receipt: &Receipt, audit: &AuditEntry) -> ();
-        mark_done(fire_id: &str, at: Micros) -> ();
-        fire(fire_id: &str) -> Option<FireRecord>;
-        fires() -> Vec<FireRecord>;
-        unfinished() -> Vec<FireRecord>;
-        put_hold(hold: &crate::hold::Hold, audit: &AuditEntry) -> crate::hold::Hold;
-        update_hold(hold: &crate::hold::Hold, audit: &AuditEntry) -> crate::hold::Hold;
-        holds() -> Vec<crate::hold::Hold>;
-        hold(id: &str) -> Option<crate::hold::Hold>;
-        confirm(confirmation: &crate::store::Confirmation, audit: &AuditEntry) -> ();
-        confirmations() -> Vec<crate::store::Confirmation>;
-        submit(command: &crate::store::Command) -> crate::store::Command;
-        open_commands() -> Vec<crate::store::Command>;
-        answer(id: &str, outcome: &str, audit: &AuditEntry) -> ();
-        set_stopped(stopped: bool, audit: &AuditEntry) -> ();
-        stopped() -> bool;
-        audit(entry: &AuditEntry) -> ();
-        audit_trail(after: u64, most: usize) -> Vec<(u64, AuditEntry)>;
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
@@ -278,7 +228,7 @@ proptest! {
         let path = folder.path().join("breaches.jsonl");
         let crossings = [sample_crossing("f", "agent_id=a"), sample_crossing("g", "agent_id=b")];
         for left in kills.into_iter().chain([usize::MAX]) {
-            let dying: Arc<Dying> = Arc::new(Dying { inner: Arc::clone(&store), left: AtomicUsize::new(left) });
+            let dying: Arc<Dying> = Arc::new(Dying::after(store.clone(), left));
             let hold = Box::new(HoldAction::new(dying.clone(), HoldPolicy::default()));
             let file = Box::new(crate::actions::FileAction::new(&path));
             let mut outbox = Outbox::new(dying, vec![file, hold], 0);

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use sluice_schemas::breach::Breach;
 use sluice_schemas::{Micros, PicoUsd};
 
+use super::records::{Record, RecordKind};
 use super::{AuditEntry, Claim, Command, Confirmation, FireRecord, Receipt, ReceiptState, SharedStore, StoreError};
 use crate::budget::{ActionKind, Mode};
 use crate::fire::{Crossing, HoldTerms};
@@ -85,6 +86,29 @@ pub fn all<S: SharedStore>(mut make: impl FnMut() -> S) {
     confirms_and_stops(&make());
     answers_commands_once(&make());
     audits_in_order(&make());
+    records_change_in_turn(&make());
+}
+
+/// A record is written over the revision that was read, and one kind does not see another's.
+pub fn records_change_in_turn<S: SharedStore>(store: &S) {
+    let body = |number: u64| serde_json::json!({ "number": number });
+    assert_eq!(store.record(RecordKind::Intent, "a").unwrap(), None);
+    assert_eq!(store.put_record(RecordKind::Intent, "a", 0, &body(1), Some(&sample_line("plan"))).unwrap(), 1);
+    let late = store.put_record(RecordKind::Intent, "a", 0, &body(9), None);
+    assert!(matches!(late, Err(StoreError::Conflict { .. })), "{late:?}");
+    assert_eq!(store.put_record(RecordKind::Intent, "a", 1, &body(2), None).unwrap(), 2);
+    assert_eq!(store.put_record(RecordKind::Override, "a", 0, &body(3), None).unwrap(), 1);
+    assert_eq!(store.put_record(RecordKind::Intent, "b", 0, &body(4), None).unwrap(), 1);
+    let read = store.records(RecordKind::Intent).unwrap();
+    let expected = [("a", 2, body(2)), ("b", 1, body(4))].map(|(id, revision, body)| Record { id: id.to_owned(), revision, body });
+    assert_eq!(read, expected);
+    assert!(matches!(store.remove_record(RecordKind::Intent, "a", 1, None), Err(StoreError::Conflict { .. })));
+    store.remove_record(RecordKind::Intent, "a", 2, Some(&sample_line("forget"))).unwrap();
+    store.remove_record(RecordKind::Intent, "a", 2, None).unwrap();
+    assert_eq!(store.put_record(RecordKind::Intent, "a", 0, &body(5), None).unwrap(), 1);
+    assert_eq!(store.record(RecordKind::Override, "a").unwrap().map(|record| record.body), Some(body(3)));
+    let lines: Vec<String> = store.audit_trail(0, 10).unwrap().into_iter().map(|(_, line)| line.action).collect();
+    assert_eq!(lines, ["plan", "forget"]);
 }
 
 /// A fire id is new once, whoever asks.

@@ -14,6 +14,7 @@ use super::{AuditEntry, Claim, Command, Confirmation, FireRecord, Receipt, Share
 use crate::hold::Hold;
 
 mod guard;
+mod records;
 
 /// Format that is written.
 const FORMAT: u32 = 1;
@@ -24,6 +25,7 @@ const HOLDS: Rows = TableDefinition::new("holds");
 const CONFIRMATIONS: Rows = TableDefinition::new("confirmations");
 const COMMANDS: Rows = TableDefinition::new("commands");
 const OPEN_COMMANDS: Rows = TableDefinition::new("open_commands");
+const RECORDS: Rows = TableDefinition::new("records");
 const AUDIT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("audit");
 
 type Rows = TableDefinition<'static, &'static str, &'static [u8]>;
@@ -55,7 +57,7 @@ impl FileStore {
             store.sync_folder()?;
         }
         store.write("open", |transaction| {
-            for table in [FIRES, OPEN_FIRES, HOLDS, CONFIRMATIONS, COMMANDS, OPEN_COMMANDS] {
+            for table in [FIRES, OPEN_FIRES, HOLDS, CONFIRMATIONS, COMMANDS, OPEN_COMMANDS, RECORDS] {
                 transaction.open_table(table).map_err(|error| store.failed("open", error))?;
             }
             transaction.open_table(AUDIT).map_err(|error| store.failed("open", error))?;

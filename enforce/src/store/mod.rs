@@ -14,9 +14,12 @@ use crate::fire::Crossing;
 use crate::hold::Hold;
 
 pub mod conformance;
+#[cfg(test)]
+pub(crate) mod dying;
 #[cfg(feature = "aws")]
 mod dynamo;
 mod file;
+pub mod records;
 
 #[cfg(feature = "aws")]
 pub use dynamo::{DynamoLease, DynamoSettings, DynamoStore};
@@ -236,7 +239,7 @@ pub struct Command {
 }
 
 /// The store all processes of an installation share.
-pub trait SharedStore: Send + Sync {
+pub trait SharedStore: records::Records + Send + Sync {
     /// Takes the fence: returns a number greater than any before, and refuses the effects of whoever held a lower one.
     ///
     /// # Errors

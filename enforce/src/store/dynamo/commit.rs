@@ -16,6 +16,8 @@ pub(super) struct Write {
     puts: Vec<Put>,
     /// Rows that are removed, there or not.
     deletes: Vec<Key>,
+    /// Rows that are removed if they have the revision they were read with.
+    removals: Vec<(Key, u64)>,
     /// Body of the line that is added to the audit trail.
     line: Option<String>,
 }
@@ -70,6 +72,12 @@ impl Write {
     /// Removes a row.
     pub(super) fn delete(mut self, key: Option<Key>) -> Self {
         self.deletes.extend(key);
+        self
+    }
+
+    /// Removes a row that is still as it was read.
+    pub(super) fn delete_as_read(mut self, key: Key, row: &Row) -> Self {
+        self.removals.push((key, row.revision));
         self
     }
 
@@ -162,6 +170,11 @@ impl DynamoStore {
         for key in &write.deletes {
             let delete = Delete::builder().table_name(table).set_key(Some(key.item())).build().map_err(incomplete)?;
             actions.push(TransactWriteItem::builder().delete(delete).build());
+        }
+        for (key, revision) in &write.removals {
+            let delete = Delete::builder().table_name(table).set_key(Some(key.item()));
+            let delete = delete.condition_expression("rev = :rev").expression_attribute_values(":rev", number(*revision));
+            actions.push(TransactWriteItem::builder().delete(delete.build().map_err(incomplete)?).build());
         }
         if let Some(body) = &write.line {
             let number = match *line {

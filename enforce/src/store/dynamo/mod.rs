@@ -11,6 +11,7 @@
 //! | `confirmation` | name of the budget | [`Confirmation`](super::Confirmation) |
 //! | `command` | command id | [`Command`](super::Command); has a `ttl` once it is answered |
 //! | `command-open` | command id | [`Command`](super::Command); there while nobody answered |
+//! | `intent`, `override`, `guard` | id | [`Record`](super::records::Record) |
 //! | `audit` | number of the line, 20 digits | [`AuditEntry`]; numbers have no holes |
 //!
 //! A step reads its rows (strongly consistent), decides, and writes them in one transaction that holds only if no row has
@@ -35,6 +36,7 @@ mod bridge;
 mod commit;
 mod error;
 mod lease;
+mod records;
 mod row;
 mod settings;
 mod steps;
