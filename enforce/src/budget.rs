@@ -237,6 +237,8 @@ pub enum Mode {
     /// Holds are recorded and pull no permission.
     #[default]
     Observe,
+    /// Holds pull the permission once a person approves them.
+    Approve,
     /// Holds pull the permission.
     Enforce,
 }
@@ -247,8 +249,15 @@ impl Mode {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Observe => "observe",
+            Self::Approve => "approve",
             Self::Enforce => "enforce",
         }
+    }
+
+    /// Reads a word of the file.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Observe, Self::Approve, Self::Enforce].into_iter().find(|mode| mode.as_str() == text)
     }
 }
 

@@ -182,8 +182,8 @@ impl Checker<'_> {
         let counts = [("cost", CountBasis::Cost), ("cost_max", CountBasis::CostMax)];
         let count = self.choice("count", raw.count.as_deref(), "cost or cost_max", &counts).unwrap_or_default();
         let worst_case = self.worst_case(&raw);
-        let modes = [("observe", Mode::Observe), ("enforce", Mode::Enforce)];
-        let mode = self.choice("mode", raw.mode.as_deref(), "observe or enforce", &modes).unwrap_or_default();
+        let modes = [("observe", Mode::Observe), ("approve", Mode::Approve), ("enforce", Mode::Enforce)];
+        let mode = self.choice("mode", raw.mode.as_deref(), "observe, approve or enforce", &modes).unwrap_or_default();
         let thresholds = self.thresholds(&raw.threshold);
         let approval = raw.approval;
         if approval && !thresholds.iter().any(|threshold| threshold.actions.contains(&ActionKind::Hold)) {

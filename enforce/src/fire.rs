@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sluice_schemas::breach::Breach;
 use sluice_schemas::{Micros, PicoUsd};
 
-use crate::budget::{ActionKind, Budget, Threshold, digest};
+use crate::budget::{ActionKind, Budget, Mode, Threshold, digest};
 
 /// Value of [`Breach::schema`].
 pub const BREACH_SCHEMA: &str = "sluice.breach/1";
@@ -38,6 +38,12 @@ pub struct HoldTerms {
     pub until: Option<Micros>,
     /// Targets that the budget counted in the period when it fired: what a cap by percent refers to.
     pub live_targets: u64,
+    /// Spend at which it follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_at: Option<PicoUsd>,
+    /// Why a person has to approve it, where the budget alone does not ask for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// Why a hold does not follow a crossing.
@@ -123,7 +129,13 @@ pub(crate) fn crossing(budget: &Budget, target: &str, threshold: &Threshold, fir
     }
     let calendar_end = at.end.filter(|_| budget.window.is_calendar());
     let projected = calendar_end.and_then(|end| project(at.spent, at.start, end, at.event_time));
-    let hold = (holds && withheld.is_none()).then_some(HoldTerms { approval: budget.approval, until: calendar_end, live_targets: 0 });
+    let hold = (holds && withheld.is_none()).then(|| HoldTerms {
+        approval: budget.approval || budget.mode == Mode::Approve,
+        until: calendar_end,
+        live_targets: 0,
+        hold_at: Some(threshold.at.amount(at.limit)),
+        why: None,
+    });
     let breach = Breach {
         schema: BREACH_SCHEMA.to_owned(),
         fire_id,

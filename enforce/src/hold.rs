@@ -1,6 +1,6 @@
 //! Holds: who is stopped, for which reason, until when.
 //!
-//! Owns: the decision whether a crossing may stop its target, people's words (release, pause, resume, approve) and the
+//! Owns: the decision whether a crossing may stop its target (`decide`), people's words (release, pause, resume, approve) and the
 //! reconciliation of holds with the ledger (invariant C10: a hold has a living reason, or is released).
 //! Does not own: pulling a permission. A lever stands as long as any hold of its target is [`HoldState::Active`] in mode
 //! `enforce`, so two budgets can want the same stop and neither lifts the other's.
@@ -9,18 +9,22 @@ use std::collections::HashMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use sluice_schemas::Micros;
-use sluice_schemas::time::HOUR;
+use sluice_schemas::{Micros, PicoUsd};
 
 use crate::budget::Mode;
-use crate::fire::Crossing;
+use crate::guard::Scope;
 use crate::ledger::{BudgetStatus, Overview};
+use crate::lever::LeverKind;
+use crate::overrides::Overrides;
+use crate::reconcile::want::Grip;
 use crate::ring::nine_tenths;
 use crate::store::SELF;
 
+mod decide;
 mod orders;
 
-pub use orders::{Approved, HoldError, apply_change, approve, pause, release, resume};
+pub use decide::{ALWAYS_ALLOWED, Decided, HoldPolicy, Switches, decide_hold};
+pub use orders::{Approval, Approved, HoldError, apply_change, approve, pause, release, resume};
 
 /// Why a target is stopped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,6 +106,18 @@ pub struct Hold {
     pub released: Option<Released>,
     /// Grows with each change.
     pub revision: u64,
+    /// What it pulls, and who else would be hit.
+    #[serde(default)]
+    pub scope: Scope,
+    /// Dollars an hour that the target burned when it was put.
+    #[serde(default)]
+    pub burn: PicoUsd,
+    /// Why it waits for a person, and what would help.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// When waiting ends without a person's word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approve_by: Option<Micros>,
 }
 
 impl Hold {
@@ -114,7 +130,29 @@ impl Hold {
     /// Tells whether it pulls a permission.
     #[must_use]
     pub fn is_in_force(&self) -> bool {
-        self.state == HoldState::Active && self.mode == Mode::Enforce
+        self.state == HoldState::Active && self.mode != Mode::Observe
+    }
+
+    /// Returns what it pulls now: all of its grips in force, the flag alone where only other people's harm makes it wait for a person.
+    #[must_use]
+    pub fn pulls(&self) -> Vec<Grip> {
+        if self.is_in_force() {
+            return self.scope.grips.clone();
+        }
+        let waits_for_others = self.state == HoldState::PendingApproval && self.mode == Mode::Enforce && self.scope.obstacle.is_some();
+        let flags = self.scope.grips.iter().flat_map(|grip| &grip.chain).find(|pull| pull.lever == LeverKind::Flag);
+        let flag = flags.filter(|_| waits_for_others).map(|pull| Grip { chain: vec![pull.clone()] });
+        flag.into_iter().collect()
+    }
+
+    /// Returns why it was put, for people.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match &self.cause {
+            Cause::Breach { budget, period, threshold, .. } => format!("budget '{budget}' at {threshold} in {period}"),
+            Cause::Manual { actor, note } if note.is_empty() => format!("paused by {actor}"),
+            Cause::Manual { actor, note } => format!("paused by {actor}: {note}"),
+        }
     }
 
     /// Returns the budget it is for; `None` for a person's hold.
@@ -136,79 +174,8 @@ pub fn targets_in_force(holds: &[Hold]) -> Vec<&str> {
     targets
 }
 
-/// Open holds of a budget that no share forbids: of a few agents, any one is a large share.
-pub const ALWAYS_ALLOWED: u64 = 3;
-
-/// Limits of caution.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HoldPolicy {
-    /// Targets that are never stopped: whole targets, single pairs (`agent_id=ci`) or bare values; a final `*` stands for any rest.
-    pub protected: Vec<String>,
-    /// Most holds put by breaches within an hour. Each beyond it only tells.
-    pub most_per_hour: u32,
-    /// Most open holds of a budget, in percent of its targets; [`ALWAYS_ALLOWED`] are allowed however few it has.
-    pub most_percent: u8,
-}
-
-impl Default for HoldPolicy {
-    fn default() -> Self {
-        Self { protected: Vec::new(), most_per_hour: 10, most_percent: 25 }
-    }
-}
-
-/// What is to be done about a crossing that asks for a hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HoldDecision {
-    /// Put it.
-    Put(Box<Hold>),
-    /// Only tell, for this reason.
-    Degrade(&'static str),
-}
-
-/// Decides whether a crossing may stop its target.
-#[must_use]
-pub fn decide_hold(policy: &HoldPolicy, crossing: &Crossing, holds: &[Hold], stopped: bool) -> HoldDecision {
-    let breach = &crossing.breach;
-    let Some(terms) = &crossing.hold else { return HoldDecision::Degrade("the crossing asks for no hold") };
-    if stopped {
-        return HoldDecision::Degrade("the kill switch is thrown");
-    }
-    if policy.protected.iter().any(|pattern| protects(pattern, &breach.target)) {
-        return HoldDecision::Degrade("the target is protected");
-    }
-    let recent = |hold: &&Hold| matches!(hold.cause, Cause::Breach { .. }) && hold.created_at.0 > breach.detected_at.0 - HOUR;
-    if holds.iter().filter(recent).count() >= policy.most_per_hour as usize {
-        return HoldDecision::Degrade("the most holds within an hour are reached");
-    }
-    let open = holds.iter().filter(|hold| hold.is_open() && hold.budget() == Some(&breach.budget)).count() as u64;
-    let allowed = (terms.live_targets * u64::from(policy.most_percent) / 100).max(ALWAYS_ALLOWED);
-    if open >= allowed {
-        return HoldDecision::Degrade("the largest share of the budget's targets is held");
-    }
-    HoldDecision::Put(Box::new(Hold {
-        id: breach.fire_id.clone(),
-        target: breach.target.clone(),
-        cause: Cause::Breach {
-            fire_id: breach.fire_id.clone(),
-            budget: breach.budget.clone(),
-            period: breach.period.clone(),
-            threshold: breach.threshold.clone(),
-        },
-        until: terms.until,
-        mode: if breach.mode == Mode::Enforce.as_str() { Mode::Enforce } else { Mode::Observe },
-        state: if terms.approval { HoldState::PendingApproval } else { HoldState::Active },
-        created_at: breach.detected_at,
-        approved_by: None,
-        released: None,
-        revision: 0,
-    }))
-}
-
-/// Tells whether a pattern names a target.
-fn protects(pattern: &str, target: &str) -> bool {
-    let matches = |text: &str| pattern.strip_suffix('*').map_or(pattern == text, |start| text.starts_with(start));
-    matches(target) || target.split(',').any(|pair| matches(pair) || pair.split_once('=').is_some_and(|(_, value)| matches(value)))
-}
+/// Why a hold ended that waited for a person in vain.
+const NOBODY_APPROVED: &str = "nobody approved it in time";
 
 /// A change of a hold that follows from the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -249,7 +216,13 @@ impl std::fmt::Display for Change {
 /// there, leaves the hold in place until its own end. A hold that a person released is not put back; one that ended by
 /// itself is, since its fire id is spent and no crossing would bring it back.
 #[must_use]
-pub fn reconcile_holds(status: &[BudgetStatus], overview: &[Overview], holds: &[Hold], now: Micros) -> Vec<HoldChange> {
+pub fn reconcile_holds(
+    status: &[BudgetStatus],
+    overview: &[Overview],
+    holds: &[Hold],
+    overrides: &Overrides,
+    now: Micros,
+) -> Vec<HoldChange> {
     let counters: HashMap<(&str, &str), Vec<&BudgetStatus>> = status.iter().fold(HashMap::new(), |mut counters, status| {
         counters.entry((status.budget.as_str(), status.target.as_str())).or_default().push(status);
         counters
@@ -271,13 +244,16 @@ pub fn reconcile_holds(status: &[BudgetStatus], overview: &[Overview], holds: &[
         if hold.is_open() {
             let counter = counters.get(&key).and_then(|of_target| counter_of(of_target, period));
             let known = overview.iter().find(|known| known.budget == *budget);
-            let change = reconcile_open(hold, known, counter, now);
+            let change = reconcile_open(hold, known, counter, overrides, now);
             changes.extend(change.map(|change| HoldChange { id: hold.id.clone(), change }));
         }
     }
     let reopened = latest.iter().filter(|(key, hold)| {
         let Cause::Breach { period, .. } = &hold.cause else { return false };
-        counters.get(*key).and_then(|of_target| counter_of(of_target, period)).is_some_and(|counter| is_due_again(hold, counter, now))
+        counters
+            .get(*key)
+            .and_then(|of_target| counter_of(of_target, period))
+            .is_some_and(|counter| is_due_again(hold, counter, overrides, now))
     });
     changes.extend(reopened.map(|(_, hold)| HoldChange { id: hold.id.clone(), change: Change::Reopen }));
     changes.sort_by(|a, b| a.id.cmp(&b.id));
@@ -292,9 +268,21 @@ fn counter_of<'a>(of_target: &[&'a BudgetStatus], period: &str) -> Option<&'a Bu
     of_target.iter().copied().find(|status| status.rolling || status.period == period)
 }
 
-fn reconcile_open(hold: &Hold, known: Option<&Overview>, counter: Option<&BudgetStatus>, now: Micros) -> Option<Change> {
+fn reconcile_open(
+    hold: &Hold,
+    known: Option<&Overview>,
+    counter: Option<&BudgetStatus>,
+    overrides: &Overrides,
+    now: Micros,
+) -> Option<Change> {
     if hold.until.is_some_and(|until| until <= now) {
         return Some(ended("its time is over"));
+    }
+    if hold.state == HoldState::PendingApproval && hold.approve_by.is_some_and(|by| by <= now) {
+        return Some(ended(NOBODY_APPROVED));
+    }
+    if hold.budget().is_some_and(|budget| overrides.exempts(budget, &hold.target, now).is_some()) {
+        return Some(ended("a person exempted it"));
     }
     let Some(known) = known else { return Some(ended("the budget was removed")) };
     if known.needs_seed {
@@ -306,6 +294,7 @@ fn reconcile_open(hold: &Hold, known: Option<&Overview>, counter: Option<&Budget
         return gone.then_some(ended("the rolling sum fell"));
     };
     let Some(hold_at) = counter.hold_at else { return Some(ended("the budget holds no more")) };
+    let hold_at = overrides.raised(hold_at, hold, now);
     let keeps = if counter.rolling { nine_tenths(hold_at) } else { hold_at };
     if counter.spent < keeps {
         return Some(ended(if counter.rolling { "the rolling sum fell" } else { "the limit was raised or spend was taken back" }));
@@ -315,10 +304,13 @@ fn reconcile_open(hold: &Hold, known: Option<&Overview>, counter: Option<&Budget
     changes_mode.then_some(Change::Mode(counter.mode))
 }
 
-fn is_due_again(hold: &Hold, counter: &BudgetStatus, now: Micros) -> bool {
-    let by_itself = hold.released.as_ref().is_some_and(|released| released.actor == SELF);
+fn is_due_again(hold: &Hold, counter: &BudgetStatus, overrides: &Overrides, now: Micros) -> bool {
+    if hold.budget().is_some_and(|budget| overrides.exempts(budget, &hold.target, now).is_some()) {
+        return false;
+    }
+    let by_itself = hold.released.as_ref().is_some_and(|released| released.actor == SELF && released.reason != NOBODY_APPROVED);
     let lasts = hold.until.is_none_or(|until| now < until);
-    by_itself && lasts && counter.confirmed && counter.hold_at.is_some_and(|hold_at| counter.spent >= hold_at)
+    by_itself && lasts && counter.confirmed && counter.hold_at.is_some_and(|hold_at| counter.spent >= overrides.raised(hold_at, hold, now))
 }
 
 #[cfg(test)]

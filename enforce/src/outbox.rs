@@ -102,7 +102,7 @@ pub fn next_step(job: &Job, actions: &[(ActionKind, &str)], permit: &CommitPermi
     let wanted = &record.crossing.actions;
     let hold_failed = actions.iter().any(|(kind, name)| {
         let state = record.receipts.get(*name).map(|receipt| receipt.state);
-        *kind == ActionKind::Hold && matches!(state, Some(ReceiptState::Degraded | ReceiptState::Failed))
+        *kind == ActionKind::Hold && matches!(state, Some(ReceiptState::Degraded | ReceiptState::AwaitsApproval | ReceiptState::Failed))
     });
     let mut earliest: Option<Micros> = None;
     for stage in [ActionKind::Hold, ActionKind::Notify] {
@@ -312,6 +312,9 @@ impl Outbox {
 fn told(record: &FireRecord) -> Crossing {
     let mut crossing = record.crossing.clone();
     let failed = |receipt: &&Receipt| matches!(receipt.state, ReceiptState::Degraded | ReceiptState::Failed);
+    if let Some(receipt) = record.receipts.get("hold").filter(|receipt| receipt.state == ReceiptState::AwaitsApproval) {
+        crossing.breach.note = Some(format!("the hold waits for approval: {}", receipt.detail));
+    }
     let holds = record.receipts.iter().filter(|(name, _)| name.as_str() == "hold");
     if let Some(receipt) = holds.map(|(_, receipt)| receipt).find(failed) {
         crossing.breach.note = Some(format!("hold not put: {}", receipt.detail));

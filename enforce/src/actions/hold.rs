@@ -5,21 +5,39 @@ use std::sync::Arc;
 use super::{Action, ActionError, check_permit};
 use crate::budget::ActionKind;
 use crate::fire::Crossing;
-use crate::hold::{HoldDecision, HoldPolicy, decide_hold};
+use crate::guard::Scoping;
+use crate::hold::{HoldPolicy, HoldState, Switches, decide_hold};
+use crate::overrides::Overrides;
 use crate::permit::CommitPermit;
-use crate::store::{AuditEntry, Receipt, ReceiptState, SELF, SharedStore};
+use crate::reconcile::tripped;
+use crate::store::{AuditEntry, Receipt, ReceiptState, SELF, SharedStore, StoreError};
 
 /// Holds the target of a crossing, within the limits of caution.
 pub struct HoldAction {
     store: Arc<dyn SharedStore>,
     policy: HoldPolicy,
+    scoping: Scoping,
 }
 
 impl HoldAction {
-    /// Returns the action.
+    /// Returns the action; its holds only flag their targets.
     #[must_use]
     pub fn new(store: Arc<dyn SharedStore>, policy: HoldPolicy) -> Self {
-        Self { store, policy }
+        Self { store, policy, scoping: Scoping::default() }
+    }
+
+    /// Lets holds pull levers on what the target acts through.
+    #[must_use]
+    pub fn scoped(self, scoping: Scoping) -> Self {
+        Self { scoping, ..self }
+    }
+
+    fn switches(&self) -> Result<Switches, StoreError> {
+        Ok(Switches {
+            stopped: self.store.stopped()?,
+            tripped: tripped(&*self.store)?.map(|tripped| tripped.reason),
+            overrides: Overrides::read(&*self.store)?,
+        })
     }
 }
 
@@ -34,26 +52,31 @@ impl Action for HoldAction {
 
     fn apply(&self, permit: &CommitPermit, fire: &Crossing) -> Result<Receipt, ActionError> {
         check_permit(permit, fire)?;
-        let fire_id = &fire.breach.fire_id;
-        if self.store.hold(fire_id)?.is_some() {
-            return Ok(Receipt { state: ReceiptState::AlreadyDone, detail: fire_id.clone() });
+        let breach = &fire.breach;
+        if let Some(hold) = self.store.hold(&breach.fire_id)? {
+            // Put by an earlier try whose receipt was lost.
+            let (state, detail) = match (hold.state, hold.note) {
+                (HoldState::PendingApproval, note) => (ReceiptState::AwaitsApproval, note.unwrap_or_default()),
+                (_, Some(note)) => (ReceiptState::Degraded, note),
+                (_, None) => (ReceiptState::AlreadyDone, breach.fire_id.clone()),
+            };
+            return Ok(Receipt { state, detail });
         }
-        let holds = self.store.holds()?;
-        match decide_hold(&self.policy, fire, &holds, self.store.stopped()?) {
-            HoldDecision::Degrade(reason) => Ok(Receipt { state: ReceiptState::Degraded, detail: reason.to_owned() }),
-            HoldDecision::Put(hold) => {
-                let audit = AuditEntry {
-                    at: fire.breach.detected_at,
-                    fire_id: fire_id.clone(),
-                    action: "hold".to_owned(),
-                    target: hold.target.clone(),
-                    state: hold.state.to_string(),
-                    actor: SELF.to_owned(),
-                    detail: format!("budget '{}' at {} of {}", fire.breach.budget, fire.breach.threshold, fire.breach.limit_usd),
-                };
-                self.store.put_hold(&hold, &audit)?;
-                Ok(Receipt { state: ReceiptState::Done, detail: fire_id.clone() })
-            }
+        let scope = self.scoping.of(&breach.target, breach.period_start);
+        let decided = decide_hold(&self.policy, fire, &self.store.holds()?, &self.switches()?, scope);
+        let receipt = Receipt { state: decided.state, detail: decided.detail };
+        if let Some(hold) = decided.hold {
+            let audit = AuditEntry {
+                at: breach.detected_at,
+                fire_id: breach.fire_id.clone(),
+                action: "hold".to_owned(),
+                target: hold.target.clone(),
+                state: hold.state.to_string(),
+                actor: SELF.to_owned(),
+                detail: format!("budget '{}' at {} of {}", breach.budget, breach.threshold, breach.limit_usd),
+            };
+            self.store.put_hold(&hold, &audit)?;
         }
+        Ok(receipt)
     }
 }

@@ -134,7 +134,7 @@ window = "week"
         "budget 'one': each: 'agent_id' occurs twice",
         "budget 'one': limit: '25' is not an amount of",
         "budget 'one': timezone: 'Europe/Atlantis' is not known",
-        "budget 'one': mode: 'strict' is not known: use observe or enforce",
+        "budget 'one': mode: 'strict' is not known: use observe, approve or enforce",
         "budget 'one': threshold.do: 'explode' is not known: use notify or hold",
         "budget 'one': threshold.at: '0%' is not known",
         "budget #2: name: is missing",

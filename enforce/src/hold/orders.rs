@@ -1,10 +1,12 @@
 //! People's words on holds, and the changes that follow from the ledger, written with their audit line in one step.
 
-use sluice_schemas::{ErrorClass, Micros};
+use sluice_schemas::time::DAY;
+use sluice_schemas::{ErrorClass, Micros, PicoUsd};
 
 use super::{Cause, Change, Hold, HoldChange, HoldState, Released};
 use crate::budget::{Mode, digest};
 use crate::config::Budgets;
+use crate::guard::Scope;
 use crate::store::{AuditEntry, Confirmation, SELF, SharedStore, StoreError};
 
 /// Why an order about a hold was not followed.
@@ -78,7 +80,7 @@ pub fn release(store: &dyn SharedStore, id: &str, actor: &str, reason: &str, now
     Ok(store.update_hold(&hold, &entry(&hold, "release", actor, reason, now))?)
 }
 
-/// Stops a target on a person's word, until another word or `until`. Pausing what is paused changes nothing.
+/// Stops a target on a person's word, until another word or `until`: `scope` says what is pulled. Pausing what is paused changes nothing.
 ///
 /// # Errors
 /// Fails if the store does.
@@ -88,6 +90,7 @@ pub fn pause(
     actor: &str,
     note: &str,
     until: Option<Micros>,
+    scope: Scope,
     now: Micros,
 ) -> Result<Hold, HoldError> {
     if let Some(hold) = paused(store, target)?.into_iter().next() {
@@ -104,6 +107,11 @@ pub fn pause(
         approved_by: None,
         released: None,
         revision: 0,
+        // A person who names a target has seen who shares what it acts through, or was shown it.
+        scope: Scope { obstacle: None, ..scope },
+        burn: PicoUsd::ZERO,
+        note: None,
+        approve_by: None,
     };
     Ok(store.put_hold(&hold, &entry(&hold, "pause", actor, note, now))?)
 }
@@ -121,18 +129,31 @@ fn paused(store: &dyn SharedStore, target: &str) -> Result<Vec<Hold>, StoreError
     Ok(store.holds()?.into_iter().filter(manual).collect())
 }
 
+/// A person's approval.
+#[derive(Clone, Copy, Debug)]
+pub struct Approval<'a> {
+    /// Who.
+    pub actor: &'a str,
+    /// Why.
+    pub reason: &'a str,
+    /// When a hold that is approved ends, if before its own end.
+    pub until: Option<Micros>,
+}
+
 /// Approves a waiting hold by its id, or a new or changed budget by its name.
 ///
 /// # Errors
 /// Fails if there is nothing of that id to approve, or if the store does.
-pub fn approve(store: &dyn SharedStore, budgets: &Budgets, id: &str, actor: &str, now: Micros) -> Result<Approved, HoldError> {
+pub fn approve(store: &dyn SharedStore, budgets: &Budgets, id: &str, by: &Approval<'_>, now: Micros) -> Result<Approved, HoldError> {
+    let actor = by.actor;
     if store.hold(id)?.is_some() {
         let hold = open_hold(store, id)?;
         if hold.state != HoldState::PendingApproval {
             return Err(HoldError::State { id: hold.id, state: hold.state });
         }
-        let hold = Hold { state: HoldState::Active, approved_by: Some(actor.to_owned()), ..hold };
-        return Ok(Approved::Hold(Box::new(store.update_hold(&hold, &entry(&hold, "approve", actor, "", now))?)));
+        let until = [hold.until, by.until].into_iter().flatten().min();
+        let hold = Hold { state: HoldState::Active, approved_by: Some(actor.to_owned()), until, note: None, approve_by: None, ..hold };
+        return Ok(Approved::Hold(Box::new(store.update_hold(&hold, &entry(&hold, "approve", actor, by.reason, now))?)));
     }
     let budget = budgets.get(id).ok_or_else(|| HoldError::Unknown { id: id.to_owned() })?;
     let confirmation = Confirmation { budget: budget.name.clone(), digest: budget.digest(), actor: actor.to_owned(), at: now };
@@ -143,7 +164,7 @@ pub fn approve(store: &dyn SharedStore, budgets: &Budgets, id: &str, actor: &str
         target: format!("budget {}", budget.name),
         state: "done".to_owned(),
         actor: actor.to_owned(),
-        detail: String::new(),
+        detail: by.reason.to_owned(),
     };
     store.confirm(&confirmation, &audit)?;
     Ok(Approved::Budget(confirmation))
@@ -161,7 +182,10 @@ pub fn apply_change(store: &dyn SharedStore, change: &HoldChange, now: Micros) -
             if hold.released.as_ref().is_none_or(|released| released.actor != SELF) {
                 return Err(HoldError::State { id: hold.id, state: hold.state });
             }
-            let hold = Hold { state: HoldState::Active, released: None, ..hold };
+            // One that nobody approved waits again.
+            let approve_by = hold.approve_by.map(|by| by.max(now.plus(DAY)));
+            let state = if approve_by.is_some() { HoldState::PendingApproval } else { HoldState::Active };
+            let hold = Hold { state, released: None, approve_by, ..hold };
             Ok(store.update_hold(&hold, &entry(&hold, "hold", SELF, "its reason is back", now))?)
         }
         Change::Mode(mode) => {

@@ -3,24 +3,39 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use sluice_schemas::PicoUsd;
+use sluice_schemas::time::HOUR;
 use tempfile::TempDir;
 
 use super::*;
-use crate::fire::HoldTerms;
+use crate::fire::{Crossing, HoldTerms};
+use crate::guard::Obstacle;
+use crate::lever::Subject;
+use crate::overrides::{self, Grant, Override};
+use crate::reconcile::want::Pull;
 use crate::store::conformance::sample_crossing;
-use crate::store::{FileStore, SharedStore};
+use crate::store::{FileStore, ReceiptState, SharedStore};
 use crate::test_support::{Spend, apply, budgets, ledger};
 
 /// 2026-10-01T00:00Z in minutes.
 const OCTOBER: i64 = 1_790_812_800 / 60;
 const MINUTE: i64 = 60_000_000;
 
-fn put(policy: &HoldPolicy, crossing: &Crossing, holds: &[Hold]) -> Result<Hold, &'static str> {
-    match decide_hold(policy, crossing, holds, false) {
-        HoldDecision::Put(hold) => Ok(*hold),
-        HoldDecision::Degrade(reason) => Err(reason),
-    }
+fn decided(policy: &HoldPolicy, crossing: &Crossing, holds: &[Hold]) -> Decided {
+    decide_hold(policy, crossing, holds, &Switches::default(), Scope::default())
+}
+
+/// The hold, whether it is in force or waits; else why there is none.
+fn put(policy: &HoldPolicy, crossing: &Crossing, holds: &[Hold]) -> Result<Hold, String> {
+    let decided = decided(policy, crossing, holds);
+    decided.hold.map(|hold| *hold).ok_or(decided.detail)
+}
+
+fn approval(actor: &str) -> Approval<'_> {
+    Approval { actor, reason: "looked at it", until: None }
+}
+
+fn changes(ledger: &crate::Ledger, holds: &[Hold], overrides: &Overrides, now: Micros) -> Vec<HoldChange> {
+    reconcile_holds(&ledger.status(now), &ledger.overview(), holds, overrides, now)
 }
 
 fn store() -> (TempDir, FileStore) {
@@ -34,7 +49,8 @@ fn protected_targets_are_never_held() {
     let crossing = sample_crossing("f", "agent_id=ci-runner,role=Admin");
     for pattern in ["agent_id=ci-runner,role=Admin", "agent_id=ci-*", "ci-runner", "Adm*", "role=Admin", "*"] {
         let policy = HoldPolicy { protected: vec![pattern.to_owned()], ..HoldPolicy::default() };
-        assert_eq!(put(&policy, &crossing, &[]), Err("the target is protected"), "{pattern}");
+        let refused = put(&policy, &crossing, &[]).expect_err("refused");
+        assert_eq!(refused, format!("the target is protected by '{pattern}'"));
     }
     for pattern in ["ci", "agent_id=ci", "admin", "agent_id", ""] {
         let policy = HoldPolicy { protected: vec![pattern.to_owned()], ..HoldPolicy::default() };
@@ -43,30 +59,132 @@ fn protected_targets_are_never_held() {
 }
 
 #[test]
-fn caps_turn_holds_into_news() {
-    let policy = HoldPolicy { most_per_hour: 5, most_percent: 4, ..HoldPolicy::default() };
+fn holds_beyond_the_caps_wait_for_a_person() {
+    let policy = HoldPolicy { most_per_hour: 6, most_per_minute: 5, most_percent: 4, ..HoldPolicy::default() };
     let mut holds: Vec<Hold> = Vec::new();
     for (number, expected) in [(0, true), (1, true), (2, true), (3, true), (4, false)] {
         // Four percent of a hundred targets.
-        let decided = put(&policy, &sample_crossing(&number.to_string(), "agent_id=a"), &holds);
-        assert_eq!(decided.is_ok(), expected, "{decided:?}");
-        holds.extend(decided);
+        let hold = put(&policy, &sample_crossing(&number.to_string(), "agent_id=a"), &holds).expect("put");
+        assert_eq!(hold.is_in_force(), expected, "{hold:?}");
+        holds.push(hold);
     }
-    assert_eq!(put(&policy, &sample_crossing("x", "agent_id=b"), &holds), Err("the largest share of the budget's targets is held"));
-    // Released holds free their share, but still count for the hour.
+    let waiting = |crossing: &Crossing, holds: &[Hold]| decided(&policy, crossing, holds);
+    let surplus = waiting(&sample_crossing("x", "agent_id=b"), &holds);
+    assert_eq!(
+        (surplus.state, surplus.detail.as_str()),
+        (ReceiptState::AwaitsApproval, "the largest share of the budget's targets is held")
+    );
+    // Released holds free their share, but still count for the minute and the hour.
     holds.iter_mut().for_each(|hold| hold.state = HoldState::Released);
+    assert_eq!(waiting(&sample_crossing("x", "agent_id=b"), &holds).detail, "the most holds within a minute are reached");
     holds.push(Hold { id: "5".to_owned(), ..holds[0].clone() });
-    assert_eq!(put(&policy, &sample_crossing("x", "agent_id=b"), &holds), Err("the most holds within an hour are reached"));
     let mut later = sample_crossing("x", "agent_id=b");
-    later.breach.detected_at = Micros(later.breach.detected_at.0 + HOUR);
-    assert!(put(&policy, &later, &holds).is_ok());
-    assert_eq!(decide_hold(&policy, &later, &[], true), HoldDecision::Degrade("the kill switch is thrown"));
+    later.breach.detected_at = Micros(later.breach.detected_at.0 + HOUR / 2);
+    assert_eq!(waiting(&later, &holds).detail, "the most holds within an hour are reached");
+    later.breach.detected_at = Micros(later.breach.detected_at.0 + HOUR / 2);
+    assert_eq!(waiting(&later, &holds).state, ReceiptState::Done);
+    let stopped = Switches { stopped: true, ..Switches::default() };
+    let told = decide_hold(&policy, &later, &[], &stopped, Scope::default());
+    assert_eq!((told.hold, told.detail.as_str()), (None, "the kill switch is thrown"));
+    let tripped = Switches { tripped: Some("ten failures".to_owned()), ..Switches::default() };
+    assert_eq!(decide_hold(&policy, &later, &[], &tripped, Scope::default()).detail, "the breaker has tripped: ten failures");
+}
+
+#[test]
+fn a_hold_that_would_hit_others_flags_and_waits() {
+    let pull = |lever, subject| Pull { lever, subject };
+    let role = pull(LeverKind::DenyPolicy, Subject::Role { arn: "arn:aws:iam::1:role/Shared".to_owned() });
+    let flag = pull(LeverKind::Flag, Subject::Target { target: "agent_id=a".to_owned() });
+    let obstacle = |approvable| Some(Obstacle { reason: "others".to_owned(), advice: "a role of its own".to_owned(), approvable });
+    let grips = vec![Grip { chain: vec![role.clone(), flag.clone()] }];
+    let scope = Scope { grips: grips.clone(), preview: Vec::new(), obstacle: obstacle(true) };
+    let crossing = sample_crossing("f", "agent_id=a");
+    let decide = |scope: Scope| decide_hold(&HoldPolicy::default(), &crossing, &[], &Switches::default(), scope);
+    let waits = decide(scope.clone());
+    let hold = waits.hold.expect("put");
+    assert_eq!((hold.state, waits.detail.as_str()), (HoldState::PendingApproval, "others; a role of its own"));
+    assert_eq!(hold.pulls(), [Grip { chain: vec![flag.clone()] }]);
+    let (_folder, store) = store();
+    store.put_hold(&hold, &crate::store::conformance::sample_line("hold")).expect("put");
+    let Ok(Approved::Hold(approved)) = approve(&store, &budgets(""), "f", &approval("ann"), Micros(5)) else { panic!("not approved") };
+    assert_eq!(approved.pulls(), grips);
+    // What no person may approve either flags at once and says why.
+    let only_flag = Scope { grips: vec![Grip { chain: vec![flag] }], obstacle: obstacle(false), ..scope };
+    let degraded = decide(only_flag);
+    assert_eq!(degraded.state, ReceiptState::Degraded);
+    assert!(degraded.hold.is_some_and(|hold| hold.is_in_force() && hold.note.is_some()));
+}
+
+#[test]
+fn waiting_ends_when_nobody_says_a_word() {
+    let (ledger, hold) = held(DAILY);
+    let by = Micros((OCTOBER + 60) * MINUTE);
+    let waiting = Hold { state: HoldState::PendingApproval, approve_by: Some(by), ..hold };
+    assert_eq!(reconciled(&ledger, &waiting, OCTOBER + 59), None);
+    assert_eq!(reconciled(&ledger, &waiting, OCTOBER + 60), Some(Change::Release { reason: NOBODY_APPROVED }));
+    let (_folder, store) = store();
+    store.put_hold(&waiting, &crate::store::conformance::sample_line("hold")).expect("put");
+    let change = HoldChange { id: waiting.id.clone(), change: Change::Release { reason: NOBODY_APPROVED } };
+    let ended = apply_change(&store, &change, by).expect("ended");
+    // It must not come into force because nobody said no.
+    assert_eq!(reconciled(&ledger, &ended, OCTOBER + 61), None);
+    // One that ended for another reason waits again.
+    let fell = Hold {
+        released: Some(Released { reason: "spend was taken back".to_owned(), ..ended.released.clone().expect("released") }),
+        ..ended
+    };
+    assert_eq!(reconciled(&ledger, &fell, OCTOBER + 61), Some(Change::Reopen));
+    let change = HoldChange { id: fell.id.clone(), change: Change::Reopen };
+    assert_eq!(apply_change(&store, &change, by.plus(MINUTE)).expect("reopened").state, HoldState::PendingApproval);
+}
+
+#[test]
+fn exceptions_release_a_hold_and_end() {
+    let (_folder, store) = store();
+    let (ledger, hold) = held(DAILY);
+    let minute = |minute: i64| Micros((OCTOBER + minute) * MINUTE);
+    let given = |grant: Grant, until: i64| Override {
+        id: String::new(),
+        budget: "daily".to_owned(),
+        target: Some("agent_id=a".to_owned()),
+        grant,
+        since: minute(0),
+        until: minute(until),
+        actor: "ann".to_owned(),
+        reason: "month end".to_owned(),
+    };
+    let exempt = overrides::grant(&store, given(Grant::Exempt, 60), minute(0)).expect("granted");
+    assert_eq!(overrides::grant(&store, given(Grant::Exempt, 60), minute(0)).expect("granted"), exempt, "said twice is said once");
+    let known = Overrides::read(&store).expect("read");
+    let released = &changes(&ledger, std::slice::from_ref(&hold), &known, minute(1))[0];
+    assert_eq!(released.change, Change::Release { reason: "a person exempted it" });
+    let ended = Hold {
+        state: HoldState::Released,
+        released: Some(Released { at: minute(1), actor: "sluice".to_owned(), reason: String::new() }),
+        ..hold.clone()
+    };
+    assert_eq!(changes(&ledger, std::slice::from_ref(&ended), &known, minute(59)), []);
+    assert_eq!(changes(&ledger, std::slice::from_ref(&ended), &known, minute(60))[0].change, Change::Reopen);
+    overrides::revoke(&store, &exempt.id, "bob", "enough", minute(2)).expect("revoked");
+    // Two dollars were spent of one; another one and a cent make room, another one does not.
+    for (cents, spared) in [(100, false), (101, true)] {
+        let amount = PicoUsd(PicoUsd::from_dollars(cents).0 / 100);
+        let extra = Overrides::of(vec![given(Grant::Extra { amount }, 60)]);
+        assert_eq!(!changes(&ledger, std::slice::from_ref(&hold), &extra, minute(1)).is_empty(), spared, "{cents}");
+    }
+    // A crossing within an exception leaves a hold that comes back by itself.
+    let mut crossing = sample_crossing("f", "agent_id=a");
+    crossing.breach.detected_at = minute(3);
+    let switches = Switches { overrides: Overrides::of(vec![given(Grant::Exempt, 60)]), ..Switches::default() };
+    let spared = decide_hold(&HoldPolicy::default(), &crossing, &[], &switches, Scope::default());
+    assert!(spared.hold.is_some_and(|hold| hold.state == HoldState::Released && hold.released.is_some_and(|by| by.actor == "sluice")));
+    assert!(spared.detail.starts_with("exempted by ann until"), "{}", spared.detail);
 }
 
 #[test]
 fn one_target_alone_can_be_held() {
     let mut crossing = sample_crossing("f", "*");
-    crossing.hold = Some(HoldTerms { approval: true, until: None, live_targets: 1 });
+    crossing.hold = Some(HoldTerms { approval: true, until: None, live_targets: 1, hold_at: None, why: None });
     let hold = put(&HoldPolicy::default(), &crossing, &[]).expect("put");
     assert_eq!((hold.state, hold.mode, hold.is_in_force()), (HoldState::PendingApproval, Mode::Enforce, false));
 }
@@ -76,18 +194,18 @@ fn people_have_the_last_word() {
     let (_folder, store) = store();
     let now = Micros(1_000);
     let budgets = budgets("[[budget]]\nname = \"new\"\nlimit = \"1 USD\"\nwindow = \"day\"");
-    let paused = pause(&store, "agent_id=a", "ann", "looks wrong", None, now).expect("paused");
-    assert_eq!(pause(&store, "agent_id=a", "bob", "me too", None, now.plus(5)).expect("paused"), paused);
+    let paused = pause(&store, "agent_id=a", "ann", "looks wrong", None, Scope::default(), now).expect("paused");
+    assert_eq!(pause(&store, "agent_id=a", "bob", "me too", None, Scope::default(), now.plus(5)).expect("paused"), paused);
     let mut waiting = sample_crossing("f", "agent_id=a");
-    waiting.hold = Some(HoldTerms { approval: true, until: None, live_targets: 9 });
+    waiting.hold = Some(HoldTerms { approval: true, until: None, live_targets: 9, hold_at: None, why: None });
     let waiting = put(&HoldPolicy::default(), &waiting, &[]).expect("put");
     let audit = store.audit_trail(0, 1).expect("trail")[0].1.clone();
     store.put_hold(&waiting, &audit).expect("put");
     assert_eq!(targets_in_force(&store.holds().expect("holds")), ["agent_id=a"]);
 
-    let Ok(Approved::Hold(approved)) = approve(&store, &budgets, "f", "ann", now) else { panic!("not approved") };
+    let Ok(Approved::Hold(approved)) = approve(&store, &budgets, "f", &approval("ann"), now) else { panic!("not approved") };
     assert_eq!((approved.state, approved.approved_by.as_deref()), (HoldState::Active, Some("ann")));
-    assert!(matches!(approve(&store, &budgets, "f", "ann", now), Err(HoldError::State { .. })));
+    assert!(matches!(approve(&store, &budgets, "f", &approval("ann"), now), Err(HoldError::State { .. })));
     assert_eq!(resume(&store, "agent_id=a", "ann", "fine", now).expect("resumed").len(), 1);
     // The hold for the breach still stands.
     assert_eq!(targets_in_force(&store.holds().expect("holds")), ["agent_id=a"]);
@@ -97,11 +215,11 @@ fn people_have_the_last_word() {
     assert!(matches!(release(&store, "nope", "ann", "", now), Err(HoldError::Unknown { .. })));
     assert!(targets_in_force(&store.holds().expect("holds")).is_empty());
     // A second pause is a new hold.
-    assert_ne!(pause(&store, "agent_id=a", "ann", "again", None, now.plus(9)).expect("paused").id, paused.id);
+    assert_ne!(pause(&store, "agent_id=a", "ann", "again", None, Scope::default(), now.plus(9)).expect("paused").id, paused.id);
 
-    let Ok(Approved::Budget(confirmation)) = approve(&store, &budgets, "new", "ann", now) else { panic!("not approved") };
+    let Ok(Approved::Budget(confirmation)) = approve(&store, &budgets, "new", &approval("ann"), now) else { panic!("not approved") };
     assert_eq!(Some(confirmation.digest), budgets.get("new").map(|budget| budget.digest()));
-    assert!(matches!(approve(&store, &budgets, "old", "ann", now), Err(HoldError::Unknown { .. })));
+    assert!(matches!(approve(&store, &budgets, "old", &approval("ann"), now), Err(HoldError::Unknown { .. })));
     let words: Vec<String> = store.audit_trail(1, 99).expect("trail").into_iter().map(|(_, line)| line.action).collect();
     assert_eq!(words, ["pause", "approve", "release", "release", "pause", "approve"]);
 }
@@ -128,8 +246,7 @@ fn held(toml: &str) -> (crate::Ledger, Hold) {
 
 fn reconciled(ledger: &crate::Ledger, hold: &Hold, minute: i64) -> Option<Change> {
     let now = Micros(minute * MINUTE);
-    let changes = reconcile_holds(&ledger.status(now), &ledger.overview(), std::slice::from_ref(hold), now);
-    changes.into_iter().next().map(|change| change.change)
+    changes(ledger, std::slice::from_ref(hold), &Overrides::default(), now).into_iter().next().map(|change| change.change)
 }
 
 #[test]
@@ -215,7 +332,7 @@ fn a_hold_that_ended_by_itself_comes_back_with_its_reason() {
     // An open hold of the same target is enough.
     let now = Micros(OCTOBER * MINUTE);
     let both = [ended("sluice"), Hold { id: "other".to_owned(), ..hold.clone() }];
-    assert_eq!(reconcile_holds(&ledger.status(now), &ledger.overview(), &both, now), []);
+    assert_eq!(changes(&ledger, &both, &Overrides::default(), now), []);
 
     let (_folder, store) = store();
     let change = HoldChange { id: hold.id.clone(), change: Change::Reopen };
@@ -239,13 +356,13 @@ proptest! {
         let mut holds: Vec<Hold> = Vec::new();
         for spend in &spends {
             for crossing in apply(&mut ledger, std::slice::from_ref(spend)) {
-                holds.extend(put(&HoldPolicy { most_per_hour: 1000, most_percent: 100, ..HoldPolicy::default() }, &crossing, &holds));
+                holds.extend(put(&HoldPolicy { most_per_hour: 1000, most_per_minute: 1000, most_percent: 100, ..HoldPolicy::default() }, &crossing, &holds));
             }
         }
         ledger.reconfigure(budgets(&DAILY.replace("1 USD", &format!("{limit} USD"))));
         let now = Micros((OCTOBER + 3 * 1440 + later) * MINUTE);
         let status = ledger.status(now);
-        for change in reconcile_holds(&status, &ledger.overview(), &holds, now) {
+        for change in reconcile_holds(&status, &ledger.overview(), &holds, &Overrides::default(), now) {
             holds.retain(|hold| hold.id != change.id);
         }
         for hold in &holds {

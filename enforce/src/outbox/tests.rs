@@ -139,7 +139,7 @@ impl Action for Silent {
 fn a_silent_receiver_is_asked_once_a_round_and_holds_do_not_wait_for_it() {
     let (_folder, store) = store();
     let asked = Arc::new(AtomicUsize::new(0));
-    let policy = HoldPolicy { most_per_hour: 100, ..HoldPolicy::default() };
+    let policy = HoldPolicy { most_per_hour: 100, most_per_minute: 100, ..HoldPolicy::default() };
     let hold = Box::new(HoldAction::new(store.clone(), policy));
     let mut outbox = Outbox::new(store.clone(), vec![Box::new(Silent(Arc::clone(&asked))), hold], 0);
     for number in 0..20 {
@@ -185,7 +185,7 @@ fn a_degraded_hold_is_told_with_its_reason() {
     crossing.breach.actions = vec!["hold".to_owned()];
     outbox.enqueue(crossing);
     assert_eq!(outbox.tick(&PERMIT, seconds(0)).expect("ticks"), ["f"]);
-    assert_eq!(*did.lock().expect("lock"), [("f".to_owned(), Some("hold not put: the target is protected".to_owned()))]);
+    assert_eq!(*did.lock().expect("lock"), [("f".to_owned(), Some("hold not put: the target is protected by 'agent_id=a'".to_owned()))]);
     assert!(store.holds().expect("holds").is_empty());
 }
 

@@ -39,7 +39,7 @@ pub fn sample_crossing(fire_id: &str, target: &str) -> Crossing {
         epoch: 7,
         note: None,
     };
-    let hold = Some(HoldTerms { approval: false, until: breach.period_end, live_targets: 100 });
+    let hold = Some(HoldTerms { approval: false, until: breach.period_end, live_targets: 100, hold_at: None, why: None });
     Crossing { breach, actions: vec![ActionKind::Notify, ActionKind::Hold], withheld: None, hold }
 }
 
@@ -74,6 +74,10 @@ fn hold(id: &str) -> Hold {
         approved_by: None,
         released: None,
         revision: 0,
+        scope: crate::guard::Scope::default(),
+        burn: PicoUsd::ZERO,
+        note: None,
+        approve_by: None,
     }
 }
 

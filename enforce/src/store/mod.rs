@@ -160,6 +160,8 @@ pub enum ReceiptState {
     AlreadyDone,
     /// A limit of caution turned it into a notification.
     Degraded,
+    /// It waits for a person.
+    AwaitsApproval,
     /// Given up.
     Failed,
 }
@@ -172,6 +174,7 @@ impl ReceiptState {
             Self::Done => "done",
             Self::AlreadyDone => "already_done",
             Self::Degraded => "degraded",
+            Self::AwaitsApproval => "awaits_approval",
             Self::Failed => "failed",
         }
     }

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
 use proptest::prelude::*;
+use sluice_enforce::guard::Scope;
 use sluice_enforce::hold::{Cause, Hold, HoldState};
 use sluice_enforce::store::conformance::{sample_crossing, sample_line};
 use sluice_enforce::store::{AuditEntry, Claim, Command, Confirmation, FireRecord, Receipt, ReceiptState};
 use sluice_enforce::{Mode, SharedStore, StoreError};
-use sluice_schemas::Micros;
+use sluice_schemas::{Micros, PicoUsd};
 
 /// One step of one of the two writers; small numbers name rows, so that steps meet.
 #[derive(Clone, Debug)]
@@ -122,6 +123,10 @@ fn hold(number: u8, revision: u64, at: i64) -> Hold {
         approved_by: None,
         released: None,
         revision,
+        scope: Scope::default(),
+        burn: PicoUsd::ZERO,
+        note: None,
+        approve_by: None,
     }
 }
 

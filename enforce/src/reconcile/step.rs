@@ -1,0 +1,155 @@
+//! What is due for one lever on one subject. Pure: every row of the table below is a line of code.
+//!
+//! | wanted | stage | seen to stand | then |
+//! |---|---|---|---|
+//! | yes | none | no | plan with the image of what is there, then pull |
+//! | yes | none | yes | foreign: nothing is pulled, nothing will be lifted |
+//! | yes | planned, lifting | no / yes | pull / it stands |
+//! | yes | pulled | yes | it stands |
+//! | yes | pulled | no | wait while changes spread, then pull again |
+//! | yes | stands | no | after it was absent for as long as changes take to spread: respect or repair |
+//! | yes | refused, gone | – | looked at again from time to time |
+//! | yes | taken off | – | nothing, until a hold wants it that did not then |
+//! | no | planned, pulled, stands, refused or gone and touched | – | lift, and look until it is away |
+//! | no | foreign, taken off, or never touched | – | forget |
+
+use sluice_schemas::Micros;
+use sluice_schemas::time::{MINUTE, SECOND};
+
+use super::intent::{Intent, Stage};
+use super::want::Want;
+use crate::lever::Sight;
+
+/// What is done about a stop that a person took off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnManualDetach {
+    /// It stays off until the hold ends, and is told.
+    #[default]
+    Respect,
+    /// It is put back, and is told.
+    Repair,
+}
+
+/// Times of the reconciler, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pacing {
+    /// Between two looks at what stands.
+    pub resync: i64,
+    /// How long a change may take to be seen everywhere.
+    pub spread: i64,
+    /// Between two looks while something is on its way.
+    pub glance: i64,
+    /// Before a lever that cannot act is tried again.
+    pub refused: i64,
+}
+
+impl Default for Pacing {
+    fn default() -> Self {
+        Self { resync: 30 * SECOND, spread: 60 * SECOND, glance: 2 * SECOND, refused: 15 * MINUTE }
+    }
+}
+
+/// What is due before anything was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Nothing now.
+    Nothing,
+    /// A look, and then [`seen`].
+    Look,
+    /// A lift, and then [`lifted`].
+    Lift,
+    /// The intent is to be removed: nothing of it is anywhere.
+    Forget,
+}
+
+/// What follows from a look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// Note the image; it is ours to pull.
+    Plan,
+    /// It stands and is not ours.
+    Foreign,
+    /// Pull; the image that is noted stays.
+    Pull,
+    /// Note that it stands.
+    Stands,
+    /// Note that it is seen not to stand, although it did.
+    Absent,
+    /// A person took it off: note it and leave it.
+    TakenOff,
+    /// A person took it off: note it and pull.
+    Repair,
+    /// All is as noted.
+    Keep,
+}
+
+/// Says what is due.
+#[must_use]
+pub fn due(want: Option<&Want>, intent: Option<&Intent>, now: Micros) -> Due {
+    let Some(intent) = intent else { return if want.is_some() { Due::Look } else { Due::Nothing } };
+    let waits = intent.again_at.is_some_and(|at| now < at);
+    match (want, intent.stage) {
+        (None, Stage::Foreign | Stage::TakenOff) => Due::Forget,
+        (None, _) if !intent.touched => Due::Forget,
+        // Whoever was held has waited long enough: only a failed lift has to wait.
+        (None, Stage::Lifting) if waits => Due::Nothing,
+        (None, _) => Due::Lift,
+        (Some(want), Stage::TakenOff) if is_renewed(want, intent) => Due::Look,
+        (Some(_), Stage::Lifting) => Due::Look,
+        (Some(_), _) if waits => Due::Nothing,
+        (Some(_), _) => Due::Look,
+    }
+}
+
+/// Tells whether a hold wants it that did not when the intent was noted.
+#[must_use]
+pub fn is_renewed(want: &Want, intent: &Intent) -> bool {
+    want.holds.iter().any(|hold| intent.holds.binary_search(hold).is_err())
+}
+
+/// Says what follows from a look at something that is wanted.
+#[must_use]
+pub fn seen(want: &Want, intent: Option<&Intent>, sight: &Sight, now: Micros, on_manual: OnManualDetach, pacing: &Pacing) -> Then {
+    let fresh = if sight.stands { Then::Foreign } else { Then::Plan };
+    let Some(intent) = intent else { return fresh };
+    match (intent.stage, sight.stands) {
+        (Stage::Planned | Stage::Pulled | Stage::Lifting, true) => Then::Stands,
+        (Stage::Planned | Stage::Lifting, false) => Then::Pull,
+        (Stage::Pulled, false) => {
+            let spreads = intent.pulled_at.is_some_and(|at| now.0.saturating_sub(at.0) < pacing.spread);
+            if spreads { Then::Keep } else { Then::Pull }
+        }
+        (Stage::Stands, true) => {
+            if intent.absent_since.is_some() {
+                Then::Stands
+            } else {
+                Then::Keep
+            }
+        }
+        (Stage::Stands, false) => match (intent.absent_since, on_manual) {
+            (None, _) => Then::Absent,
+            (Some(since), _) if now.0.saturating_sub(since.0) < pacing.spread => Then::Keep,
+            (Some(_), OnManualDetach::Respect) => Then::TakenOff,
+            (Some(_), OnManualDetach::Repair) => Then::Repair,
+        },
+        (Stage::Foreign, true) => Then::Keep,
+        (Stage::Foreign, false) => Then::Plan,
+        (Stage::TakenOff, _) if is_renewed(want, intent) => fresh,
+        (Stage::TakenOff, _) => Then::Keep,
+        // What was begun keeps the image of what stood before it.
+        (Stage::Refused | Stage::Gone, true) if intent.touched => Then::Stands,
+        (Stage::Refused | Stage::Gone, false) if intent.touched => Then::Pull,
+        (Stage::Refused | Stage::Gone, _) => fresh,
+    }
+}
+
+/// Says when to look again at something that was just noted.
+#[must_use]
+pub fn look_again(stage: Stage, unsure: bool, now: Micros, pacing: &Pacing) -> Micros {
+    match stage {
+        Stage::Planned | Stage::Pulled | Stage::Lifting => now.plus(pacing.glance),
+        _ if unsure => now.plus(pacing.glance.max(pacing.spread / 4)),
+        Stage::Refused | Stage::Gone => now.plus(pacing.refused),
+        Stage::Stands | Stage::Foreign | Stage::TakenOff => now.plus(pacing.resync),
+    }
+}

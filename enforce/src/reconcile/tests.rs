@@ -1,0 +1,1 @@
+//! The reconciler against a service in memory.
