@@ -15,6 +15,7 @@ pub mod config;
 pub mod fault;
 pub mod fire;
 pub mod hold;
+pub mod iam;
 pub mod lease;
 pub mod ledger;
 pub mod lever;
