@@ -195,6 +195,20 @@ impl Policy {
         self.fault.as_deref()
     }
 
+    /// Tells whether any statement allows something, or may, because the document cannot be read.
+    #[must_use]
+    pub fn allows_anything(&self) -> bool {
+        self.fault.is_some() || self.statements.iter().any(|statement| statement.effect == Effect::Allow)
+    }
+
+    /// Returns a resource for each that statements allow an action on, with something in the place of wildcards.
+    #[must_use]
+    pub fn sample_resources(&self, action: &str) -> Vec<String> {
+        let allowing = self.statements.iter().filter(|statement| statement.effect == Effect::Allow && statement.is_about(action));
+        let scopes = allowing.map(|statement| &statement.resources).filter(|scope| !scope.is_not);
+        scopes.flat_map(|scope| scope.texts.iter().map(|text| text.replace('*', "any").replace('?', "a"))).collect()
+    }
+
     /// Looks for a statement with an effect that matches.
     fn find(&self, effect: Effect, request: &Request<'_>) -> (Match, String) {
         if let Some(fault) = &self.fault {
@@ -213,9 +227,16 @@ impl Policy {
 }
 
 impl Statement {
+    fn is_about(&self, action: &str) -> bool {
+        let action = action.to_ascii_lowercase();
+        let is = |text: &String| Match::from(Pattern::plain(&text.to_ascii_lowercase()).matches(&action));
+        self.actions.matches(is) == Match::Yes
+    }
+
     fn matches(&self, has_variables: bool, request: &Request<'_>) -> Match {
-        let action = request.action.to_ascii_lowercase();
-        let is_action = |text: &String| Match::from(Pattern::plain(&text.to_ascii_lowercase()).matches(&action));
+        if !self.is_about(request.action) {
+            return Match::No;
+        }
         let variables = Variables { context: request.context, are_on: has_variables };
         let is_resource = |text: &String| match Pattern::with_variables(text, variables, self.resources.is_not) {
             Ok(Some(pattern)) => Match::from(pattern.matches(request.resource)),
@@ -224,9 +245,7 @@ impl Statement {
         };
         let condition = |(operator, key, values): &(String, String, Vec<String>)| condition::matches(operator, key, values, variables);
         // A part that does not match settles it, whatever is unknown of the others.
-        Match::all(
-            [self.actions.matches(is_action), self.resources.matches(is_resource)].into_iter().chain(self.conditions.iter().map(condition)),
-        )
+        Match::all([self.resources.matches(is_resource)].into_iter().chain(self.conditions.iter().map(condition)))
     }
 }
 

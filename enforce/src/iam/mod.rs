@@ -246,10 +246,11 @@ impl<'a> Iam<'a> {
     pub fn granted(&self, but: &[String]) -> Result<Granted, CallError> {
         let mut granted = Granted::default();
         for arn in self.attached()?.iter().filter(|arn| !but.contains(arn)) {
-            granted.identity.push(self.managed(arn)?);
+            granted.identity.extend(there(self.managed(arn))?);
         }
         for name in self.inline_names()? {
-            granted.identity.push(Policy::read(&format!("inline policy {name}"), &self.inline(&name)?));
+            let text = there(self.inline(&name))?;
+            granted.identity.extend(text.map(|text| Policy::read(&format!("inline policy {name}"), &text)));
         }
         if self.principal.kind == PrincipalKind::User {
             self.granted_by_groups(&mut granted)?;
@@ -265,16 +266,28 @@ impl<'a> Iam<'a> {
             let group = group.text_at(&["GroupName"]);
             let named = ("GroupName", group);
             for policy in self.list("iam:ListAttachedGroupPolicies", named, "AttachedPolicies")? {
-                granted.identity.push(self.managed(policy.text_at(&["PolicyArn"]))?);
+                granted.identity.extend(there(self.managed(policy.text_at(&["PolicyArn"])))?);
             }
             for name in self.list("iam:ListGroupPolicies", named, "PolicyNames")? {
                 let (action, name) = ("iam:GetGroupPolicy", name.text.trim());
-                let result = self.ask(action, &[named, ("PolicyName", name)])?;
-                let text = document(action, &result, &["PolicyDocument"])?;
-                granted.identity.push(Policy::read(&format!("inline policy {name} of group {group}"), &text));
+                let text = self.ask(action, &[named, ("PolicyName", name)]);
+                let text = there(text.and_then(|result| document(action, &result, &["PolicyDocument"])))?;
+                granted.identity.extend(text.map(|text| Policy::read(&format!("inline policy {name} of group {group}"), &text)));
             }
         }
         Ok(())
+    }
+}
+
+/// What is gone is none: it was deleted since it was listed.
+///
+/// # Errors
+/// All others.
+pub fn there<T>(found: Result<T, CallError>) -> Result<Option<T>, CallError> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.is_gone() => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
