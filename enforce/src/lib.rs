@@ -16,6 +16,7 @@ pub mod fault;
 pub mod fire;
 pub mod guard;
 pub mod hold;
+pub mod iam;
 pub mod lease;
 pub mod ledger;
 pub mod lever;

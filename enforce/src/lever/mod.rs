@@ -4,6 +4,16 @@
 //! before is read by [`Lever::look`], kept by the reconciler before the first effect, and handed back to [`Lever::lift`]. What this
 //! program did not put is never taken away.
 
+pub mod boundary;
+pub mod deny_policy;
+pub mod deny_session;
+pub mod detach;
+pub mod principal;
+pub mod revoke_sessions;
+
+#[cfg(test)]
+mod iam_bench;
+
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
