@@ -5,8 +5,15 @@
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sluice_schemas::Micros;
 use sluice_schemas::time::HOUR;
+
+use crate::store::records::RecordKind;
+use crate::store::{AuditEntry, SharedStore, StoreError};
+
+/// Id of its row.
+pub(super) const BREAKER: &str = "breaker";
 
 /// Why and since when nothing is pulled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +76,39 @@ fn note(times: &mut VecDeque<Micros>, now: Micros) {
     times.push_back(now);
     while times.front().is_some_and(|at| at.0 <= now.0 - HOUR) {
         times.pop_front();
+    }
+}
+
+/// Returns why nothing is pulled, if the breaker has tripped.
+///
+/// # Errors
+/// Fails if the store does.
+pub fn tripped(store: &dyn SharedStore) -> Result<Option<Tripped>, StoreError> {
+    let Some(record) = store.record(RecordKind::Guard, BREAKER)? else { return Ok(None) };
+    serde_json::from_value(record.body)
+        .map_err(|error| StoreError::Corrupt { place: "the shared store".to_owned(), detail: format!("guard {BREAKER}: {error}") })
+}
+
+/// Closes the breaker on a person's word; `false` if it was closed.
+///
+/// # Errors
+/// Fails if the store does.
+pub fn close(store: &dyn SharedStore, actor: &str, reason: &str, now: Micros) -> Result<bool, StoreError> {
+    let Some(record) = store.record(RecordKind::Guard, BREAKER)?.filter(|record| !record.body.is_null()) else { return Ok(false) };
+    let audit = breaker_line("close", actor, reason, now);
+    store.put_record(RecordKind::Guard, BREAKER, record.revision, &Value::Null, Some(&audit))?;
+    Ok(true)
+}
+
+pub(super) fn breaker_line(action: &str, actor: &str, detail: &str, now: Micros) -> AuditEntry {
+    AuditEntry {
+        at: now,
+        fire_id: BREAKER.to_owned(),
+        action: format!("breaker:{action}"),
+        target: "*".to_owned(),
+        state: "done".to_owned(),
+        actor: actor.to_owned(),
+        detail: detail.to_owned(),
     }
 }
 
