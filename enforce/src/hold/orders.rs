@@ -3,6 +3,7 @@
 use sluice_schemas::{ErrorClass, Micros};
 
 use super::{Cause, Change, Hold, HoldChange, HoldState, Released};
+use crate::audit::inputs;
 use crate::budget::{Mode, digest};
 use crate::config::Budgets;
 use crate::store::{AuditEntry, Confirmation, SELF, SharedStore, StoreError};
@@ -59,6 +60,13 @@ fn entry(hold: &Hold, action: &str, actor: &str, detail: &str, now: Micros) -> A
         state: text("done"),
         actor: text(actor),
         detail: text(detail),
+        inputs: match &hold.cause {
+            Cause::Breach { budget, period, threshold, .. } => {
+                inputs([("budget", budget.clone()), ("period", period.clone()), ("threshold", threshold.clone())])
+            }
+            Cause::Manual { .. } => String::new(),
+        },
+        ..AuditEntry::default()
     }
 }
 
@@ -144,6 +152,8 @@ pub fn approve(store: &dyn SharedStore, budgets: &Budgets, id: &str, actor: &str
         state: "done".to_owned(),
         actor: actor.to_owned(),
         detail: String::new(),
+        policy_version: budgets.version(),
+        ..AuditEntry::default()
     };
     store.confirm(&confirmation, &audit)?;
     Ok(Approved::Budget(confirmation))
