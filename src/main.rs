@@ -1,5 +1,6 @@
 //! The sluice binary: it only wires. Records flow one way: ingest → enrich → aggregate → enforce.
 
+mod audit;
 mod cli;
 mod config;
 mod control;

@@ -401,3 +401,19 @@ fn money_is_exact_to_the_last_digit_at_the_edge_of_its_type() {
     let at = one::<TimestampMicrosecondType>(&engine, "SELECT max(event_time) FROM calls");
     assert_eq!(at, 1);
 }
+
+/// A lake that only older programs wrote to lacks columns of today; they are null there.
+#[test]
+fn columns_that_came_later_are_null_in_an_older_lake() {
+    let folder = tempfile::tempdir().unwrap();
+    let today = tables::schema(tables::ACTIONS).unwrap();
+    let then = Arc::new(Schema::new(today.fields().iter().take(7).cloned().collect::<Vec<_>>()));
+    let texts = (1..7).map(|_| -> ArrayRef { Arc::new(StringArray::from(vec!["hold"])) });
+    let at: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![DAY]).with_timezone("UTC"));
+    let rows = RecordBatch::try_new(Arc::clone(&then), std::iter::once(at).chain(texts).collect()).unwrap();
+    let file = write(folder.path(), tables::ACTIONS, "1970-01-02", "a.parquet", &rows);
+    let files = TableFiles { table: tables::ACTIONS.to_owned(), schema: then, files: vec![file] };
+    let engine = QueryEngine::new(vec![files], Vec::new(), MEMORY).unwrap();
+    let answer = engine.sql("SELECT action, line, hash, dt FROM actions").unwrap();
+    assert_eq!(format_json(&answer).split_whitespace().collect::<String>(), r#"[{"action":"hold","line":null,"hash":null,"dt":"1970-01-02"}]"#);
+}

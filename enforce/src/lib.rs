@@ -8,6 +8,7 @@
 //! fire id in the shared store and runs its actions, each until it has a receipt.
 
 pub mod actions;
+pub mod audit;
 pub mod aws;
 pub mod backtest;
 pub mod budget;
@@ -24,11 +25,13 @@ pub mod limits;
 pub mod notation;
 pub mod outbox;
 pub mod overrides;
+pub mod overshoot;
 pub mod period;
 pub mod permit;
 pub mod predicate;
 pub mod reconcile;
 pub mod ring;
+pub mod rivals;
 pub mod store;
 pub mod tally;
 pub mod target;

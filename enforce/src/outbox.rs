@@ -14,6 +14,7 @@ use sluice_schemas::time::{HOUR, SECOND};
 use sluice_schemas::{ErrorClass, Micros};
 
 use crate::actions::{Action, ActionError};
+use crate::audit::inputs_of;
 use crate::budget::ActionKind;
 use crate::fire::Crossing;
 use crate::permit::CommitPermit;
@@ -299,6 +300,8 @@ impl Outbox {
             state: receipt.state.as_str().to_owned(),
             actor: SELF.to_owned(),
             detail: receipt.detail.clone(),
+            inputs: inputs_of(&fire),
+            ..AuditEntry::default()
         };
         self.store.put_receipt(&fire.breach.fire_id, action.name(), &receipt, &audit)?;
         record.receipts.insert(action.name().to_owned(), receipt);

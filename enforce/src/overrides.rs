@@ -150,5 +150,6 @@ fn line(known: &Override, action: &str, actor: &str, reason: &str, now: Micros) 
         state: "done".to_owned(),
         actor: actor.to_owned(),
         detail: format!("{} until {}: {reason}", known.what(), known.until),
+        ..AuditEntry::default()
     }
 }

@@ -36,8 +36,8 @@ impl Tally {
 }
 
 /// Length of the stretch that a rate is taken over.
-const SLOT: i64 = 5 * MINUTE;
-const SLOTS_AN_HOUR: i128 = 12;
+pub(crate) const SLOT: i64 = 5 * MINUTE;
+pub(crate) const SLOTS_AN_HOUR: i128 = 12;
 /// After this silence a rate is zero rather than old. Logs may come minutes late, so it is longer than a slot.
 const SILENCE: i64 = 3 * SLOT;
 

@@ -158,7 +158,7 @@ fn its_own_success_is_recognised_after_a_timeout() {
         let store = DynamoStore::open(&settings(&proxy.url, &table)).expect("opened");
         conformance::fences(&store);
         store.audit(&conformance::sample_line("once")).expect("written");
-        assert_eq!(store.audit_trail(0, 10).expect("read"), [(1, conformance::sample_line("once"))]);
+        assert_eq!(conformance::lines(&store), [(1, conformance::sample_line("once"))]);
         assert!(calls.load(Ordering::Relaxed) >= 8, "each write was sent twice");
     });
 }

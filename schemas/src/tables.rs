@@ -159,12 +159,17 @@ fn breaches() -> Vec<Field> {
     fields.extend(["limit_usd", "spent_usd", "projected_usd"].map(money));
     fields.push(long("unpriced_calls"));
     fields.push(text("actions"));
+    fields.extend(["policy_version", "price_version"].map(text));
     fields
 }
 
 fn actions() -> Vec<Field> {
     let mut fields = vec![time("at")];
     fields.extend(["fire_id", "action", "target", "state", "actor", "detail"].map(text));
+    // Number of the line in the audit trail of the shared store; null in rows from before lines had hashes.
+    fields.push(long("line"));
+    // `inputs` is a JSON object, `requests` a JSON list.
+    fields.extend(["inputs", "policy_version", "price_version", "requests", "prev", "hash"].map(text));
     fields
 }
 

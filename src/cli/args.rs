@@ -65,6 +65,8 @@ pub(crate) enum Verb {
     Budget(BudgetArgs),
     /// Show and release holds
     Hold(HoldArgs),
+    /// Check, list and export the audit trail
+    Audit(super::args_audit::AuditArgs),
     /// Show the shards of streams; let one that stopped at a gap go on
     Source(SourceArgs),
     /// Hold an agent by hand

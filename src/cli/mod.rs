@@ -2,11 +2,13 @@
 
 mod agents;
 mod args;
+mod args_audit;
 mod args_coverage;
 mod args_reconcile;
 mod args_simulate;
 mod args_tables;
 mod args_who;
+mod audit;
 mod budget;
 mod config;
 mod coverage;
@@ -92,6 +94,7 @@ fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Status(args) => status::run(&args),
         Verb::Coverage(args) => coverage::run(&args),
         Verb::Budget(args) => budget::run(&args),
+        Verb::Audit(args) => audit::run(&args),
         Verb::Hold(args) => hold::run(&args),
         Verb::Source(args) => source::run(&args),
         Verb::Pause(args) => hold::pause(&args),

@@ -26,6 +26,13 @@ pub(crate) enum Request {
     Status,
     /// Every budget counter.
     Budgets,
+    /// Lines of the audit trail, and where its chain stands.
+    Audit {
+        /// The line to begin behind.
+        after: u64,
+        /// Most lines.
+        most: usize,
+    },
     /// Every hold.
     Holds,
     /// Lift a hold.

@@ -38,6 +38,7 @@ impl Pipeline {
         let answer = match request {
             Request::Snapshot => serde_json::to_value(self.snapshot())?,
             Request::Budgets => serde_json::to_value(self.budget_status())?,
+            Request::Audit { after, most } => crate::audit::page(self.shared.as_ref(), after, most)?,
             Request::Holds => serde_json::to_value(self.shared.holds()?)?,
             Request::Release { id, actor, reason } => self.release(&id, &actor, &reason)?,
             Request::Pause { agent, actor, reason } => self.pause(&agent, &actor, &reason)?,
@@ -106,6 +107,7 @@ impl Pipeline {
         let needed = self.ledger.reconfigure(Arc::new(config.budgets.clone()));
         let seeded: Vec<String> = needed.iter().map(|need| need.budget.clone()).collect();
         self.settings.config = config;
+        self.note_versions();
         self.seed(needed).context("the new budgets could not be filled")?;
         self.confirm_known()?;
         let waiting: Vec<String> = self.ledger.unconfirmed().map(str::to_owned).collect();

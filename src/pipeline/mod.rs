@@ -146,6 +146,8 @@ pub(crate) struct Pipeline {
     fence: u64,
     /// Lines of the audit trail that are rows of `actions` already.
     audit_seen: u64,
+    /// Policy and prices in force.
+    versions: sluice_enforce::audit::Versions,
     /// Fire ids handed to the effects thread and not back yet.
     in_hand: HashSet<String>,
     pub(crate) live: Live,

@@ -70,6 +70,7 @@ impl Pipeline {
             epoch: None,
             fence,
             audit_seen,
+            versions: Default::default(),
             in_hand: Default::default(),
             recorded: Default::default(),
             upkeep: Default::default(),
@@ -84,6 +85,7 @@ impl Pipeline {
             shared,
             settings,
         };
+        pipeline.note_versions();
         match (decision, state) {
             (RecoveryDecision::Resume { next_segment }, Some(state)) => pipeline.resume(state, next_segment)?,
             _ => pipeline.rebuild()?,

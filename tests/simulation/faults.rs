@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use sluice_aggregate::lake::{LakeError, LocalObjects, ObjectEntry, Objects, Put, StagedObject, WriterLock};
 use sluice_enforce::hold::Hold;
 use sluice_enforce::store::records::{Record, RecordKind, Records};
+use sluice_enforce::audit::{Head, Versions};
 use sluice_enforce::store::{AuditEntry, Claim, Command, Confirmation, FireRecord, Receipt};
 use sluice_enforce::{SharedStore, StoreError};
 use sluice_schemas::Micros;
@@ -251,5 +252,11 @@ impl<S: SharedStore> SharedStore for FaultyShared<S> {
     }
     fn audit_trail(&self, after: u64, most: usize) -> Result<Vec<(u64, AuditEntry)>, StoreError> {
         self.inner.audit_trail(after, most)
+    }
+    fn audit_head(&self) -> Result<Option<Head>, StoreError> {
+        self.inner.audit_head()
+    }
+    fn set_versions(&self, versions: Versions) {
+        self.inner.set_versions(versions);
     }
 }

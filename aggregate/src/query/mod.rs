@@ -156,7 +156,7 @@ impl QueryEngine {
         for (name, schema, files) in listed {
             let rows: Vec<(i32, RecordBatch)> =
                 live.iter().filter(|(table, ..)| *table == name).map(|(_, dt, rows)| (*dt, rows.clone())).collect();
-            engine.register(&name, &schema, (files, storage.clone()), &rows)?;
+            engine.register(&name, &whole(&name, schema), (files, storage.clone()), &rows)?;
         }
         Ok(engine)
     }
@@ -293,6 +293,16 @@ fn refuse_writes(plan: &LogicalPlan) -> Result<(), QueryError> {
         _ => return plan.inputs().into_iter().try_for_each(refuse_writes),
     };
     Err(QueryError::ReadOnly { statement: statement.to_owned() })
+}
+
+/// Returns the schema of a table with the columns that a built-in one has by now: a lake that no newer program has written to lacks some.
+fn whole(table: &str, found: SchemaRef) -> SchemaRef {
+    let Some(known) = tables::schema(table) else { return found };
+    let lacking: Vec<_> = known.fields().iter().filter(|field| found.column_with_name(field.name()).is_none()).cloned().collect();
+    if lacking.is_empty() {
+        return found;
+    }
+    Arc::new(Schema::new(found.fields().iter().cloned().chain(lacking).collect::<Vec<_>>()))
 }
 
 /// Gives texts the type that other code expects of them.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Action, ActionError, check_permit};
+use crate::audit::inputs_of;
 use crate::budget::ActionKind;
 use crate::fire::Crossing;
 use crate::guard::Scoping;
@@ -74,6 +75,8 @@ impl Action for HoldAction {
                 state: hold.state.to_string(),
                 actor: SELF.to_owned(),
                 detail: format!("budget '{}' at {} of {}", breach.budget, breach.threshold, breach.limit_usd),
+                inputs: inputs_of(fire),
+                ..AuditEntry::default()
             };
             self.store.put_hold(&hold, &audit)?;
         }

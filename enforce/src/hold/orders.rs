@@ -4,6 +4,7 @@ use sluice_schemas::time::DAY;
 use sluice_schemas::{ErrorClass, Micros, PicoUsd};
 
 use super::{Cause, Change, Hold, HoldChange, HoldState, Released};
+use crate::audit::inputs;
 use crate::budget::{Mode, digest};
 use crate::config::Budgets;
 use crate::guard::Scope;
@@ -61,6 +62,13 @@ fn entry(hold: &Hold, action: &str, actor: &str, detail: &str, now: Micros) -> A
         state: text("done"),
         actor: text(actor),
         detail: text(detail),
+        inputs: match &hold.cause {
+            Cause::Breach { budget, period, threshold, .. } => {
+                inputs([("budget", budget.clone()), ("period", period.clone()), ("threshold", threshold.clone())])
+            }
+            Cause::Manual { .. } => String::new(),
+        },
+        ..AuditEntry::default()
     }
 }
 
@@ -165,6 +173,8 @@ pub fn approve(store: &dyn SharedStore, budgets: &Budgets, id: &str, by: &Approv
         state: "done".to_owned(),
         actor: actor.to_owned(),
         detail: by.reason.to_owned(),
+        policy_version: budgets.version(),
+        ..AuditEntry::default()
     };
     store.confirm(&confirmation, &audit)?;
     Ok(Approved::Budget(confirmation))

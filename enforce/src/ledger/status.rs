@@ -4,7 +4,6 @@ use std::cmp::Reverse;
 use std::collections::HashSet;
 
 use serde::Serialize;
-use sluice_schemas::time::HOUR;
 use sluice_schemas::{Micros, PicoUsd};
 
 use super::Ledger;
@@ -14,8 +13,9 @@ use crate::counter::{Counter, FiredState};
 use crate::decide::{Context, Purpose, Site};
 use crate::fire::project;
 use crate::hold::Hold;
+use crate::overshoot::{Bound, Delays};
 use crate::period::Period;
-use crate::tally::Tally;
+use crate::tally::{SLOT, SLOTS_AN_HOUR, Tally};
 
 /// One counter, for people and for the reconciler of holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -99,14 +99,17 @@ pub struct Overview {
 }
 
 impl BudgetStatus {
-    /// Returns the bound on what can be spent past the limit before a hold works: the highest rate seen, for as long as a
-    /// call, its log and the hold take (`delay` microseconds), plus the calls in flight at the mean price of a call.
+    /// Returns the bound on what can be spent past the limit before a hold works. The rate is the highest of any five minutes seen; what is in
+    /// flight is what that rate spends within a call, and one mean call.
     #[must_use]
-    pub fn overshoot_bound(&self, delay: i64, calls_in_flight: u64) -> PicoUsd {
-        let running = self.peak_burn_per_hour.0 / i128::from(HOUR) * i128::from(delay.max(0))
-            + self.peak_burn_per_hour.0 % i128::from(HOUR) * i128::from(delay.max(0)) / i128::from(HOUR);
-        let mean = self.spent.0 / i128::from(self.calls.max(1));
-        PicoUsd(running + mean * i128::from(calls_in_flight))
+    pub fn exposure(&self, delays: &Delays) -> Bound {
+        let peak = PicoUsd(self.peak_burn_per_hour.0 / SLOTS_AN_HOUR);
+        let call = i128::from(delays.call.max(0));
+        let slot = i128::from(SLOT);
+        let within_a_call = peak.0 / slot * call + (peak.0 % slot * call).div_euclid(slot) + 1;
+        let mean = self.spent.0.max(0) / i128::from(self.calls.max(1)) + 1;
+        let in_flight = if peak.0 > 0 { PicoUsd(within_a_call + mean) } else { PicoUsd::ZERO };
+        Bound::of(peak, SLOT, delays, in_flight)
     }
 }
 

@@ -109,6 +109,7 @@ pub(super) fn breaker_line(action: &str, actor: &str, detail: &str, now: Micros)
         state: "done".to_owned(),
         actor: actor.to_owned(),
         detail: detail.to_owned(),
+        ..AuditEntry::default()
     }
 }
 

@@ -50,6 +50,9 @@ impl Reconciler {
             state: state.to_owned(),
             actor: SELF.to_owned(),
             detail: detail.to_owned(),
+            inputs: serde_json::json!({ "holds": intent.holds, "image": intent.image }).to_string(),
+            requests: intent.requests.clone(),
+            ..AuditEntry::default()
         }
     }
 

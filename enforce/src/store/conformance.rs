@@ -11,6 +11,7 @@ use sluice_schemas::{Micros, PicoUsd};
 
 use super::records::{Record, RecordKind};
 use super::{AuditEntry, Claim, Command, Confirmation, FireRecord, Receipt, ReceiptState, SharedStore, StoreError};
+use crate::audit::{Verifier, Versions};
 use crate::budget::{ActionKind, Mode};
 use crate::fire::{Crossing, HoldTerms};
 use crate::hold::{Cause, Hold, HoldState};
@@ -59,7 +60,23 @@ pub fn sample_line(action: &str) -> AuditEntry {
         state: "done".to_owned(),
         actor: "someone".to_owned(),
         detail: "it's \"quoted\"\n".to_owned(),
+        requests: vec!["r-1".to_owned(), "r-2".to_owned()],
+        ..AuditEntry::default()
     }
+}
+
+/// Returns the lines of a trail as their writers wrote them, after a look at their chain.
+///
+/// # Panics
+/// If the chain does not hold.
+pub fn lines<S: SharedStore + ?Sized>(store: &S) -> Vec<(u64, AuditEntry)> {
+    let trail = store.audit_trail(0, usize::MAX).unwrap();
+    let mut verifier = Verifier::default();
+    trail.iter().for_each(|(number, entry)| verifier.take(*number, entry));
+    let report = verifier.finish(store.audit_head().unwrap().as_ref());
+    assert_eq!(report.faults, []);
+    assert!(trail.is_empty() || report.begins_at == Some(1));
+    trail.into_iter().map(|(number, entry)| (number, entry.unsealed())).collect()
 }
 
 fn hold(id: &str) -> Hold {
@@ -91,6 +108,7 @@ pub fn all<S: SharedStore>(mut make: impl FnMut() -> S) {
     answers_commands_once(&make());
     audits_in_order(&make());
     records_change_in_turn(&make());
+    stamps_lines_with_versions(&make());
 }
 
 /// A record is written over the revision that was read, and one kind does not see another's.
@@ -220,10 +238,21 @@ pub fn audits_in_order<S: SharedStore>(store: &S) {
     for action in ["a", "b", "c"] {
         store.audit(&sample_line(action)).unwrap();
     }
-    let first = store.audit_trail(0, 2).unwrap();
-    assert_eq!(first, [(1, sample_line("a")), (2, sample_line("b"))]);
-    assert_eq!(store.audit_trail(2, 2).unwrap(), [(3, sample_line("c"))]);
-    assert_eq!(store.audit_trail(u64::MAX, 2).unwrap(), []);
+    assert_eq!(lines(store), [(1, sample_line("a")), (2, sample_line("b")), (3, sample_line("c"))]);
+    let numbers = |after| store.audit_trail(after, 2).unwrap().into_iter().map(|(number, _)| number).collect::<Vec<_>>();
+    assert_eq!((numbers(0), numbers(2), numbers(u64::MAX)), (vec![1, 2], vec![3], vec![]));
+}
+
+/// Lines name the versions in force, unless they name others.
+pub fn stamps_lines_with_versions<S: SharedStore>(store: &S) {
+    let versions = |policy: &str| Versions { policy: policy.to_owned(), prices: "list#1".to_owned() };
+    store.audit(&sample_line("a")).unwrap();
+    store.set_versions(versions("p1"));
+    store.audit(&sample_line("b")).unwrap();
+    store.audit(&AuditEntry { policy_version: "p0".to_owned(), ..sample_line("c") }).unwrap();
+    let seen: Vec<_> = lines(store).into_iter().map(|(_, line)| (line.policy_version, line.price_version)).collect();
+    let expected = [("", ""), ("p1", "list#1"), ("p0", "list#1")];
+    assert_eq!(seen, expected.map(|(policy, prices)| (policy.to_owned(), prices.to_owned())));
 }
 
 /// What was written is there for the next process.
@@ -241,7 +270,9 @@ pub fn reopening<S: SharedStore>(mut open: impl FnMut() -> S) {
     assert_eq!(store.unfinished().unwrap().len(), 1);
     assert!(!store.fires().unwrap().is_empty());
     assert_eq!(store.hold("h").unwrap(), Some(hold("h")));
-    assert_eq!(store.audit_trail(0, 10).unwrap(), [(1, sample_line("hold"))]);
+    assert_eq!(lines(&store), [(1, sample_line("hold"))]);
+    store.audit(&sample_line("later")).unwrap();
+    assert_eq!(lines(&store).len(), 2, "the chain goes on");
 }
 
 /// A writer whose fence another took writes nothing any more, whatever it was about to do. Both handles are of one empty store.
@@ -283,7 +314,7 @@ pub fn zombies<S: SharedStore>(one: &S, two: &S) {
     assert_eq!(two.confirmations().unwrap(), []);
     assert_eq!(two.open_commands().unwrap(), [command]);
     assert!(!two.stopped().unwrap());
-    assert_eq!(two.audit_trail(0, 10).unwrap(), [(1, sample_line("hold"))]);
+    assert_eq!(lines(two), [(1, sample_line("hold"))]);
     // It still reads, and its successor writes.
     assert_eq!(one.fence().unwrap(), new);
     assert!(matches!(two.claim(&record("a", new)).unwrap(), Claim::Already(known) if known.fence == old));

@@ -61,6 +61,11 @@ impl SharedStore for Dying {
         stopped() -> bool;
         audit(entry: &AuditEntry) -> ();
         audit_trail(after: u64, most: usize) -> Vec<(u64, AuditEntry)>;
+        audit_head() -> Option<crate::audit::Head>;
+    }
+
+    fn set_versions(&self, versions: crate::audit::Versions) {
+        self.inner.set_versions(versions);
     }
 }
 

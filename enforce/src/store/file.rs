@@ -1,8 +1,8 @@
 //! The shared store of one machine: a redb file, each step one synced transaction.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::Serialize;
@@ -11,10 +11,12 @@ use sluice_schemas::Micros;
 
 use self::guard::Guard;
 use super::{AuditEntry, Claim, Command, Confirmation, FireRecord, Receipt, SharedStore, StoreError};
+use crate::audit::{Head, Versions};
 use crate::hold::Hold;
 
 mod guard;
 mod records;
+mod trail;
 
 /// Format that is written.
 const FORMAT: u32 = 1;
@@ -37,6 +39,7 @@ pub struct FileStore {
     path: PathBuf,
     /// Fence this handle took; 0 if it took none.
     own: AtomicU64,
+    versions: Mutex<Versions>,
 }
 
 impl FileStore {
@@ -52,7 +55,7 @@ impl FileStore {
             |error| StoreError::Unavailable { operation: "open", detail: error.to_string() },
             || Database::create(path).map_err(|error| failure(&place, "open", &error.into())),
         )?;
-        let store = Self { database: Arc::new(database), guard, path: path.to_owned(), own: AtomicU64::new(0) };
+        let store = Self { database: Arc::new(database), guard, path: path.to_owned(), own: AtomicU64::new(0), versions: Mutex::default() };
         if is_new {
             store.sync_folder()?;
         }
@@ -69,7 +72,13 @@ impl FileStore {
     /// Returns another handle, with no fence of its own.
     #[must_use]
     pub fn share(&self) -> Self {
-        Self { database: Arc::clone(&self.database), guard: self.guard.clone(), path: self.path.clone(), own: AtomicU64::new(0) }
+        Self {
+            database: Arc::clone(&self.database),
+            guard: self.guard.clone(),
+            path: self.path.clone(),
+            own: AtomicU64::new(0),
+            versions: Mutex::default(),
+        }
     }
 
     /// A new file is durable once its folder is.
@@ -171,14 +180,6 @@ impl FileStore {
     fn remove(&self, transaction: &WriteTransaction, table: Rows, key: &str) -> Result<(), StoreError> {
         let mut rows: Table<'_, &str, &[u8]> = transaction.open_table(table).map_err(|error| self.failed("write", error))?;
         rows.remove(key).map_err(|error| self.failed("write", error))?;
-        Ok(())
-    }
-
-    fn append_audit(&self, transaction: &WriteTransaction, entry: &AuditEntry) -> Result<(), StoreError> {
-        let mut trail = transaction.open_table(AUDIT).map_err(|error| self.failed("write", error))?;
-        let last = trail.last().map_err(|error| self.failed("write", error))?.map_or(0, |(number, _)| number.value());
-        let bytes = serde_json::to_vec(entry).map_err(|error| self.corrupt("audit", "new", &error.to_string()))?;
-        trail.insert(last + 1, bytes.as_slice()).map_err(|error| self.failed("write", error))?;
         Ok(())
     }
 
@@ -377,14 +378,15 @@ impl SharedStore for FileStore {
     }
 
     fn audit_trail(&self, after: u64, most: usize) -> Result<Vec<(u64, AuditEntry)>, StoreError> {
-        let transaction = self.database.begin_read().map_err(|error| self.failed("read", error))?;
-        let trail = transaction.open_table(AUDIT).map_err(|error| self.failed("read", error))?;
-        let mut lines = Vec::new();
-        for row in trail.range(after.saturating_add(1)..).map_err(|error| self.failed("read", error))?.take(most) {
-            let (number, value) = row.map_err(|error| self.failed("read", error))?;
-            lines.push((number.value(), self.decode("audit", &number.value().to_string(), value.value())?));
-        }
-        Ok(lines)
+        self.read_trail(after, most)
+    }
+
+    fn audit_head(&self) -> Result<Option<Head>, StoreError> {
+        self.meta(trail::HEAD)?.map(|text| self.decode_head(&text)).transpose()
+    }
+
+    fn set_versions(&self, versions: Versions) {
+        *self.versions.lock().unwrap_or_else(PoisonError::into_inner) = versions;
     }
 }
 

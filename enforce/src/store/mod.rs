@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sluice_schemas::{ErrorClass, Micros};
 
+use crate::audit::{Head, Versions};
 use crate::fire::Crossing;
 use crate::hold::Hold;
 
@@ -21,6 +22,7 @@ mod dynamo;
 mod file;
 pub mod records;
 
+pub use crate::audit::AuditEntry;
 #[cfg(feature = "aws")]
 pub use dynamo::{DynamoLease, DynamoSettings, DynamoStore};
 pub use file::FileStore;
@@ -190,25 +192,6 @@ pub struct Receipt {
     pub detail: String,
 }
 
-/// One line of the audit trail: the columns of the lake's `actions` table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AuditEntry {
-    /// When.
-    pub at: Micros,
-    /// Fire id, hold id or command id it belongs to.
-    pub fire_id: String,
-    /// What was done, for example `webhook:hooks.example.com`, `hold`, `release`, `approve`.
-    pub action: String,
-    /// To whom.
-    pub target: String,
-    /// How it ended.
-    pub state: String,
-    /// `sluice`, or the person.
-    pub actor: String,
-    /// Why, or what came of it.
-    pub detail: String,
-}
-
 /// A person's word that a new or changed budget may act.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confirmation {
@@ -368,4 +351,13 @@ pub trait SharedStore: records::Records + Send + Sync {
     /// # Errors
     /// Fails if the store does.
     fn audit_trail(&self, after: u64, most: usize) -> Result<Vec<(u64, AuditEntry)>, StoreError>;
+
+    /// Returns where the chain of the audit trail stands; `None` before its first line.
+    ///
+    /// # Errors
+    /// Fails if the store does.
+    fn audit_head(&self) -> Result<Option<Head>, StoreError>;
+
+    /// Names the versions that lines carry from here on, where they name none themselves; of this handle alone.
+    fn set_versions(&self, versions: Versions);
 }

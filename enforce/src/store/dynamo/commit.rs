@@ -1,12 +1,11 @@
 //! One step's writes as one transaction, and what its failure means.
 
-use std::sync::atomic::Ordering;
-
 use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Delete, Put as PutItem, TransactWriteItem};
 use serde::Serialize;
 
 use super::row::{Key, Row};
 use super::table::Sent;
+use super::trail::Place;
 use super::{DynamoStore, Fence};
 use crate::store::{AuditEntry, StoreError};
 
@@ -18,8 +17,8 @@ pub(super) struct Write {
     deletes: Vec<Key>,
     /// Rows that are removed if they have the revision they were read with.
     removals: Vec<(Key, u64)>,
-    /// Body of the line that is added to the audit trail.
-    line: Option<String>,
+    /// What is added to the audit trail.
+    line: Option<AuditEntry>,
 }
 
 /// A row that is written if it is as it was read.
@@ -82,8 +81,8 @@ impl Write {
     }
 
     /// Adds a line of the audit trail.
-    pub(super) fn line(self, entry: Option<&AuditEntry>) -> Result<Self, StoreError> {
-        Ok(Self { line: entry.map(to_json).transpose()?, ..self })
+    pub(super) fn line(self, entry: Option<&AuditEntry>) -> Self {
+        Self { line: entry.cloned(), ..self }
     }
 }
 
@@ -98,13 +97,18 @@ impl Put {
         Self { ttl, ..self }
     }
 
-    fn action(&self, table: &str, write_id: &str) -> Result<TransactWriteItem, StoreError> {
-        let after = Row {
+    /// Returns the row that is there once it is written.
+    pub(super) fn after(&self, write_id: &str) -> Row {
+        Row {
             body: self.body.clone(),
             revision: self.before.as_ref().map_or(0, |row| row.revision) + 1,
             write_id: write_id.to_owned(),
             made_by: self.before.as_ref().map_or(write_id, |row| &row.made_by).to_owned(),
-        };
+        }
+    }
+
+    fn action(&self, table: &str, write_id: &str) -> Result<TransactWriteItem, StoreError> {
+        let after = self.after(write_id);
         let put = PutItem::builder().table_name(table).set_item(Some(after.item(&self.key, self.ttl)));
         let put = match &self.before {
             None => put.condition_expression("attribute_not_exists(pk)"),
@@ -152,15 +156,15 @@ impl FenceCheck {
 impl DynamoStore {
     /// Writes what a step decided.
     ///
-    /// `line` keeps the number under which the step's line was sent: it is given up only once it is seen to be another's, so
-    /// that a line whose answer was lost is found and not written a second time.
+    /// `place` keeps where the step's line was sent: it is given up only once it is seen that it can no longer land there, so that a
+    /// line whose answer was lost is found and not written a second time.
     pub(super) fn commit(
         &self,
         operation: &'static str,
         fence: &FenceCheck,
         attempt: &Try<'_>,
         write: &Write,
-        line: &mut Option<u64>,
+        place: &mut Option<Place>,
     ) -> Result<Committed, StoreError> {
         let table = &self.table.name;
         let mut actions: Vec<TransactWriteItem> = fence.action(table)?.into_iter().collect();
@@ -176,51 +180,42 @@ impl DynamoStore {
             let delete = delete.condition_expression("rev = :rev").expression_attribute_values(":rev", number(*revision));
             actions.push(TransactWriteItem::builder().delete(delete.build().map_err(incomplete)?).build());
         }
-        if let Some(body) = &write.line {
-            let number = match *line {
-                Some(number) => number,
-                None => self.last_line()? + 1,
+        let mut next_head = None;
+        if let Some(entry) = &write.line {
+            let at = match place.take() {
+                Some(at) => at,
+                None => self.next_place()?,
             };
-            *line = Some(number);
-            let put = Put { key: Key::line(number), before: None, body: body.clone(), ttl: None };
-            actions.push(put.action(table, attempt.write_id)?);
+            let (line, head) = self.puts_of_line(entry, &at)?;
+            for put in [&line, &head] {
+                actions.push(put.action(table, attempt.write_id)?);
+            }
+            next_head = Some(head.after(attempt.write_id));
+            *place = Some(at);
         }
         let token = format!("{}-{:03}", attempt.write_id, attempt.attempt);
         match self.table.transact(operation, token, actions)? {
             Sent::Done => {
-                self.last_line.fetch_max(line.unwrap_or(0), Ordering::Relaxed);
+                if next_head.is_some() {
+                    self.keep_head(next_head);
+                }
                 Ok(Committed::Done)
             }
             Sent::Busy => Ok(Committed::Busy),
-            Sent::ConditionFailed => self.look_again(fence, attempt.write_id, line),
+            Sent::ConditionFailed => self.look_again(fence, attempt.write_id, place),
         }
     }
 
     /// Finds out why a condition failed.
-    fn look_again(&self, fence: &FenceCheck, write_id: &str, line: &mut Option<u64>) -> Result<Committed, StoreError> {
-        if let Some(number) = *line {
-            match self.table.get(&Key::line(number))? {
-                // The transaction is done and its answer was lost.
-                Some(row) if row.write_id == write_id => return Ok(Committed::Done),
-                Some(_) => {
-                    *line = None;
-                    self.last_line.store(0, Ordering::Relaxed);
-                }
-                None => {}
-            }
+    fn look_again(&self, fence: &FenceCheck, write_id: &str, place: &mut Option<Place>) -> Result<Committed, StoreError> {
+        if let Some(at) = place.take()
+            && self.has_landed(write_id, at, place)?
+        {
+            // The transaction is done and its answer was lost.
+            return Ok(Committed::Done);
         }
         self.refuse_if_behind(fence)?;
         Ok(Committed::Changed)
-    }
-
-    /// Returns the number of the last line of the audit trail, as far as it is known; 0 if there is none.
-    fn last_line(&self) -> Result<u64, StoreError> {
-        let known = self.last_line.load(Ordering::Relaxed);
-        if known > 0 {
-            return Ok(known);
-        }
-        let Some(key) = self.table.newest("audit")? else { return Ok(0) };
-        key.line_number().ok_or_else(|| self.table.corrupt(&key, "is not the number of a line"))
     }
 }
 

@@ -4,7 +4,7 @@
 //!
 //! | `pk` | `sk` | `body` |
 //! |---|---|---|
-//! | `meta` | `format`, `fence`, `stopped`, `lease` | format of the table; owner of the fence, whose `rev` is the fence; the kill switch; the ledger's last [`Beat`](crate::Beat) |
+//! | `meta` | `format`, `fence`, `stopped`, `lease`, `audit` | format of the table; owner of the fence, whose `rev` is the fence; the kill switch; the ledger's last [`Beat`](crate::Beat); [`Head`] of the audit trail |
 //! | `fire` | fire id | [`FireRecord`](super::FireRecord) |
 //! | `fire-open` | fire id | when it was claimed; there while an action is unsettled |
 //! | `hold` | hold id | [`Hold`](crate::Hold) |
@@ -12,11 +12,11 @@
 //! | `command` | command id | [`Command`](super::Command); has a `ttl` once it is answered |
 //! | `command-open` | command id | [`Command`](super::Command); there while nobody answered |
 //! | `intent`, `override`, `guard` | id | [`Record`](super::records::Record) |
-//! | `audit` | number of the line, 20 digits | [`AuditEntry`]; numbers have no holes |
+//! | `audit` | number of the line, 20 digits | [`AuditEntry`]; numbers have no holes, each line holds the hash of the one before |
 //!
 //! A step reads its rows (strongly consistent), decides, and writes them in one transaction that holds only if no row has
-//! changed since, if the line of the audit trail is the next one, and if the fence this handle took is still in force: a
-//! process that was replaced writes nothing, however late it wakes up. A handle that took no fence (a person's command line)
+//! changed since, if the line of the audit trail is the next one and its head, which moves with it, is the one the line was
+//! chained to, and if the fence this handle took is still in force: a process that was replaced writes nothing, however late it wakes up. A handle that took no fence (a person's command line)
 //! is bound by the revisions of the rows alone.
 //!
 //! A ledger needs `dynamodb:GetItem`, `Query`, `PutItem`, `DeleteItem` and `ConditionCheckItem` on the table; who reads alone, the
@@ -41,8 +41,8 @@ mod row;
 mod settings;
 mod steps;
 mod table;
+mod trail;
 
-use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -55,6 +55,7 @@ use self::row::{Key, Row};
 pub use self::settings::DynamoSettings;
 use self::table::Table;
 use super::{AuditEntry, StoreError};
+use crate::audit::{Head, Versions};
 
 /// Format that is written.
 const FORMAT: u32 = 1;
@@ -75,8 +76,9 @@ struct Fence {
 pub struct DynamoStore {
     table: Table,
     own: Mutex<Option<Fence>>,
-    /// Number of the last line of the audit trail that was seen; 0 while none was.
-    last_line: AtomicU64,
+    /// Head of the audit trail that was seen last.
+    head: Mutex<Option<Row>>,
+    versions: Mutex<Versions>,
 }
 
 /// What a step decided after it read its rows.
@@ -93,7 +95,7 @@ impl DynamoStore {
     /// # Errors
     /// The table cannot be reached or is not one of these.
     pub fn open(settings: &DynamoSettings) -> Result<Self, StoreError> {
-        let store = Self { table: Table::connect(settings)?, own: Mutex::new(None), last_line: AtomicU64::new(0) };
+        let store = Self { table: Table::connect(settings)?, own: Mutex::new(None), head: Mutex::default(), versions: Mutex::default() };
         store.check_format()?;
         Ok(store)
     }
@@ -158,7 +160,7 @@ impl DynamoStore {
         mut decide: impl FnMut(&str) -> Result<Decision<T>, StoreError>,
     ) -> Result<T, StoreError> {
         let write_id = row::random_id();
-        let (mut line, mut detail) = (None, "");
+        let (mut place, mut detail) = (None, "");
         for attempt in 0..TRIES {
             let decision = decide(&write_id);
             if matches!(decision, Ok(Decision::Known(_)) | Err(StoreError::Conflict { .. } | StoreError::NotFound { .. })) {
@@ -168,7 +170,7 @@ impl DynamoStore {
             match decision? {
                 Decision::Known(answer) => return Ok(answer),
                 Decision::Write(write, answer) => {
-                    match self.commit(operation, &fence, &Try { write_id: &write_id, attempt }, &write, &mut line)? {
+                    match self.commit(operation, &fence, &Try { write_id: &write_id, attempt }, &write, &mut place)? {
                         Committed::Done => return Ok(answer),
                         Committed::Changed => detail = "its rows keep changing",
                         Committed::Busy => detail = "the table is busy",
@@ -205,7 +207,7 @@ impl DynamoStore {
                 Changed::No(answer) => Decision::Known(answer),
                 Changed::To { after, ttl, closes, answer } => {
                     let put = Put::new(key.clone(), Some(row), &after)?.expiring(ttl);
-                    Decision::Write(Write::default().put(put).delete(closes).line(audit)?, answer)
+                    Decision::Write(Write::default().put(put).delete(closes).line(audit), answer)
                 }
             })
         })

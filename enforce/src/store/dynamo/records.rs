@@ -26,7 +26,7 @@ impl Records for DynamoStore {
             }
             let next = Record { id: id.to_owned(), revision: revision + 1, body: body.clone() };
             let put = Put::new(key.clone(), known.map(|(_, row)| row), &next)?;
-            Ok(Decision::Write(Write::default().put(put).line(audit)?, next.revision))
+            Ok(Decision::Write(Write::default().put(put).line(audit), next.revision))
         })
     }
 
@@ -37,7 +37,7 @@ impl Records for DynamoStore {
             if known.revision != revision {
                 return Err(conflict(kind, id));
             }
-            Ok(Decision::Write(Write::default().delete_as_read(key.clone(), &row).line(audit)?, ()))
+            Ok(Decision::Write(Write::default().delete_as_read(key.clone(), &row).line(audit), ()))
         })
     }
 

@@ -1,7 +1,6 @@
 //! The steps of a shared store, each as what it reads, decides and writes.
 
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -11,6 +10,7 @@ use sluice_schemas::time::{DAY, SECOND};
 use super::commit::{FenceCheck, Put, Write};
 use super::row::{Key, Row};
 use super::{Changed, Decision, DynamoStore, Fence};
+use crate::audit::{Head, Versions};
 use crate::hold::Hold;
 use crate::store::{AuditEntry, Claim, Command, Confirmation, FireRecord, Receipt, SharedStore, StoreError};
 
@@ -106,7 +106,7 @@ impl SharedStore for DynamoStore {
         self.step("put a hold", self.own_check(), |_| {
             Ok(match self.row::<Hold>(&key)? {
                 Some((known, _)) => Decision::Known(known),
-                None => Decision::Write(Write::default().put(Put::new(key.clone(), None, hold)?).line(Some(audit))?, hold.clone()),
+                None => Decision::Write(Write::default().put(Put::new(key.clone(), None, hold)?).line(Some(audit)), hold.clone()),
             })
         })
     }
@@ -178,7 +178,7 @@ impl SharedStore for DynamoStore {
     }
 
     fn audit(&self, entry: &AuditEntry) -> Result<(), StoreError> {
-        self.step("write the audit trail", self.own_check(), |_| Ok(Decision::Write(Write::default().line(Some(entry))?, ())))
+        self.step("write the audit trail", self.own_check(), |_| Ok(Decision::Write(Write::default().line(Some(entry)), ())))
     }
 
     fn audit_trail(&self, after: u64, most: usize) -> Result<Vec<(u64, AuditEntry)>, StoreError> {
@@ -186,10 +186,17 @@ impl SharedStore for DynamoStore {
         let rows = self.table.query("audit", Some(&Key::line(first)), most)?;
         let line = |(key, row): &(Key, Row)| {
             let number = key.line_number().ok_or_else(|| self.table.corrupt(key, "is not the number of a line"))?;
-            self.last_line.fetch_max(number, Ordering::Relaxed);
             Ok((number, self.decode(key, row)?))
         };
         rows.iter().map(line).collect()
+    }
+
+    fn audit_head(&self) -> Result<Option<Head>, StoreError> {
+        self.head_of(self.table.get(&Key::meta("audit"))?.as_ref())
+    }
+
+    fn set_versions(&self, versions: Versions) {
+        *self.versions.lock().unwrap_or_else(PoisonError::into_inner) = versions;
     }
 }
 
@@ -214,7 +221,7 @@ impl DynamoStore {
             if before.as_ref().is_some_and(|row| row.write_id == write_id) {
                 return Ok(Decision::Known(()));
             }
-            Ok(Decision::Write(Write::default().put(Put::new(key.clone(), before, body)?).line(Some(audit))?, ()))
+            Ok(Decision::Write(Write::default().put(Put::new(key.clone(), before, body)?).line(Some(audit)), ()))
         })
     }
 }

@@ -6,6 +6,7 @@ use sluice_schemas::ErrorClass;
 use tempfile::TempDir;
 
 use super::*;
+use crate::audit::{AuditFault, FaultKind, Verifier};
 use crate::store::conformance;
 
 #[test]
@@ -105,6 +106,7 @@ fn who_was_overtaken_writes_nothing() {
         state: "done".to_owned(),
         actor: super::super::SELF.to_owned(),
         detail: String::new(),
+        ..AuditEntry::default()
     };
     old.audit(&hold("before")).expect("a line");
     assert!(FileStore::take_from_other(&path).expect("taken"));
@@ -119,4 +121,73 @@ fn who_was_overtaken_writes_nothing() {
     drop((old, new));
     assert!(!FileStore::take_from_other(&path).expect("nobody has it"));
     assert_eq!(FileStore::open(&path).expect("the store").fence().expect("the fence"), 2);
+}
+
+#[test]
+fn a_trail_from_before_the_chain_goes_on_with_it() {
+    let folder = TempDir::new().expect("a folder");
+    let store = FileStore::open(&folder.path().join("s.redb")).expect("a new store");
+    let old = br#"{"at":"2026-10-01T00:00:00Z","fire_id":"f","action":"hold","target":"t","state":"done","actor":"sluice","detail":""}"#;
+    let write_as_before = |number: u64| {
+        store.write("test", |transaction| {
+            let mut trail = transaction.open_table(AUDIT).map_err(|error| store.failed("test", error))?;
+            trail.insert(number, old.as_slice()).map_err(|error| store.failed("test", error))?;
+            Ok(())
+        })
+    };
+    write_as_before(1).expect("written");
+    write_as_before(2).expect("written");
+    store.audit(&conformance::sample_line("new")).expect("a line");
+    // And once more by a program that knows no chain.
+    write_as_before(4).expect("written");
+    store.audit(&conformance::sample_line("newer")).expect("a line");
+    let mut verifier = Verifier::default();
+    let trail = store.audit_trail(0, 10).expect("lines");
+    trail.iter().for_each(|(number, line)| verifier.take(*number, line));
+    let report = verifier.finish(store.audit_head().expect("read").as_ref());
+    assert_eq!((report.lines, report.begins_at), (5, Some(3)));
+    assert_eq!(report.faults, [AuditFault { line: 4, kind: FaultKind::Unsealed }]);
+}
+
+/// What a hand in the file does to the trail is found in what the store reads.
+#[test]
+fn tampering_with_the_file_is_found() {
+    let found = |tamper: &dyn Fn(&mut redb::Table<'_, u64, &[u8]>)| {
+        let folder = TempDir::new().expect("a folder");
+        let store = FileStore::open(&folder.path().join("s.redb")).expect("a new store");
+        for action in ["a", "b", "c", "d"] {
+            store.audit(&conformance::sample_line(action)).expect("a line");
+        }
+        store
+            .write("test", |transaction| {
+                tamper(&mut transaction.open_table(AUDIT).map_err(|error| store.failed("test", error))?);
+                Ok(())
+            })
+            .expect("written");
+        let mut verifier = Verifier::default();
+        store.audit_trail(0, 10).expect("lines").iter().for_each(|(number, line)| verifier.take(*number, line));
+        verifier.finish(store.audit_head().expect("read").as_ref()).faults
+    };
+    let fault = |line, kind| AuditFault { line, kind };
+    let bytes = |trail: &redb::Table<'_, u64, &[u8]>, number: u64| trail.get(number).unwrap().unwrap().value().to_vec();
+    assert_eq!(found(&|_| {}), []);
+    let edit = |trail: &mut redb::Table<'_, u64, &[u8]>| {
+        let text = String::from_utf8(bytes(trail, 2)).unwrap().replace("someone", "nobody");
+        trail.insert(2, text.as_bytes()).unwrap();
+    };
+    assert_eq!(found(&edit), [fault(2, FaultKind::Changed)]);
+    let cut = |trail: &mut redb::Table<'_, u64, &[u8]>| drop(trail.remove(4).unwrap());
+    assert_eq!(found(&cut), [fault(4, FaultKind::Missing { through: 4 })]);
+    let swap = |trail: &mut redb::Table<'_, u64, &[u8]>| {
+        let (one, other) = (bytes(trail, 1), bytes(trail, 3));
+        trail.insert(1, other.as_slice()).unwrap();
+        trail.insert(3, one.as_slice()).unwrap();
+    };
+    let swapped = found(&swap);
+    assert!(swapped.contains(&fault(1, FaultKind::Moved { from: 3 })) && swapped.contains(&fault(3, FaultKind::Moved { from: 1 })));
+    let append = |trail: &mut redb::Table<'_, u64, &[u8]>| {
+        let copy = bytes(trail, 4);
+        trail.insert(5, copy.as_slice()).unwrap();
+    };
+    assert_eq!(found(&append)[0].line, 5);
 }
