@@ -20,6 +20,7 @@ pub mod ledger;
 pub mod lever;
 pub mod limits;
 pub mod notation;
+pub mod notice;
 pub mod outbox;
 pub mod period;
 pub mod permit;
@@ -33,6 +34,7 @@ mod book;
 mod codec;
 mod counter;
 mod decide;
+mod query;
 #[cfg(test)]
 mod test_support;
 
