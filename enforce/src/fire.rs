@@ -174,4 +174,4 @@ pub fn project(spent: PicoUsd, start: Micros, end: Micros, now: Micros) -> Optio
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

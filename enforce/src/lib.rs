@@ -23,6 +23,7 @@ pub mod ledger;
 pub mod lever;
 pub mod limits;
 pub mod notation;
+pub mod notice;
 pub mod outbox;
 pub mod overrides;
 pub mod overshoot;
@@ -40,6 +41,7 @@ mod book;
 mod codec;
 mod counter;
 mod decide;
+mod query;
 #[cfg(test)]
 mod test_support;
 

@@ -4,10 +4,11 @@
 //! Invariants: C6 (a fire id is claimed once; the receipts say what was done under it) and C7 (a crossing waits for the
 //! commit of its epoch).
 //!
-//! [`next_step`] decides, [`Outbox`] does. There is no thread and no clock in here: the caller's loop hands in crossings and
-//! calls [`Outbox::tick`].
+//! [`next_step`] decides, [`Outbox`] does. There is no clock in here: the caller's loop hands in crossings and calls
+//! [`Outbox::tick`]. Holds are put one after the other; those who are told are told at the same time as each other, in batches,
+//! by threads that end with the tick ([`round`]).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sluice_schemas::time::{HOUR, SECOND};
@@ -18,18 +19,22 @@ use crate::audit::inputs_of;
 use crate::budget::ActionKind;
 use crate::fire::Crossing;
 use crate::permit::CommitPermit;
-use crate::store::{AuditEntry, Claim, FireRecord, Receipt, ReceiptState, SELF, SharedStore, StoreError};
+use crate::store::{AuditEntry, Claim, Ended, FireRecord, Receipt, ReceiptState, SELF, SharedStore, StoreError};
+
+mod round;
 
 const FIRST_WAIT: i64 = SECOND;
 const LONGEST_WAIT: i64 = 10 * 60 * SECOND;
 /// After this an action that keeps failing is given up: news of yesterday's breach helps nobody.
 const GIVE_UP_AFTER: i64 = 24 * HOUR;
+/// Rows of the shared store in one step.
+const ROWS: usize = 500;
 
 /// Why the outbox cannot go on.
 #[derive(Debug, thiserror::Error)]
 #[error("the actions of fire {fire_id} cannot go on")]
 pub struct OutboxError {
-    /// The fire.
+    /// The fire, or the first of those that a step was for.
     pub fire_id: String,
     /// Why.
     #[source]
@@ -51,6 +56,8 @@ pub struct Job {
     pub crossing: Crossing,
     /// What the shared store holds; `None` before the claim.
     pub record: Option<FireRecord>,
+    /// Receipts that the shared store does not hold yet, by name of the action: done, and not to be done again.
+    pub unwritten: BTreeMap<String, Ended>,
     /// What failed, by name of the action.
     pub waits: BTreeMap<String, Wait>,
 }
@@ -76,8 +83,10 @@ pub enum Step {
     Wait(Micros),
     /// Claim its fire id.
     Claim,
-    /// Run the action of this index.
-    Run(usize),
+    /// Write the receipts that the store does not hold yet.
+    Write,
+    /// Run the actions of these indexes, in any order.
+    Run(Vec<usize>),
     /// Note that all is settled.
     Finish,
     /// Nothing is left.
@@ -100,6 +109,9 @@ pub fn next_step(job: &Job, actions: &[(ActionKind, &str)], permit: &CommitPermi
     if record.done_at.is_some() {
         return Step::Settled;
     }
+    if !job.unwritten.is_empty() {
+        return Step::Write;
+    }
     let wanted = &record.crossing.actions;
     let hold_failed = actions.iter().any(|(kind, name)| {
         let state = record.receipts.get(*name).map(|receipt| receipt.state);
@@ -108,33 +120,27 @@ pub fn next_step(job: &Job, actions: &[(ActionKind, &str)], permit: &CommitPermi
     let mut earliest: Option<Micros> = None;
     for stage in [ActionKind::Hold, ActionKind::Notify] {
         let is_wanted = wanted.contains(&stage) || (stage == ActionKind::Notify && hold_failed);
+        let mut ready = Vec::new();
         for (index, (kind, name)) in actions.iter().enumerate() {
             if *kind != stage || !is_wanted || record.receipts.contains_key(*name) {
                 continue;
             }
             match job.waits.get(*name).filter(|wait| wait.until > now) {
-                None => return Step::Run(index),
+                None => ready.push(index),
                 Some(wait) => earliest = Some(earliest.map_or(wait.until, |known| known.min(wait.until))),
             }
+        }
+        if !ready.is_empty() {
+            return Step::Run(ready);
         }
     }
     earliest.map_or(Step::Finish, Step::Wait)
 }
 
-/// One pass over all jobs.
-struct Round<'a> {
-    permit: &'a CommitPermit,
-    now: Micros,
-    /// Everything else waits for the next pass.
-    holds_only: bool,
-    /// Actions whose receiver gave no answer in this pass: each of the others would wait for it as long.
-    down: BTreeSet<usize>,
-}
-
 /// Crossings on their way to the world.
 pub struct Outbox {
     store: Arc<dyn SharedStore>,
-    actions: Vec<Box<dyn Action>>,
+    actions: Arc<Vec<Box<dyn Action>>>,
     fence: u64,
     jobs: BTreeMap<String, Job>,
 }
@@ -143,13 +149,14 @@ impl Outbox {
     /// Returns an outbox that claims with `fence` and runs `actions`.
     #[must_use]
     pub fn new(store: Arc<dyn SharedStore>, actions: Vec<Box<dyn Action>>, fence: u64) -> Self {
-        Self { store, actions, fence, jobs: BTreeMap::new() }
+        Self { store, actions: Arc::new(actions), fence, jobs: BTreeMap::new() }
     }
 
     /// Takes a crossing; it waits for the commit of its epoch. Taking it twice changes nothing.
     pub fn enqueue(&mut self, crossing: Crossing) {
         let fire_id = crossing.breach.fire_id.clone();
-        self.jobs.entry(fire_id).or_insert(Job { crossing, record: None, waits: BTreeMap::new() });
+        let job = Job { crossing, record: None, unwritten: BTreeMap::new(), waits: BTreeMap::new() };
+        self.jobs.entry(fire_id).or_insert(job);
     }
 
     /// Takes what an earlier process claimed and did not finish.
@@ -198,117 +205,164 @@ impl Outbox {
         self.tick_while(permit, now, &|| true)
     }
 
-    /// Does what is due as [`Outbox::tick`] does, and takes on no further crossing once `goes_on` says no.
+    /// Does what is due as [`Outbox::tick`] does, and begins nothing further once `goes_on` says no.
     ///
     /// # Errors
     /// As for [`Outbox::tick`].
-    pub fn tick_while(&mut self, permit: &CommitPermit, now: Micros, goes_on: &dyn Fn() -> bool) -> Result<Vec<String>, OutboxError> {
-        let mut settled = Vec::new();
+    pub fn tick_while(
+        &mut self,
+        permit: &CommitPermit,
+        now: Micros,
+        goes_on: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Vec<String>, OutboxError> {
         let fire_ids: Vec<String> = self.jobs.keys().cloned().collect();
         // All holds before any news: a slow receiver must not keep a runaway going.
-        for holds_only in [true, false] {
-            let mut round = Round { permit, now, holds_only, down: BTreeSet::new() };
-            for fire_id in fire_ids.iter().take_while(|_| goes_on()) {
-                settled.extend(self.take_on(fire_id, &mut round)?);
+        let asks_for_hold = |job: &Job| job.crossing.actions.contains(&ActionKind::Hold);
+        let (first, rest): (Vec<String>, Vec<String>) =
+            fire_ids.iter().cloned().partition(|id| self.jobs.get(id).is_some_and(asks_for_hold));
+        for ids in first.chunks(ROWS).take_while(|_| goes_on()) {
+            self.claim(ids, permit, now)?;
+            self.write(ids, permit, now)?;
+            self.hold(ids, permit, now, goes_on)?;
+        }
+        for ids in rest.chunks(ROWS).take_while(|_| goes_on()) {
+            self.claim(ids, permit, now)?;
+            self.write(ids, permit, now)?;
+        }
+        self.tell(&fire_ids, permit, now, goes_on)?;
+        self.finish(&fire_ids, permit, now)
+    }
+
+    fn names(actions: &[Box<dyn Action>]) -> Vec<(ActionKind, &str)> {
+        actions.iter().map(|action| (action.kind(), action.name())).collect()
+    }
+
+    /// Returns those of `ids` whose next step is the one asked for.
+    fn at_step(&self, ids: &[String], permit: &CommitPermit, now: Micros, is_it: impl Fn(&Step) -> bool) -> Vec<String> {
+        let names = Self::names(&self.actions);
+        let next = |id: &&String| self.jobs.get(*id).is_some_and(|job| is_it(&next_step(job, &names, permit, now)));
+        ids.iter().filter(next).cloned().collect()
+    }
+
+    /// Sorts the failure of a step of the store: for a while, or for good.
+    fn store_failed(&mut self, ids: &[String], source: StoreError, now: Micros) -> Result<(), OutboxError> {
+        let first = ids.first().cloned().unwrap_or_default();
+        if source.class() != ErrorClass::Transient {
+            return Err(OutboxError { fire_id: first, source });
+        }
+        tracing::warn!(fire_id = %first, fires = ids.len(), error = %source, "the shared store failed, trying again");
+        for id in ids {
+            if let Some(job) = self.jobs.get_mut(id) {
+                postpone(job, STORE, now);
             }
+        }
+        Ok(())
+    }
+
+    fn claim(&mut self, ids: &[String], permit: &CommitPermit, now: Micros) -> Result<(), OutboxError> {
+        let due = self.at_step(ids, permit, now, |step| *step == Step::Claim);
+        let record = |id: &String| {
+            let crossing = self.jobs.get(id)?.crossing.clone();
+            Some(FireRecord { crossing, fence: self.fence, claimed_at: now, receipts: BTreeMap::new(), done_at: None })
+        };
+        let records: Vec<FireRecord> = due.iter().filter_map(record).collect();
+        if records.is_empty() {
+            return Ok(());
+        }
+        match self.store.claim_all(&records) {
+            Ok(claims) => {
+                for (record, claim) in records.into_iter().zip(claims) {
+                    if let Some(job) = self.jobs.get_mut(&record.crossing.breach.fire_id) {
+                        job.record = Some(match claim {
+                            Claim::New => record,
+                            Claim::Already(known) => *known,
+                        });
+                        job.waits.remove(STORE);
+                    }
+                }
+                Ok(())
+            }
+            Err(source) => self.store_failed(&due, source, now),
+        }
+    }
+
+    /// Writes the receipts that the store does not hold yet.
+    fn write(&mut self, ids: &[String], permit: &CommitPermit, now: Micros) -> Result<(), OutboxError> {
+        let due = self.at_step(ids, permit, now, |step| *step == Step::Write);
+        for ids in due.chunks(ROWS) {
+            let unwritten = ids.iter().filter_map(|id| self.jobs.get(id)).flat_map(|job| job.unwritten.values().cloned());
+            let ended: Vec<Ended> = unwritten.collect();
+            if let Err(source) = self.store.put_receipts(&ended) {
+                self.store_failed(ids, source, now)?;
+                continue;
+            }
+            for id in ids {
+                if let Some(job) = self.jobs.get_mut(id) {
+                    written(job);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes that what has nothing left to do is settled, and returns it.
+    fn finish(&mut self, ids: &[String], permit: &CommitPermit, now: Micros) -> Result<Vec<String>, OutboxError> {
+        let mut settled = self.at_step(ids, permit, now, |step| *step == Step::Settled);
+        let due = self.at_step(ids, permit, now, |step| *step == Step::Finish);
+        for ids in due.chunks(ROWS) {
+            match self.store.mark_all_done(ids, now) {
+                Ok(()) => settled.extend_from_slice(ids),
+                Err(source) => self.store_failed(ids, source, now)?,
+            }
+        }
+        for id in &settled {
+            self.jobs.remove(id);
         }
         Ok(settled)
     }
+}
 
-    /// Takes one job as far as it goes in this round and puts it back unless it is settled.
-    fn take_on(&mut self, fire_id: &str, round: &mut Round<'_>) -> Result<Option<String>, OutboxError> {
-        let Some(mut job) = self.jobs.remove(fire_id) else { return Ok(None) };
-        let fire_id = fire_id.to_owned();
-        let failed = match self.work(&mut job, round) {
-            Ok(true) => return Ok(Some(fire_id)),
-            Ok(false) => None,
-            Err(source) if source.class() == ErrorClass::Transient => {
-                postpone(&mut job, STORE, round.now);
-                tracing::warn!(%fire_id, error = %source, "the shared store failed, trying again");
-                None
-            }
-            Err(source) => Some(OutboxError { fire_id: fire_id.clone(), source }),
-        };
-        self.jobs.insert(fire_id, job);
-        failed.map_or(Ok(None), Err)
-    }
-
-    /// Takes one job as far as it goes now; `true` when it is settled.
-    fn work(&self, job: &mut Job, round: &mut Round<'_>) -> Result<bool, StoreError> {
-        let names: Vec<(ActionKind, &str)> = self.actions.iter().map(|action| (action.kind(), action.name())).collect();
-        loop {
-            match next_step(job, &names, round.permit, round.now) {
-                Step::AwaitCommit | Step::Wait(_) => return Ok(false),
-                Step::Settled => return Ok(true),
-                Step::Claim => job.record = Some(self.claim(&job.crossing, round.now)?),
-                Step::Finish => {
-                    self.store.mark_done(&job.crossing.breach.fire_id, round.now)?;
-                    return Ok(true);
-                }
-                Step::Run(index) => {
-                    let Some(action) = self.actions.get(index) else { return Ok(false) };
-                    if round.holds_only && action.kind() != ActionKind::Hold {
-                        return Ok(false);
-                    }
-                    if round.down.contains(&index) {
-                        postpone(job, action.name(), round.now);
-                    } else if !self.run(job, action.as_ref(), round)? {
-                        round.down.insert(index);
-                    }
-                }
-            }
+/// Takes over what the store now holds.
+fn written(job: &mut Job) {
+    let unwritten = std::mem::take(&mut job.unwritten);
+    for (name, ended) in unwritten {
+        job.waits.remove(&name);
+        if let Some(record) = &mut job.record {
+            record.receipts.insert(name, ended.receipt);
         }
     }
+    job.waits.remove(STORE);
+}
 
-    fn claim(&self, crossing: &Crossing, now: Micros) -> Result<FireRecord, StoreError> {
-        let record =
-            FireRecord { crossing: crossing.clone(), fence: self.fence, claimed_at: now, receipts: BTreeMap::new(), done_at: None };
-        Ok(match self.store.claim(&record)? {
-            Claim::New => record,
-            Claim::Already(known) => *known,
-        })
-    }
-
-    /// Runs one action; `false` if its receiver cannot be reached at all.
-    fn run(&self, job: &mut Job, action: &dyn Action, round: &Round<'_>) -> Result<bool, StoreError> {
-        let now = round.now;
-        // A zombie must not act on a claim it made before it was fenced.
-        let current = self.store.fence()?;
-        if self.fence < current {
-            return Err(StoreError::Fenced { own: self.fence, current });
-        }
-        let Some(record) = &mut job.record else { return Ok(true) };
-        let fire = told(record);
-        let receipt = match action.apply(round.permit, &fire) {
-            Ok(receipt) => receipt,
-            Err(ActionError::Store(error)) if matches!(error.class(), ErrorClass::Fenced | ErrorClass::Corrupt) => return Err(error),
-            Err(error) => {
-                let in_time = now.0.saturating_sub(record.claimed_at.0) < GIVE_UP_AFTER;
-                tracing::warn!(fire_id = %fire.breach.fire_id, action = action.name(), error = %error, "action failed");
-                if error.class() == ErrorClass::Transient && in_time {
-                    postpone(job, action.name(), now);
-                    return Ok(!matches!(error, ActionError::Unreachable { .. }));
-                }
-                Receipt { state: ReceiptState::Failed, detail: error.to_string() }
+/// Notes how an action of a job ended: a receipt that is to be written, or another try.
+fn note(job: &mut Job, name: &str, result: Result<Receipt, ActionError>, now: Micros) -> Result<(), StoreError> {
+    let Some(record) = &job.record else { return Ok(()) };
+    let breach = &record.crossing.breach;
+    let receipt = match result {
+        Ok(receipt) => receipt,
+        Err(ActionError::Store(error)) if matches!(error.class(), ErrorClass::Fenced | ErrorClass::Corrupt) => return Err(error),
+        Err(error) => {
+            let in_time = now.0.saturating_sub(record.claimed_at.0) < GIVE_UP_AFTER;
+            if error.class() == ErrorClass::Transient && in_time {
+                postpone(job, name, now);
+                return Ok(());
             }
-        };
-        let audit = AuditEntry {
-            at: now,
-            fire_id: fire.breach.fire_id.clone(),
-            action: action.name().to_owned(),
-            target: fire.breach.target.clone(),
-            state: receipt.state.as_str().to_owned(),
-            actor: SELF.to_owned(),
-            detail: receipt.detail.clone(),
-            inputs: inputs_of(&fire),
-            ..AuditEntry::default()
-        };
-        self.store.put_receipt(&fire.breach.fire_id, action.name(), &receipt, &audit)?;
-        record.receipts.insert(action.name().to_owned(), receipt);
-        job.waits.remove(action.name());
-        job.waits.remove(STORE);
-        Ok(true)
-    }
+            Receipt { state: ReceiptState::Failed, detail: error.to_string() }
+        }
+    };
+    let audit = AuditEntry {
+        at: now,
+        fire_id: breach.fire_id.clone(),
+        action: name.to_owned(),
+        target: breach.target.clone(),
+        state: receipt.state.as_str().to_owned(),
+        actor: SELF.to_owned(),
+        detail: receipt.detail.clone(),
+        inputs: inputs_of(&record.crossing),
+        ..AuditEntry::default()
+    };
+    job.unwritten.insert(name.to_owned(), Ended { receipt, audit });
+    Ok(())
 }
 
 /// Returns the crossing as it is told: a hold that was not put is said so.

@@ -1,23 +1,26 @@
-//! Appends crossings to a file, one JSON object a line, each exactly once.
+//! Appends messages to a file, one JSON object a line, each exactly once.
 //!
-//! Before a line is added the file is searched for its fire id, so a line that was written but not noted is found again. A
-//! last line that a crash left half written is cut off; the crossing it began is written again because it has no receipt.
+//! Before lines are added the file is searched for their ids, so a line that was written but not noted is found again. A
+//! last line that a crash left half written is cut off; the message it began is written again because it has no receipt.
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use super::{Action, ActionError, check_permit, done};
-use crate::budget::ActionKind;
-use crate::fire::Crossing;
-use crate::permit::CommitPermit;
+use super::{ActionError, done};
+use crate::notice::{Notice, Receiver};
 use crate::store::{Receipt, ReceiptState};
 
 /// Every line begins with this; what follows a last line break and does not is not ours.
-const LINE_START: &[u8] = b"{\"schema\":\"sluice.breach/";
+const LINE_START: &[u8] = b"{\"schema\":\"sluice.";
+/// What an id follows in a line.
+const ID_MARKS: [&[u8]; 2] = [b"\"fire_id\":\"", b"\"notice_id\":\""];
+/// Lines written with one search and one sync.
+const MOST_AT_ONCE: usize = 2000;
 
-/// A file of breaches.
+/// A file of messages.
 pub struct FileAction {
     path: PathBuf,
     name: String,
@@ -36,24 +39,30 @@ impl FileAction {
         move |source| ActionError::File { operation, path: self.path.display().to_string(), source }
     }
 
-    fn append(&self, fire: &Crossing) -> Result<ReceiptState, ActionError> {
-        let mut line = serde_json::to_vec(&fire.breach)?;
-        line.push(b'\n');
+    /// Appends the messages that are not there; tells of each whether it was.
+    fn append(&self, notices: &[Notice<'_>]) -> Result<Vec<ReceiptState>, ActionError> {
         let is_new = !self.path.exists();
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(&self.path).map_err(self.failed("open"))?;
         self.repair(&mut file)?;
-        if self.holds(&mut file, &fire.breach.fire_id)? {
-            // The line may be there and not be durable.
-            file.sync_all().map_err(self.failed("sync"))?;
-            return Ok(ReceiptState::AlreadyDone);
+        let mut there = self.among(&mut file, &notices.iter().map(|notice| notice.id()).collect())?;
+        let (mut lines, mut states) = (String::new(), Vec::with_capacity(notices.len()));
+        for notice in notices {
+            if there.insert(notice.id().to_owned()) {
+                lines.push_str(&notice.json()?);
+                lines.push('\n');
+                states.push(ReceiptState::Done);
+            } else {
+                states.push(ReceiptState::AlreadyDone);
+            }
         }
-        file.write_all(&line).map_err(self.failed("append to"))?;
+        file.write_all(lines.as_bytes()).map_err(self.failed("append to"))?;
+        // Also where nothing was added: a line may be there and not be durable.
         file.sync_all().map_err(self.failed("sync"))?;
         if is_new {
             let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
             File::open(folder).and_then(|folder| folder.sync_all()).map_err(self.failed("sync the folder of"))?;
         }
-        Ok(ReceiptState::Done)
+        Ok(states)
     }
 
     /// Ends the file with a line break.
@@ -83,34 +92,49 @@ impl FileAction {
         file.set_len(length - last.len() as u64).map_err(self.failed("repair"))
     }
 
-    fn holds(&self, file: &mut File, fire_id: &str) -> Result<bool, ActionError> {
-        let wanted = format!("\"fire_id\":\"{fire_id}\"");
+    /// Returns which of `ids` the file holds.
+    fn among(&self, file: &mut File, ids: &HashSet<&str>) -> Result<HashSet<String>, ActionError> {
         file.seek(SeekFrom::Start(0)).map_err(self.failed("read"))?;
         let mut reader = BufReader::new(file);
-        let mut line = Vec::new();
+        let (mut found, mut line) = (HashSet::new(), Vec::new());
         while reader.read_until(b'\n', &mut line).map_err(self.failed("read"))? > 0 {
-            if line.windows(wanted.len()).any(|window| window == wanted.as_bytes()) {
-                return Ok(true);
+            // Names hold no bare quotes, so a mark is never part of one.
+            if let Some(id) = ID_MARKS.iter().find_map(|mark| id_after(&line, mark)).filter(|id| ids.contains(id)) {
+                found.insert(id.to_owned());
             }
             line.clear();
         }
-        Ok(false)
+        Ok(found)
     }
 }
 
-impl Action for FileAction {
+/// Returns the text between a mark and the next quote.
+fn id_after<'a>(line: &'a [u8], mark: &[u8]) -> Option<&'a str> {
+    let at = line.windows(mark.len()).position(|window| window == mark)? + mark.len();
+    let length = line[at..].iter().position(|byte| *byte == b'"')?;
+    std::str::from_utf8(&line[at..at + length]).ok()
+}
+
+impl Receiver for FileAction {
     fn name(&self) -> &str {
         &self.name
     }
 
-    fn kind(&self) -> ActionKind {
-        ActionKind::Notify
+    fn tell(&self, notice: &Notice<'_>) -> Result<Receipt, ActionError> {
+        let result = self.tell_all(std::slice::from_ref(notice)).pop();
+        result.unwrap_or_else(|| Err(ActionError::NoResult { receiver: self.name.clone() }))
     }
 
-    fn apply(&self, permit: &CommitPermit, fire: &Crossing) -> Result<Receipt, ActionError> {
-        check_permit(permit, fire)?;
+    fn tell_all(&self, notices: &[Notice<'_>]) -> Vec<Result<Receipt, ActionError>> {
         let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = self.append(fire)?;
-        Ok(Receipt { state, ..done(self.path.display().to_string()) })
+        let receipt = |state| Receipt { state, ..done(self.path.display().to_string()) };
+        match self.append(notices) {
+            Ok(states) => states.into_iter().map(|state| Ok(receipt(state))).collect(),
+            Err(error) => notices.iter().map(|_| Err(error.repeated())).collect(),
+        }
+    }
+
+    fn most_at_once(&self) -> usize {
+        MOST_AT_ONCE
     }
 }

@@ -13,6 +13,9 @@ use super::*;
 use crate::store::ReceiptState;
 use crate::store::conformance::sample_crossing;
 
+mod aws;
+mod posts;
+
 const PERMIT: CommitPermit = CommitPermit::after_commit(7);
 
 fn lines(path: &Path) -> Vec<String> {

@@ -110,8 +110,13 @@ fn check(schema: &Value, root: &Value, value: &Value, at: &str) -> Result<(), St
 }
 
 fn valid(value: &Value) -> Result<(), String> {
-    let schema: Value = serde_json::from_str(BREACH_JSON_SCHEMA).map_err(|error| error.to_string())?;
-    check(&schema, &schema, value, "breach")
+    follows(BREACH_JSON_SCHEMA, value)
+}
+
+/// Checks a value against a published schema.
+pub(crate) fn follows(schema: &str, value: &Value) -> Result<(), String> {
+    let schema: Value = serde_json::from_str(schema).map_err(|error| error.to_string())?;
+    check(&schema, &schema, value, "message")
 }
 
 /// 2026-10-01T00:00Z in minutes.

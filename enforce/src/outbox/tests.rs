@@ -13,7 +13,7 @@ use crate::fire::Withheld;
 use crate::hold::HoldPolicy;
 use crate::store::FileStore;
 use crate::store::conformance::sample_crossing;
-use crate::store::dying::Dying;
+use crate::store::dying::{Dying, Flaky};
 
 const PERMIT: CommitPermit = CommitPermit::after_commit(7);
 
@@ -249,4 +249,79 @@ proptest! {
             prop_assert_eq!(store.fire(fire_id).expect("read").expect("claimed").receipts.len(), 2);
         }
     }
+}
+
+/// Takes up to ten a call, and remembers how many each call carried and how many were under way at once.
+#[derive(Default)]
+struct Batching {
+    calls: Mutex<Vec<usize>>,
+    under_way: AtomicUsize,
+    most_under_way: AtomicUsize,
+    told: Mutex<BTreeSet<String>>,
+}
+
+impl crate::notice::Receiver for Arc<Batching> {
+    fn name(&self) -> &str {
+        "batching"
+    }
+    fn tell(&self, notice: &crate::notice::Notice<'_>) -> Result<Receipt, ActionError> {
+        self.tell_all(&[*notice]).remove(0)
+    }
+    fn tell_all(&self, notices: &[crate::notice::Notice<'_>]) -> Vec<Result<Receipt, ActionError>> {
+        let now = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_under_way.fetch_max(now, Ordering::SeqCst);
+        // Long enough for another lane to begin.
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        self.calls.lock().expect("a lock").push(notices.len());
+        let receipt = |notice: &crate::notice::Notice<'_>| {
+            assert!(self.told.lock().expect("a lock").insert(notice.id().to_owned()), "told once");
+            Ok(Receipt { state: ReceiptState::Done, detail: String::new() })
+        };
+        let receipts = notices.iter().map(receipt).collect();
+        self.under_way.fetch_sub(1, Ordering::SeqCst);
+        receipts
+    }
+    fn most_at_once(&self) -> usize {
+        10
+    }
+    fn lanes(&self) -> usize {
+        4
+    }
+}
+
+#[test]
+fn a_storm_is_told_in_full_batches_by_several_lanes() {
+    let (_folder, store) = store();
+    let batching = Arc::new(Batching::default());
+    let mut outbox = Outbox::new(store.clone(), vec![Box::new(Arc::clone(&batching))], 0);
+    for number in 0..1005 {
+        let mut crossing = sample_crossing(&format!("f{number}"), &format!("agent_id=a{number}"));
+        crossing.actions = vec![ActionKind::Notify];
+        outbox.enqueue(crossing);
+    }
+    assert_eq!(outbox.tick(&PERMIT, seconds(0)).expect("ticks").len(), 1005);
+    let mut calls = batching.calls.lock().expect("a lock").clone();
+    calls.sort_unstable();
+    assert_eq!((calls.len(), calls[0], calls[1], batching.told.lock().expect("a lock").len()), (101, 5, 10, 1005));
+    assert!((2..=4).contains(&batching.most_under_way.load(Ordering::SeqCst)));
+    assert!(store.unfinished().expect("read").is_empty());
+    assert_eq!(store.audit_trail(0, 5000).expect("trail").len(), 1005);
+}
+
+#[test]
+fn what_was_told_is_not_told_again_while_the_store_fails() {
+    let (_folder, store) = store();
+    let flaky = Arc::new(Flaky { inner: store.clone(), failing: AtomicUsize::new(0) });
+    let (log, did) = Scripted::new("log", &[]);
+    let mut outbox = Outbox::new(flaky.clone(), vec![log], 0);
+    let mut crossing = sample_crossing("f", "agent_id=a");
+    crossing.actions = vec![ActionKind::Notify];
+    outbox.enqueue(crossing);
+    // Told, but the receipt cannot be written three times.
+    flaky.failing.store(3, Ordering::Relaxed);
+    let mut settled = Vec::new();
+    for second in 0..20 {
+        settled.extend(outbox.tick(&PERMIT, seconds(second)).expect("ticks"));
+    }
+    assert_eq!((settled, did.lock().expect("a lock").len()), (vec!["f".to_owned()], 1));
 }

@@ -10,10 +10,11 @@ use serde::de::DeserializeOwned;
 use sluice_schemas::Micros;
 
 use self::guard::Guard;
-use super::{AuditEntry, Claim, Command, Confirmation, FireRecord, Receipt, SharedStore, StoreError};
+use super::{AuditEntry, Claim, Command, Confirmation, Ended, FireRecord, Receipt, SharedStore, StoreError};
 use crate::audit::{Head, Versions};
 use crate::hold::Hold;
 
+mod fires;
 mod guard;
 mod records;
 mod trail;
@@ -237,37 +238,33 @@ impl SharedStore for FileStore {
     }
 
     fn claim(&self, record: &FireRecord) -> Result<Claim, StoreError> {
-        self.write("claim a fire id", |transaction| {
-            self.refuse_if_behind(transaction, record.fence)?;
-            let id = record.fire_id();
-            if let Some(known) = self.row(transaction, FIRES, id)? {
-                return Ok(Claim::Already(Box::new(known)));
-            }
-            self.put(transaction, FIRES, id, record)?;
-            self.put(transaction, OPEN_FIRES, id, &record.claimed_at)?;
-            Ok(Claim::New)
-        })
+        self.write("claim a fire id", |transaction| self.claim_in(transaction, record))
+    }
+
+    fn claim_all(&self, records: &[FireRecord]) -> Result<Vec<Claim>, StoreError> {
+        self.write("claim fire ids", |transaction| records.iter().map(|record| self.claim_in(transaction, record)).collect())
     }
 
     fn put_receipt(&self, fire_id: &str, action: &str, receipt: &Receipt, audit: &AuditEntry) -> Result<(), StoreError> {
-        self.write_fenced("write a receipt", |transaction| {
-            let mut record: FireRecord = self.row(transaction, FIRES, fire_id)?.ok_or_else(|| not_found("fire", fire_id))?;
-            if record.receipts.contains_key(action) {
-                return Ok(());
-            }
-            record.receipts.insert(action.to_owned(), receipt.clone());
-            self.put(transaction, FIRES, fire_id, &record)?;
-            self.append_audit(transaction, audit)
+        self.write_fenced("write a receipt", |transaction| self.put_receipt_in(transaction, (fire_id, action), receipt, audit))
+    }
+
+    fn put_receipts(&self, ended: &[Ended]) -> Result<(), StoreError> {
+        self.write_fenced("write receipts", |transaction| {
+            let put = |ended: &Ended| {
+                let names = (ended.audit.fire_id.as_str(), ended.audit.action.as_str());
+                self.put_receipt_in(transaction, names, &ended.receipt, &ended.audit)
+            };
+            ended.iter().try_for_each(put)
         })
     }
 
     fn mark_done(&self, fire_id: &str, at: Micros) -> Result<(), StoreError> {
-        self.write_fenced("settle a fire", |transaction| {
-            let mut record: FireRecord = self.row(transaction, FIRES, fire_id)?.ok_or_else(|| not_found("fire", fire_id))?;
-            record.done_at = record.done_at.or(Some(at));
-            self.put(transaction, FIRES, fire_id, &record)?;
-            self.remove(transaction, OPEN_FIRES, fire_id)
-        })
+        self.write_fenced("settle a fire", |transaction| self.mark_done_in(transaction, fire_id, at))
+    }
+
+    fn mark_all_done(&self, fire_ids: &[String], at: Micros) -> Result<(), StoreError> {
+        self.write_fenced("settle fires", |transaction| fire_ids.iter().try_for_each(|id| self.mark_done_in(transaction, id, at)))
     }
 
     fn fire(&self, fire_id: &str) -> Result<Option<FireRecord>, StoreError> {

@@ -192,6 +192,15 @@ pub struct Receipt {
     pub detail: String,
 }
 
+/// How an action of a fire ended. Fire id and name of the action are those of its line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The receipt.
+    pub receipt: Receipt,
+    /// Its line of the audit trail.
+    pub audit: AuditEntry,
+}
+
 /// A person's word that a new or changed budget may act.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confirmation {
@@ -255,6 +264,30 @@ pub trait SharedStore: records::Records + Send + Sync {
     /// # Errors
     /// [`StoreError::NotFound`] if the fire is not claimed.
     fn mark_done(&self, fire_id: &str, at: Micros) -> Result<(), StoreError>;
+
+    /// Claims many fire ids, each as [`SharedStore::claim`] does; the answers are in their order. After an error some may be claimed.
+    ///
+    /// # Errors
+    /// As for [`SharedStore::claim`].
+    fn claim_all(&self, records: &[FireRecord]) -> Result<Vec<Claim>, StoreError> {
+        records.iter().map(|record| self.claim(record)).collect()
+    }
+
+    /// Notes how many actions ended, each as [`SharedStore::put_receipt`] does. After an error some may be noted.
+    ///
+    /// # Errors
+    /// As for [`SharedStore::put_receipt`].
+    fn put_receipts(&self, ended: &[Ended]) -> Result<(), StoreError> {
+        ended.iter().try_for_each(|ended| self.put_receipt(&ended.audit.fire_id, &ended.audit.action, &ended.receipt, &ended.audit))
+    }
+
+    /// Notes that all actions of many fires are settled, each as [`SharedStore::mark_done`] does. After an error some may be noted.
+    ///
+    /// # Errors
+    /// As for [`SharedStore::mark_done`].
+    fn mark_all_done(&self, fire_ids: &[String], at: Micros) -> Result<(), StoreError> {
+        fire_ids.iter().try_for_each(|fire_id| self.mark_done(fire_id, at))
+    }
 
     /// Returns a claimed fire.
     ///
