@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::args_who::WhoVerb;
 
+pub(crate) use super::args_hold::{ApproveArgs, HoldArgs, HoldVerb, LeverArgs, LeverVerb, OverrideVerb, PauseArgs, TeardownArgs};
 pub(crate) use super::args_simulate::{LayoutArg, ShapeArg, SimulateArgs};
 pub(crate) use super::args_tables::{ConfigArgs, ConfigVerb, PriceSource, PricesArgs, PricesVerb};
 
@@ -72,9 +73,13 @@ pub(crate) enum Verb {
     /// Hold an agent by hand
     Pause(PauseArgs),
     /// Undo a pause
-    Resume(PauseArgs),
+    Resume(super::args_hold::ResumeArgs),
     /// Approve a hold or a changed budget that waits for a person
     Approve(ApproveArgs),
+    /// Show levers and what they hold; the kill switch, the breaker, the check of permissions
+    Lever(LeverArgs),
+    /// Release every hold, lift every lever, and look that not one stop is left
+    Teardown(TeardownArgs),
     /// Show, import and compare prices; rate calls again
     Prices(PricesArgs),
     /// Compare a Cost and Usage Report of AWS with the lake, and explain the difference
@@ -209,6 +214,9 @@ pub(crate) enum BudgetVerb {
     Check(BudgetListArgs),
     /// Run budgets over the stored history: what would have fired, when, what it would have saved
     Backtest(BacktestArgs),
+    /// Exceptions with an end: no holds for a while, or more budget
+    #[command(subcommand)]
+    Override(OverrideVerb),
 }
 
 #[derive(Debug, Args)]
@@ -236,27 +244,6 @@ pub(crate) struct BacktestArgs {
     /// Form of the report
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct HoldArgs {
-    #[command(subcommand)]
-    pub(crate) verb: HoldVerb,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum HoldVerb {
-    /// Every hold, its reason and its state
-    List(BudgetListArgs),
-    /// Lift a hold by hand
-    Release {
-        /// Id of the hold, as listed
-        id: String,
-        #[command(flatten)]
-        reason: Reason,
-        #[command(flatten)]
-        place: Place,
-    },
 }
 
 #[derive(Debug, Args)]
@@ -289,26 +276,6 @@ pub(crate) struct Reason {
     /// Who, for the record
     #[arg(long, env = "USER", default_value = "unknown")]
     pub(crate) actor: String,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PauseArgs {
-    /// The agent
-    pub(crate) agent: String,
-    #[command(flatten)]
-    pub(crate) reason: Reason,
-    #[command(flatten)]
-    pub(crate) place: Place,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ApproveArgs {
-    /// Id of the hold, or name of the budget
-    pub(crate) id: String,
-    #[command(flatten)]
-    pub(crate) reason: Reason,
-    #[command(flatten)]
-    pub(crate) place: Place,
 }
 
 impl Place {

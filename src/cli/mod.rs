@@ -4,6 +4,7 @@ mod agents;
 mod args;
 mod args_audit;
 mod args_coverage;
+mod args_hold;
 mod args_reconcile;
 mod args_simulate;
 mod args_tables;
@@ -15,6 +16,8 @@ mod coverage;
 mod demo;
 mod explain;
 mod hold;
+mod lever;
+mod overrides;
 mod prices;
 mod query;
 mod reconcile;
@@ -25,6 +28,7 @@ mod run;
 mod simulate;
 mod source;
 mod status;
+mod teardown;
 mod top;
 mod who;
 #[cfg(any(feature = "aws", feature = "kafka"))]
@@ -100,6 +104,8 @@ fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Pause(args) => hold::pause(&args),
         Verb::Resume(args) => hold::resume(&args),
         Verb::Approve(args) => hold::approve(&args),
+        Verb::Lever(args) => lever::run(&args),
+        Verb::Teardown(args) => teardown::run(&args),
         Verb::Prices(args) => prices::run(&args),
         Verb::Reconcile(args) => reconcile::run(&args),
         Verb::Who(verb) => who::run(&verb),

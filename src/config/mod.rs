@@ -22,6 +22,7 @@ use sluice_schemas::visible::escape_lines;
 
 use crate::coverage::CoverageConfig;
 use crate::directory::DirectoryConfig;
+use crate::enforcement::EnforceConfig;
 use crate::operate::OperateConfig;
 use crate::sources::relay::RelayConfig;
 use crate::sources::{Configured, OffloadConfig};
@@ -76,8 +77,8 @@ pub(crate) struct Config {
     pub(crate) breaches_file: PathBuf,
     /// Where breaches are posted.
     pub(crate) webhook: Option<String>,
-    /// Targets that are never held.
-    pub(crate) protected: Vec<String>,
+    /// Levers, caps, who is never stopped.
+    pub(crate) enforce: EnforceConfig,
     /// Unix socket of the daemon.
     pub(crate) socket: PathBuf,
     /// Decode threads.
@@ -166,6 +167,8 @@ impl Config {
         text += &format!("rules            {}\n", self.rules.names().len());
         text += &format!("breaches file    {}\n", self.breaches_file.display());
         text += &format!("webhook          {}\n", self.webhook.as_deref().unwrap_or("none"));
+        let levers: Vec<&str> = self.enforce.levers.iter().map(|lever| lever.as_str()).collect();
+        text += &format!("levers           {}\n", if levers.is_empty() { "none: holds are recorded".to_owned() } else { levers.join(", ") });
         text += &format!("control socket   {}\n", self.socket.display());
         let listen = self.operate.listen.map_or_else(|| "nowhere".to_owned(), |address| address.to_string());
         text += &format!("health, metrics  {listen}\n");

@@ -15,6 +15,7 @@ use super::cloudtrail::RawCloudTrail;
 use super::{Config, Origin, SharedPlace, parse_duration};
 use crate::coverage::RawCoverage;
 use crate::directory::RawDirectory;
+use crate::enforcement::RawEnforce;
 use crate::operate::RawOperate;
 use crate::sources::{self, Configured, OffloadConfig};
 
@@ -74,14 +75,6 @@ impl Default for RawFiles {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct RawEnforce {
-    breaches_file: Option<PathBuf>,
-    webhook: Option<String>,
-    protected: Vec<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
 struct RawControl {
     socket: Option<PathBuf>,
 }
@@ -117,7 +110,7 @@ pub(crate) fn validate(table: toml::Table, base: &Path, origin: &Origin, faults:
     let agents = agents(enrich.as_ref().and_then(|enrich| enrich.agents_file.as_ref()).map(|path| base.join(path)), faults);
     let rules = rules(enrich.as_ref().and_then(|enrich| enrich.rules_file.as_ref()).map(|path| base.join(path)), faults);
     let budgets = budgets(raw.budget, faults);
-    let webhook = raw.enforce.webhook;
+    let webhook = raw.enforce.webhook.clone();
     if let Some(url) = webhook.as_deref().filter(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
         faults.push(format!("enforce.webhook: '{url}' is not an http(s) address"));
     }
@@ -147,9 +140,9 @@ pub(crate) fn validate(table: toml::Table, base: &Path, origin: &Origin, faults:
         rules: Arc::new(rules?),
         budgets: budgets?,
         windows: windows(raw.window, faults),
-        breaches_file: place(raw.enforce.breaches_file, "breaches.jsonl"),
+        breaches_file: place(raw.enforce.breaches_file.clone(), "breaches.jsonl"),
         webhook,
-        protected: raw.enforce.protected,
+        enforce: raw.enforce.check(faults),
         socket: raw.control.socket.map_or_else(|| inside("control.sock"), |path| base.join(path)),
         workers: workers(raw.files.workers),
         operate: raw.operate.check(base, faults),
@@ -378,5 +371,6 @@ mod tests {
         assert_eq!(reference.operate, default.operate);
         assert_eq!(reference.coverage, default.coverage);
         assert_eq!(reference.directory, default.directory);
+        assert_eq!(reference.enforce, default.enforce);
     }
 }

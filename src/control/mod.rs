@@ -52,6 +52,9 @@ pub(crate) enum Request {
         actor: String,
         /// Why.
         reason: String,
+        /// For how long, in microseconds; its own end if that comes first.
+        #[serde(default)]
+        lasts: Option<i64>,
     },
     /// Undo a pause.
     Resume {
@@ -66,6 +69,60 @@ pub(crate) enum Request {
     Approve {
         /// Id of the hold or name of the budget.
         id: String,
+        /// Who orders it.
+        actor: String,
+        /// Why.
+        reason: String,
+        /// For how long, in microseconds; its own end if that comes first.
+        #[serde(default)]
+        lasts: Option<i64>,
+    },
+    /// What levers do on whom.
+    Levers,
+    /// Throw the kill switch, or take it back.
+    SetStopped {
+        /// Whether nothing is pulled any more.
+        stopped: bool,
+        /// Who orders it.
+        actor: String,
+        /// Why.
+        reason: String,
+    },
+    /// Let levers be pulled again after the breaker has tripped.
+    CloseBreaker {
+        /// Who orders it.
+        actor: String,
+        /// Why.
+        reason: String,
+    },
+    /// Exceptions that are not over.
+    Overrides,
+    /// Grant an exception.
+    Override {
+        /// Name of the budget.
+        budget: String,
+        /// Target; none for all.
+        target: Option<String>,
+        /// Extra budget in dollars; none for no holds at all.
+        extra: Option<String>,
+        /// For how long, in microseconds.
+        lasts: i64,
+        /// Who orders it.
+        actor: String,
+        /// Why.
+        reason: String,
+    },
+    /// End an exception.
+    RevokeOverride {
+        /// Its id.
+        id: String,
+        /// Who orders it.
+        actor: String,
+        /// Why.
+        reason: String,
+    },
+    /// Release every hold.
+    ReleaseAll {
         /// Who orders it.
         actor: String,
         /// Why.

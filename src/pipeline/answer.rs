@@ -39,17 +39,13 @@ impl Pipeline {
             Request::Snapshot => serde_json::to_value(self.snapshot())?,
             Request::Budgets => serde_json::to_value(self.budget_status())?,
             Request::Audit { after, most } => crate::audit::page(self.shared.as_ref(), after, most)?,
-            Request::Holds => serde_json::to_value(self.shared.holds()?)?,
-            Request::Release { id, actor, reason } => self.release(&id, &actor, &reason)?,
-            Request::Pause { agent, actor, reason } => self.pause(&agent, &actor, &reason)?,
-            Request::Resume { agent, actor, reason } => self.unpause(&agent, &actor, &reason)?,
-            Request::Approve { id, actor, reason } => self.approve(&id, &actor, &reason)?,
             Request::Reload => self.reload()?,
             Request::Sources | Request::ResumeShard { .. } => bail!("only a running daemon has sources"),
             Request::Rerate { .. } => bail!("a rating takes many steps; the coordinator's loop begins it"),
             // Answered by the server, so that it is told even when this loop does not turn.
             Request::Status => bail!("the status is not the coordinator's to tell"),
             Request::Query { .. } => return Ok(Answer::Tables(Listing::of(&self.lake)?, self.live_rows())),
+            order => self.follow_order(order)?,
         };
         self.ledger.advance(now);
         Ok(Answer::Json(answer))
@@ -96,6 +92,7 @@ impl Pipeline {
             ("window", old.windows != config.windows),
             ("directory", old.directory != config.directory),
             ("operate", old.operate != config.operate),
+            ("enforce", old.enforce != config.enforce),
         ];
         let changed: Vec<&str> = fixed.iter().filter(|(_, changed)| *changed).map(|(key, _)| *key).collect();
         if !changed.is_empty() {
@@ -154,9 +151,10 @@ fn hold_row(hold: &Hold) -> HoldRow {
         (HoldState::PendingApproval, _) => "awaiting approval",
         (HoldState::Released, _) => "released",
         (HoldState::Active, sluice_enforce::Mode::Observe) => "observed only",
-        (HoldState::Active, sluice_enforce::Mode::Enforce) => "flagged",
+        (HoldState::Active, _) if hold.scope.grips.is_empty() => "recorded",
+        (HoldState::Active, _) => "held",
     };
-    HoldRow { target: hold.target.clone(), budget, lever: "flag".to_owned(), state: state.to_owned(), since: hold.created_at }
+    HoldRow { target: hold.target.clone(), budget, lever: hold.scope.grips.iter().filter_map(|grip| grip.chain.first()).map(|pull| pull.lever.as_str()).next().unwrap_or("none").to_owned(), state: state.to_owned(), since: hold.created_at }
 }
 
 fn budget_row(status: &BudgetStatus, window: String, holds: &[HoldRow]) -> BudgetRow {

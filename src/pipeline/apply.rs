@@ -20,6 +20,7 @@ impl Pipeline {
         self.directory.note(&batch.batch);
         let crossings = self.ledger.apply(view, now);
         self.live.fold(view, now);
+        self.note_usage(view, 1);
         self.live.arrived(now, counts.records, u64::try_from((now.0 - arrival.0) / 1_000).unwrap_or(0));
         self.meter.applied(arrival, self.settings.clock.now(), counts.records);
         self.meter.rejected(&rejected);

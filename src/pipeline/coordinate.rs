@@ -19,6 +19,7 @@ use super::source::{self, SourceControl};
 use super::worker::{self, Channels, Decoded, Done, FoldJob, Folded};
 use super::{ALLOWED_LATENESS, BULK_ROWS, LIVE_BYTES, LOCAL_INTERVAL, Mode, Pipeline, ROLLUP_BYTES, RateOrder};
 use crate::control::Request;
+use crate::enforcement::Actuator;
 use crate::operate::Phase;
 
 /// Pieces under way for each worker.
@@ -71,6 +72,8 @@ pub(super) struct Flow {
     last_lake: Instant,
     last_reconcile: Instant,
     pub(super) measured: Measured,
+    /// Pulls levers.
+    actuator: Option<Actuator>,
 }
 
 impl Flow {
@@ -121,6 +124,7 @@ impl Pipeline {
         let clock = Arc::clone(&self.settings.clock);
         let reader = source::start(source, clock, handle.source.clone(), credits, piece_sender, ended_sender)?;
         let asking = self.start_asking(handle)?;
+        let actuator = self.start_actuator()?;
         let ending = Arc::new(AtomicBool::new(false));
         let actor = effects::start(self.outbox()?, Arc::clone(&self.settings.clock), effect_jobs, delivered_sender, Arc::clone(&ending))?;
         let now = Instant::now();
@@ -138,6 +142,7 @@ impl Pipeline {
             last_lake: now,
             last_reconcile: now,
             measured: Measured::default(),
+            actuator,
         };
         // What an earlier process claimed was committed: it may go on at once.
         let first = effects::Job { permit: self.permit(), crossings: Vec::new(), last: false };
@@ -261,9 +266,14 @@ impl Pipeline {
         self.ledger.advance(now);
         self.rate_for_directory()?;
         self.live.arrived(now, 0, 0);
+        self.forget_usage(now);
+        for acted in flow.actuator.iter().flat_map(Actuator::acted) {
+            self.note_acted(acted)?;
+        }
         if self.settings.act && flow.last_reconcile.elapsed() >= RECONCILE {
             flow.last_reconcile = Instant::now();
             self.reconcile(now)?;
+            self.follow_commands(now)?;
         }
         Ok(())
     }

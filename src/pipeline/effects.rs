@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use sluice_enforce::outbox::OutboxError;
-use sluice_enforce::{Action, CommitPermit, Crossing, FileAction, HoldAction, HoldPolicy, LogAction, Outbox, SharedStore, WebhookAction};
+use sluice_enforce::{Action, CommitPermit, Crossing, FileAction, HoldAction, LogAction, Outbox, WebhookAction};
 use sluice_schemas::Clock;
 
 use super::Pipeline;
@@ -88,10 +88,9 @@ pub(super) fn cause(error: anyhow::Error, delivered: &Receiver<Delivered>) -> an
 }
 
 /// Returns the actions of a configuration.
-fn actions(config: &Config, store: &Arc<dyn SharedStore>) -> anyhow::Result<Vec<Box<dyn Action>>> {
-    let policy = HoldPolicy { protected: config.protected.clone(), ..HoldPolicy::default() };
+fn actions(config: &Config, hold: HoldAction) -> anyhow::Result<Vec<Box<dyn Action>>> {
     let mut actions: Vec<Box<dyn Action>> =
-        vec![Box::new(HoldAction::new(Arc::clone(store), policy)), Box::new(LogAction), Box::new(FileAction::new(&config.breaches_file))];
+        vec![Box::new(hold), Box::new(LogAction), Box::new(FileAction::new(&config.breaches_file))];
     if let Some(url) = &config.webhook {
         actions.push(Box::new(WebhookAction::new(url, WEBHOOK_TIMEOUT).context("enforce.webhook")?));
     }
@@ -101,7 +100,9 @@ fn actions(config: &Config, store: &Arc<dyn SharedStore>) -> anyhow::Result<Vec<
 impl Pipeline {
     /// Returns the outbox of this process. Without acting it stays empty: what an earlier process owes is left to a later one.
     pub(super) fn outbox(&mut self) -> anyhow::Result<Outbox> {
-        let actions = if self.settings.act { actions(&self.settings.config, &self.shared)? } else { Vec::new() };
+        let policy = self.settings.config.enforce.hold_policy();
+        let hold = HoldAction::new(Arc::clone(&self.shared), policy).scoped(self.scoping.clone()).nudging(self.nudge.clone());
+        let actions = if self.settings.act { actions(&self.settings.config, hold)? } else { Vec::new() };
         let mut outbox = Outbox::new(Arc::clone(&self.shared), actions, self.fence);
         if self.settings.act {
             let resumed = outbox.resume()?;

@@ -93,7 +93,7 @@ impl Pipeline {
                 count: holds.iter().filter(|hold| hold.mode == mode && hold.state == state).count() as u64,
             };
             let both = |mode| [count(mode, HoldState::Active, "active"), count(mode, HoldState::PendingApproval, "pending_approval")];
-            Ok(Probed { fence, holds: [both(Mode::Observe), both(Mode::Enforce)].concat() })
+            Ok(Probed { fence, holds: [both(Mode::Observe), both(Mode::Approve), both(Mode::Enforce)].concat() })
         })
     }
 }

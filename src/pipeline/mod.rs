@@ -8,6 +8,7 @@
 //! Owns: order, dedup, epochs, what happens after a crash. A piece needs a credit to enter, so channels of that many places
 //! never block and memory is bounded. Invariants C1, C3, C4 and C7 are checked here.
 
+mod acting;
 mod answer;
 mod apply;
 mod arrival;
@@ -49,6 +50,7 @@ use sluice_aggregate::dedup::Dedup;
 use sluice_aggregate::lake::{EpochWriter, Lake};
 use sluice_aggregate::store::{Base, LocalStore, segment};
 use sluice_aggregate::windows::Rollups;
+use sluice_enforce::guard::Scoping;
 use sluice_enforce::{Ledger, SharedStore};
 use sluice_enrich::enricher::Enricher;
 use sluice_ingest::committed::Committed;
@@ -57,7 +59,6 @@ use sluice_schemas::{Clock, Micros, ShardId};
 
 pub(crate) use coordinate::{Command, Exit, Handle};
 pub(crate) use counters::Progressed;
-pub(crate) use orders::agent_target;
 pub(crate) use rerate::Order as RateOrder;
 pub(crate) use seed::{catalogue, limits};
 
@@ -159,6 +160,14 @@ pub(crate) struct Pipeline {
     recorded: HashSet<String>,
     /// Merging and deleting.
     upkeep: upkeep::Upkeep,
+    /// Who called through what, and who is never stopped.
+    scoping: Scoping,
+    /// Lets the levers follow the holds at once; absent where none are pulled.
+    nudge: Option<Arc<dyn Fn() + Send + Sync>>,
+    /// When old usage was last forgotten.
+    usage_swept: Micros,
+    /// When orders in the shared store were last looked for.
+    commands_read: Micros,
     /// Calls that are being rated again.
     rating: Option<rerate::Rating>,
     /// Breaches since the start, for the closing words.

@@ -2,58 +2,80 @@
 
 use anyhow::Context;
 use serde_json::{Value, json};
-use sluice_enforce::hold::{self, Approved};
+use sluice_enforce::hold;
+use sluice_enforce::overrides::Overrides;
 use sluice_enforce::reconcile_holds;
+use sluice_enforce::store::{AuditEntry, Command as Stored};
 use sluice_schemas::Micros;
+use sluice_schemas::time::{DAY, SECOND};
 
 use super::Pipeline;
+use crate::control::Request;
+use crate::enforcement::{agent_target, carry_out};
 use crate::view::Level;
 
-/// Returns the target that an agent named on the command line stands for.
-pub(crate) fn agent_target(agent: &str) -> String {
-    if agent.contains('=') { agent.to_owned() } else { format!("agent_id={agent}") }
-}
+/// Time between two looks whether somebody left an order in the shared store.
+const COMMANDS: i64 = 2 * SECOND;
 
 impl Pipeline {
-    pub(super) fn release(&mut self, id: &str, actor: &str, reason: &str) -> anyhow::Result<Value> {
+    /// Carries out what a person orders about holds, levers and exceptions.
+    pub(super) fn follow_order(&mut self, order: Request) -> anyhow::Result<Value> {
         let now = self.settings.clock.now();
-        let hold = hold::release(&*self.shared, id, actor, reason, now)?;
-        self.live.event(now, Level::Info, format!("{actor} released the hold on {}", hold.target));
-        self.ordered(&hold)
-    }
-
-    pub(super) fn pause(&mut self, agent: &str, actor: &str, reason: &str) -> anyhow::Result<Value> {
-        let now = self.settings.clock.now();
-        let hold = hold::pause(&*self.shared, &agent_target(agent), actor, reason, None, now)?;
-        self.live.event(now, Level::Alarm, format!("{actor} paused {}", hold.target));
-        self.ordered(&hold)
-    }
-
-    pub(super) fn unpause(&mut self, agent: &str, actor: &str, reason: &str) -> anyhow::Result<Value> {
-        let now = self.settings.clock.now();
-        let lifted = hold::resume(&*self.shared, &agent_target(agent), actor, reason, now)?;
-        anyhow::ensure!(!lifted.is_empty(), "{agent} is not paused");
-        self.live.event(now, Level::Info, format!("{actor} resumed {agent}"));
-        self.ordered(&lifted)
-    }
-
-    pub(super) fn approve(&mut self, id: &str, actor: &str, reason: &str) -> anyhow::Result<Value> {
-        let now = self.settings.clock.now();
+        let scope = match &order {
+            Request::Pause { agent, .. } => self.scoping.of(&agent_target(agent), now.plus(-DAY)),
+            _ => Default::default(),
+        };
         let budgets = std::sync::Arc::clone(self.ledger.budgets());
-        let approved = hold::approve(&*self.shared, &budgets, id, actor, now)?;
-        let note = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-        self.live.event(now, Level::Info, format!("{actor} approved {id}{note}"));
-        match approved {
-            Approved::Hold(hold) => self.ordered(&hold),
-            Approved::Budget(confirmation) => {
-                let crossings = self.ledger.confirm(&confirmation.budget, now);
-                for crossing in &crossings {
-                    self.record_breach(crossing, now)?;
-                }
-                self.record_actions()?;
-                Ok(json!({ "approved": confirmation.budget, "fired": crossings.len() }))
-            }
+        let outcome = carry_out(&*self.shared, &budgets, &order, scope, now)?;
+        if let Some(told) = outcome.told {
+            self.live.event(now, outcome.level, told);
         }
+        let mut value = outcome.value;
+        if let Some(budget) = outcome.confirmed {
+            let crossings = self.ledger.confirm(&budget, now);
+            for crossing in &crossings {
+                self.record_breach(crossing, now)?;
+            }
+            value = json!({ "approved": budget, "fired": crossings.len() });
+        }
+        if outcome.changes {
+            self.record_actions()?;
+            self.nudge();
+        }
+        Ok(value)
+    }
+
+    /// Carries out the orders that people left in the shared store, each once.
+    pub(super) fn follow_commands(&mut self, now: Micros) -> anyhow::Result<()> {
+        if now.0 - self.commands_read.0 < COMMANDS {
+            return Ok(());
+        }
+        self.commands_read = now;
+        for command in self.shared.open_commands()? {
+            let outcome = match self.follow_command(&command) {
+                Ok(value) => value.to_string(),
+                Err(error) => json!({ "error": format!("{error:#}") }).to_string(),
+            };
+            let audit = AuditEntry {
+                at: now,
+                fire_id: command.id.clone(),
+                action: format!("command:{}", command.verb),
+                target: command.arguments.get("request").cloned().unwrap_or_default(),
+                state: "answered".to_owned(),
+                actor: command.actor.clone(),
+                detail: outcome.clone(),
+                ..AuditEntry::default()
+            };
+            self.shared.answer(&command.id, &outcome, &audit)?;
+        }
+        Ok(())
+    }
+
+    fn follow_command(&mut self, command: &Stored) -> anyhow::Result<Value> {
+        let text = command.arguments.get("request").context("the command holds no request")?;
+        let request: Request = serde_json::from_str(text).context("the command's request cannot be read")?;
+        let request = request.by(&command.actor).context("only orders about holds, levers and exceptions are taken from the shared store")?;
+        self.follow_order(request)
     }
 
     /// Lets the budgets act that people have confirmed in their present form.
@@ -80,17 +102,17 @@ impl Pipeline {
         if holds.is_empty() {
             return Ok(());
         }
-        for change in reconcile_holds(&self.ledger.status_of_held(&holds, now), &self.ledger.overview(), &holds, now) {
+        let overrides = Overrides::read(&*self.shared)?;
+        let changes = reconcile_holds(&self.ledger.status_of_held(&holds, now), &self.ledger.overview(), &holds, &overrides, now);
+        if !changes.is_empty() {
+            self.nudge();
+        }
+        for change in changes {
             match hold::apply_change(&*self.shared, &change, now) {
                 Ok(hold) => self.live.event(now, Level::Info, format!("hold on {}: {}", hold.target, change.change)),
                 Err(error) => tracing::warn!(hold = change.id, %error, "hold could not be changed; tried again"),
             }
         }
         Ok(())
-    }
-
-    fn ordered<T: serde::Serialize>(&mut self, outcome: &T) -> anyhow::Result<Value> {
-        self.record_actions()?;
-        serde_json::to_value(outcome).context("answer")
     }
 }

@@ -169,6 +169,8 @@ impl Pipeline {
         self.ledger.retract(correction.before.view(), now);
         let crossings = self.ledger.apply(correction.after.view(), now);
         self.live.correct(correction.before.view(), correction.after.view());
+        self.note_usage(correction.before.view(), -1);
+        self.note_usage(correction.after.view(), 1);
         for crossing in crossings {
             self.record_breach(&crossing, now)?;
         }

@@ -18,19 +18,26 @@ pub struct HoldAction {
     store: Arc<dyn SharedStore>,
     policy: HoldPolicy,
     scoping: Scoping,
+    nudge: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 impl HoldAction {
     /// Returns the action; its holds only flag their targets.
     #[must_use]
     pub fn new(store: Arc<dyn SharedStore>, policy: HoldPolicy) -> Self {
-        Self { store, policy, scoping: Scoping::default() }
+        Self { store, policy, scoping: Scoping::default(), nudge: None }
     }
 
     /// Lets holds pull levers on what the target acts through.
     #[must_use]
     pub fn scoped(self, scoping: Scoping) -> Self {
         Self { scoping, ..self }
+    }
+
+    /// Calls this when a hold was put: what pulls levers need not wait for its next look.
+    #[must_use]
+    pub fn nudging(self, nudge: Option<Arc<dyn Fn() + Send + Sync>>) -> Self {
+        Self { nudge, ..self }
     }
 
     fn switches(&self) -> Result<Switches, StoreError> {
@@ -79,6 +86,9 @@ impl Action for HoldAction {
                 ..AuditEntry::default()
             };
             self.store.put_hold(&hold, &audit)?;
+            if let Some(nudge) = &self.nudge {
+                nudge();
+            }
         }
         Ok(receipt)
     }

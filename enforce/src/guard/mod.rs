@@ -4,6 +4,7 @@
 //! becomes part of the hold.
 
 pub mod protected;
+pub mod reach;
 pub mod scope;
 pub mod usage;
 

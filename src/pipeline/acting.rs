@@ -1,0 +1,112 @@
+//! Levers: the thread that pulls them, who calls through what, and what becomes known of it.
+
+use std::sync::{Arc, PoisonError};
+
+use anyhow::Context;
+use sluice_aggregate::seed::for_each_spend;
+use sluice_enforce::guard::usage::DAYS;
+use sluice_enforce::reconcile::event::{Event, Happened, Turn};
+use sluice_enforce::StoreError;
+use sluice_schemas::time::{DAY, HOUR};
+use sluice_schemas::{ErrorClass, Micros, SpendView};
+
+use super::{Mode, Pipeline};
+use crate::enforcement::Actuator;
+use crate::lakeview;
+use crate::view::Level;
+
+impl Pipeline {
+    /// Tells whether levers are pulled by this process.
+    fn pulls(&self) -> bool {
+        self.settings.act && self.settings.mode == Mode::Live && !self.settings.config.enforce.levers.is_empty()
+    }
+
+    /// Starts the thread that acts, where levers are configured.
+    #[cfg(not(feature = "aws"))]
+    #[expect(clippy::unnecessary_wraps, reason = "a build with the AWS clients may fail here")]
+    pub(super) fn start_actuator(&mut self) -> anyhow::Result<Option<Actuator>> {
+        // A configuration with levers was refused.
+        debug_assert!(!self.pulls());
+        Ok(None)
+    }
+
+    /// Starts the thread that acts, where levers are configured.
+    #[cfg(feature = "aws")]
+    pub(super) fn start_actuator(&mut self) -> anyhow::Result<Option<Actuator>> {
+        if !self.pulls() {
+            return Ok(None);
+        }
+        let config = &self.settings.config.enforce;
+        let opened = crate::enforcement::open(config, Arc::clone(&self.shared), Arc::clone(&self.settings.clock), self.fence)?;
+        self.scoping.policy = config.scope_policy();
+        self.scoping.protected = opened.protected;
+        self.fill_usage()?;
+        let actuator = Actuator::start(opened.reconciler)?;
+        self.nudge = Some(actuator.nudger());
+        tracing::info!(event = "levers", levers = self.settings.config.enforce.levers.len(), "holds pull levers");
+        Ok(Some(actuator))
+    }
+
+    /// Fills the index of who calls through what from the lake and pending rows.
+    fn fill_usage(&mut self) -> anyhow::Result<()> {
+        let from = self.settings.clock.now().plus(-DAYS * DAY).max(Micros(0));
+        let engine = lakeview::engine(&self.lake, self.live_rows())?;
+        let mut usage = self.scoping.usage.write().unwrap_or_else(PoisonError::into_inner);
+        for_each_spend(&engine, from, None, &mut |view| usage.add(view, 1)).context("who called through what in the last 30 days")
+    }
+
+    /// Counts who called through what; `sign` is -1 for what is taken back.
+    pub(super) fn note_usage(&self, view: SpendView<'_>, sign: i64) {
+        if self.nudge.is_some() {
+            self.scoping.usage.write().unwrap_or_else(PoisonError::into_inner).add(view, sign);
+        }
+    }
+
+    /// Forgets old usage, from time to time.
+    pub(super) fn forget_usage(&mut self, now: Micros) {
+        if self.nudge.is_some() && now.0 - self.usage_swept.0 > HOUR {
+            self.usage_swept = now;
+            self.scoping.usage.write().unwrap_or_else(PoisonError::into_inner).forget(now);
+        }
+    }
+
+    /// Lets the levers follow the holds at once.
+    pub(super) fn nudge(&self) {
+        if let Some(nudge) = &self.nudge {
+            nudge();
+        }
+    }
+
+    /// Takes over what the thread that acts did.
+    pub(super) fn note_acted(&mut self, acted: Result<Turn, StoreError>) -> anyhow::Result<()> {
+        let turn = match acted {
+            Ok(turn) => turn,
+            Err(error) if error.class() == ErrorClass::Transient => return Ok(()),
+            Err(error) => return Err(error).context("levers can be pulled no more"),
+        };
+        for event in &turn.events {
+            self.tell_acted(event);
+        }
+        Ok(())
+    }
+
+    fn tell_acted(&mut self, event: &Event) {
+        let level = match event.what {
+            Happened::Pulled | Happened::Verified | Happened::Lifted | Happened::Foreign => Level::Info,
+            _ => Level::Alarm,
+        };
+        let lever = event.lever.map_or("levers", |lever| lever.as_str());
+        tracing::info!(
+            event = "lever",
+            lever,
+            what = event.what.as_str(),
+            subject = %event.subject.escape_debug(),
+            holds = event.holds.join(","),
+            detail = %event.detail.escape_debug(),
+            requests = event.requests.join(","),
+            "lever"
+        );
+        let detail = if event.detail.is_empty() { String::new() } else { format!(": {}", event.detail) };
+        self.live.event(event.at, level, format!("{lever} {} {}{detail}", event.what.as_str(), event.subject));
+    }
+}
