@@ -5,7 +5,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use aws_config::SdkConfig;
+pub use aws_config::SdkConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
@@ -51,11 +51,42 @@ pub enum Body {
     Form(String),
 }
 
+/// How a question is sent, where its body does not say it all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// HTTP method; by default `GET` without a body and `POST` with one.
+    pub method: Option<http::Method>,
+    /// Further headers, all signed; `content-type` takes the place of the body's.
+    pub headers: Vec<(&'static str, String)>,
+    /// Time for the call and its whole answer.
+    pub timeout: Option<Duration>,
+}
+
+/// An answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// Its body.
+    pub body: Vec<u8>,
+    /// The service's id of the request; empty if it gave none.
+    pub request_id: String,
+}
+
+/// A role to take on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AssumedRole {
+    /// ARN.
+    pub arn: String,
+    /// Name of the session, as CloudTrail shows it.
+    pub session: String,
+    /// What its trust policy asks for in `sts:ExternalId`.
+    pub external_id: Option<String>,
+}
+
 impl Body {
-    const fn method(&self) -> &'static str {
+    const fn method(&self) -> http::Method {
         match self {
-            Self::None => "GET",
-            Self::Json(_) | Self::Form(_) => "POST",
+            Self::None => http::Method::GET,
+            Self::Json(_) | Self::Form(_) => http::Method::POST,
         }
     }
 
@@ -87,6 +118,8 @@ pub enum AskError {
         code: String,
         /// In its words.
         message: String,
+        /// The service's id of the request; empty if it gave none.
+        request_id: String,
     },
     /// There are no credentials, or they cannot be renewed.
     #[error("no usable credentials: {detail}")]
@@ -158,13 +191,24 @@ impl SignedClient {
     /// # Errors
     /// The configuration has no credentials, or no runtime can be started.
     pub fn new(config: &SdkConfig, role: Option<&str>) -> Result<Self, AskError> {
+        let session = "sluice-directory".to_owned();
+        let role = role.map(|role| AssumedRole { arn: role.to_owned(), session, external_id: None });
+        Self::with_role(config, role.as_ref())
+    }
+
+    /// Returns a client with the credentials of a configuration, or of a role that they may take on, in a session of a given name.
+    ///
+    /// # Errors
+    /// The configuration has no credentials, or no runtime can be started.
+    pub fn with_role(config: &SdkConfig, role: Option<&AssumedRole>) -> Result<Self, AskError> {
         let unusable = |detail: String| AskError::Credentials { detail };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| unusable(error.to_string()))?;
         let own = || config.credentials_provider().ok_or_else(|| unusable("none are configured".to_owned()));
         let provider = match role {
             None => own()?,
             Some(role) => {
-                let builder = AssumeRoleProvider::builder(role).configure(config).session_name("sluice-directory");
+                let builder = AssumeRoleProvider::builder(&role.arn).configure(config).session_name(&role.session);
+                let builder = role.external_id.iter().fold(builder, |builder, id| builder.external_id(id));
                 SharedCredentialsProvider::new(runtime.block_on(builder.build()))
             }
         };
@@ -184,16 +228,28 @@ impl SignedClient {
     /// # Errors
     /// See [`AskError`].
     pub fn ask(&mut self, question: &Question, now: Micros) -> Result<Vec<u8>, AskError> {
+        self.send(question, &Manner::default(), now).map(|answer| answer.body)
+    }
+
+    /// Asks once, in a given manner.
+    ///
+    /// # Errors
+    /// See [`AskError`].
+    pub fn send(&mut self, question: &Question, manner: &Manner, now: Micros) -> Result<Answer, AskError> {
         let time = SystemTime::UNIX_EPOCH + Duration::from_micros(u64::try_from(now.0).unwrap_or_default());
         let credentials = self.credentials(time)?;
-        let request = signed(question, self.endpoint.as_deref(), credentials, time)?;
+        let request = signed(question, manner, self.endpoint.as_deref(), credentials, time)?;
+        let request = self.agent.configure_request(request).timeout_global(Some(manner.timeout.unwrap_or(TIMEOUT))).build();
         let host = request.uri().host().unwrap_or_default().to_owned();
         let unreachable = |source: ureq::Error| AskError::Network { host: host.clone(), source: Box::new(source) };
         let response = self.agent.run(request).map_err(unreachable)?;
         let status = response.status().as_u16();
-        let named = response.headers().get("x-amzn-errortype").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+        let named = header("x-amzn-errortype");
+        let request_id = [header("x-amzn-requestid"), header("x-amz-request-id")].into_iter().find(|id| !id.is_empty());
+        let request_id = request_id.unwrap_or_default();
         let body = response.into_body().into_with_config().limit(MAX_ANSWER).read_to_vec().map_err(unreachable)?;
-        if (200..300).contains(&status) { Ok(body) } else { Err(refusal(status, &named, &body)) }
+        if (200..300).contains(&status) { Ok(Answer { body, request_id }) } else { Err(refusal(status, &named, &body, request_id)) }
     }
 
     fn credentials(&mut self, now: SystemTime) -> Result<Credentials, AskError> {
@@ -208,12 +264,23 @@ impl SignedClient {
 }
 
 /// Returns the request with its signature.
-fn signed(question: &Question, endpoint: Option<&str>, credentials: Credentials, time: SystemTime) -> Result<Request<Vec<u8>>, AskError> {
+fn signed(
+    question: &Question,
+    manner: &Manner,
+    endpoint: Option<&str>,
+    credentials: Credentials,
+    time: SystemTime,
+) -> Result<Request<Vec<u8>>, AskError> {
     let garbled = |detail: String| AskError::Garbled { detail };
     let base = endpoint.map_or_else(|| host(question), str::to_owned);
-    let mut request = Request::builder().method(question.body.method()).uri(format!("{base}{}", question.path));
-    if let Some(kind) = question.body.content_type() {
+    let method = manner.method.clone().unwrap_or_else(|| question.body.method());
+    let mut request = Request::builder().method(method).uri(format!("{base}{}", question.path));
+    let has_kind = manner.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+    if let Some(kind) = question.body.content_type().filter(|_| !has_kind) {
         request = request.header("content-type", kind);
+    }
+    for (name, value) in &manner.headers {
+        request = request.header(*name, value);
     }
     let mut request = request.body(question.body.bytes().to_vec()).map_err(|error| garbled(error.to_string()))?;
     let identity = credentials.into();
@@ -254,7 +321,7 @@ fn host(question: &Question) -> String {
 }
 
 /// Reads an error answer: a header or members of JSON services, elements of query services.
-fn refusal(status: u16, named: &str, body: &[u8]) -> AskError {
+fn refusal(status: u16, named: &str, body: &[u8], request_id: String) -> AskError {
     let json: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
     let text = String::from_utf8_lossy(body);
     let element = |name: &str| {
@@ -267,7 +334,7 @@ fn refusal(status: u16, named: &str, body: &[u8]) -> AskError {
     let code = code.unwrap_or_else(|| status.to_string());
     let bare = code.rsplit('#').next().unwrap_or(&code).split(':').next().unwrap_or(&code).to_owned();
     let message = member(&["message", "Message", "errorMessage"]).or_else(|| element("Message")).unwrap_or_default();
-    AskError::Refused { status, code: bare, message: message.chars().take(300).collect() }
+    AskError::Refused { status, code: bare, message: message.chars().take(300).collect(), request_id }
 }
 
 #[cfg(test)]
@@ -294,19 +361,20 @@ mod tests {
 
     #[test]
     fn error_answers_of_both_kinds() {
-        let json = refusal(429, "ThrottlingException:http://internal/", br#"{"message":"slow down"}"#);
+        let json = refusal(429, "ThrottlingException:http://internal/", br#"{"message":"slow down"}"#, String::new());
         assert!(json.is_throttling() && json.class() == ErrorClass::Transient, "{json}");
         assert_eq!(json.to_string(), "ThrottlingException: slow down");
-        let body = refusal(403, "", br#"{"__type":"com.amazon.coral#AccessDeniedException","Message":"no"}"#);
+        let body = refusal(403, "", br#"{"__type":"com.amazon.coral#AccessDeniedException","Message":"no"}"#, String::new());
         assert!(body.is_denied() && body.class() == ErrorClass::Misconfigured, "{body}");
         let xml = refusal(
             404,
             "",
             b"<ErrorResponse><Error><Type>Sender</Type><Code>NoSuchEntity</Code><Message>gone</Message></Error></ErrorResponse>",
+            String::new(),
         );
         assert!(xml.is_gone(), "{xml}");
-        assert_eq!(refusal(502, "", b"<html>").to_string(), "502: ");
-        assert_eq!(refusal(502, "", b"").class(), ErrorClass::Transient);
+        assert_eq!(refusal(502, "", b"<html>", String::new()).to_string(), "502: ");
+        assert_eq!(refusal(502, "", b"", String::new()).class(), ErrorClass::Transient);
     }
 
     #[test]
@@ -320,11 +388,36 @@ mod tests {
             body: Body::Json("{}".to_owned()),
         };
         let credentials = Credentials::new("AKIDEXAMPLE", "secret", Some("token".to_owned()), None, "test");
-        let request = signed(&asked, None, credentials, SystemTime::UNIX_EPOCH).expect("a request");
+        let request = signed(&asked, &Manner::default(), None, credentials, SystemTime::UNIX_EPOCH).expect("a request");
         let header = |name: &str| request.headers()[name].to_str().expect("text").to_owned();
         assert!(header("authorization").starts_with("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/19700101/us-east-1/bedrock/aws4_request"));
         assert!(header("authorization").contains("content-type;host;x-amz-date;x-amz-security-token"), "{}", header("authorization"));
         assert_eq!((header("x-amz-date").as_str(), header("x-amz-security-token").as_str()), ("19700101T000000Z", "token"));
         assert_eq!(request.uri(), "https://bedrock.us-east-1.amazonaws.com/listTagsForResource");
+    }
+
+    #[test]
+    fn methods_headers_and_kinds_of_content() {
+        let credentials = || Credentials::new("AKIDEXAMPLE", "secret", None, None, "test");
+        let asked = Question { body: Body::Json("{}".to_owned()), ..question("us-east-1", false) };
+        let manner = Manner {
+            method: Some(http::Method::PUT),
+            headers: vec![
+                ("x-amz-target", "AWSOrganizationsV20161128.AttachPolicy".to_owned()),
+                ("content-type", "application/x-amz-json-1.1".to_owned()),
+            ],
+            timeout: None,
+        };
+        let request = signed(&asked, &manner, Some("http://127.0.0.1:1"), credentials(), SystemTime::UNIX_EPOCH).expect("a request");
+        assert_eq!((request.method(), request.uri().to_string().as_str()), (&http::Method::PUT, "http://127.0.0.1:1/"));
+        assert_eq!(request.headers().get_all("content-type").iter().count(), 1);
+        assert_eq!(request.headers()["content-type"], "application/x-amz-json-1.1");
+        let signature = request.headers()["authorization"].to_str().expect("text");
+        assert!(signature.contains("SignedHeaders=content-type;host;x-amz-date;x-amz-target,"), "{signature}");
+        let bad = Manner { headers: vec![("x-a", "line\nbreak".to_owned())], ..Manner::default() };
+        assert!(matches!(signed(&asked, &bad, None, credentials(), SystemTime::UNIX_EPOCH), Err(AskError::Garbled { .. })));
+        let delete = Manner { method: Some(http::Method::DELETE), ..Manner::default() };
+        let request = signed(&question("us-east-1", false), &delete, None, credentials(), SystemTime::UNIX_EPOCH).expect("a request");
+        assert!(request.method() == http::Method::DELETE && !request.headers().contains_key("content-type"));
     }
 }

@@ -26,6 +26,7 @@ pub(super) fn run(args: &BudgetArgs) -> anyhow::Result<ExitCode> {
         BudgetVerb::List(args) => list(args),
         BudgetVerb::Check(args) => check(args),
         BudgetVerb::Backtest(args) => run_backtest(args),
+        BudgetVerb::Override(verb) => super::overrides::run(verb),
     }
 }
 

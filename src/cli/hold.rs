@@ -1,22 +1,32 @@
-//! `sluice hold`, `pause`, `resume`, `approve`: through the daemon, or on the flags table when none is running.
+//! `sluice hold`, `pause`, `resume`, `approve`: orders to the daemon, to the shared store when none is running.
 
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde_json::Value;
-use sluice_enforce::hold;
+use sluice_enforce::audit::sha256;
+use sluice_enforce::guard::Scope;
+use sluice_enforce::hold::Hold;
+use sluice_enforce::reconcile::intent::id;
+use sluice_enforce::store::Command;
 use sluice_schemas::visible::escape;
 use sluice_schemas::{Clock, SystemClock};
 
 use super::args::{ApproveArgs, BudgetListArgs, Format, HoldArgs, HoldVerb, PauseArgs, Place};
-use crate::config::Config;
+use super::args_hold::ResumeArgs;
+use crate::config::{Config, SharedPlace, parse_duration};
 use crate::control::{self, Request};
+use crate::enforcement::carry_out;
 use crate::output;
-use crate::pipeline::agent_target;
+
+/// How long an answer to an order in the shared store is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) fn run(args: &HoldArgs) -> anyhow::Result<ExitCode> {
     match &args.verb {
         HoldVerb::List(args) => list(args),
+        HoldVerb::Show { id, place, format } => show(id, place, *format),
         HoldVerb::Release { id, reason, place } => {
             let request = Request::Release { id: id.clone(), actor: reason.actor.clone(), reason: reason.reason.clone() };
             order(place, &request)?;
@@ -28,12 +38,19 @@ pub(super) fn run(args: &HoldArgs) -> anyhow::Result<ExitCode> {
 
 pub(super) fn pause(args: &PauseArgs) -> anyhow::Result<ExitCode> {
     let (agent, reason) = (args.agent.clone(), args.reason.clone());
-    let held = order(&args.place, &Request::Pause { agent, actor: reason.actor, reason: reason.reason })?;
-    output::line(&format!("paused {} (hold {}): flagged; IAM is not touched", escape(&args.agent), word(&held, "id")));
+    let request = Request::Pause { agent, actor: reason.actor, reason: reason.reason, lasts: lasts(args.lasts.as_deref())? };
+    let held: Hold = serde_json::from_value(order(&args.place, &request)?).context("the answer is no hold")?;
+    output::line(&format!("paused {} (hold {})", escape(&args.agent), held.id));
+    if held.scope.grips.is_empty() {
+        output::line("recorded, and told by sluice flag check; IAM is not touched: no lever of the configuration acts on it");
+    }
+    for share in &held.scope.preview {
+        output::line(&share_line(share));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) fn resume(args: &PauseArgs) -> anyhow::Result<ExitCode> {
+pub(super) fn resume(args: &ResumeArgs) -> anyhow::Result<ExitCode> {
     let (agent, reason) = (args.agent.clone(), args.reason.clone());
     order(&args.place, &Request::Resume { agent, actor: reason.actor, reason: reason.reason })?;
     output::line(&format!("resumed {}", escape(&args.agent)));
@@ -42,12 +59,20 @@ pub(super) fn resume(args: &PauseArgs) -> anyhow::Result<ExitCode> {
 
 pub(super) fn approve(args: &ApproveArgs) -> anyhow::Result<ExitCode> {
     let (id, reason) = (args.id.clone(), args.reason.clone());
-    order(&args.place, &Request::Approve { id, actor: reason.actor, reason: reason.reason })?;
+    let lasts = lasts(args.lasts.as_deref())?;
+    order(&args.place, &Request::Approve { id, actor: reason.actor, reason: reason.reason, lasts })?;
     output::line(&format!("approved {}", escape(&args.id)));
     Ok(ExitCode::SUCCESS)
 }
 
-fn word(value: &Value, key: &str) -> String {
+/// Reads a duration of the command line as microseconds.
+pub(super) fn lasts(text: Option<&str>) -> anyhow::Result<Option<i64>> {
+    let read = |text: &str| parse_duration(text).map_err(anyhow::Error::msg);
+    text.map(|text| read(text).map(|time| i64::try_from(time.as_micros()).unwrap_or(i64::MAX))).transpose()
+}
+
+/// Returns a member as text.
+pub(super) fn word(value: &Value, key: &str) -> String {
     match value.get(key) {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Null) | None => String::new(),
@@ -55,32 +80,88 @@ fn word(value: &Value, key: &str) -> String {
     }
 }
 
-/// Carries an order out, in the daemon if there is one.
-fn order(place: &Place, request: &Request) -> anyhow::Result<Value> {
+/// Carries an order out: by the daemon of this machine, by the ledger elsewhere that reads the shared table, or where the store is a
+/// file that nobody has open, here.
+pub(super) fn order(place: &Place, request: &Request) -> anyhow::Result<Value> {
     let config = Config::load(&place.origin())?;
     if let Some(mut client) = control::connect(&config.socket)? {
         return client.ask(request);
     }
-    let store = config.shared.open()?;
     let now = SystemClock.now();
-    let value = match request {
-        Request::Holds => serde_json::to_value(store.holds()?),
-        Request::Release { id, actor, reason } => serde_json::to_value(hold::release(&*store, id, actor, reason, now)?),
-        Request::Pause { agent, actor, reason } => {
-            serde_json::to_value(hold::pause(&*store, &agent_target(agent), actor, reason, None, now)?)
-        }
-        Request::Resume { agent, actor, reason } => {
-            let lifted = hold::resume(&*store, &agent_target(agent), actor, reason, now)?;
-            anyhow::ensure!(!lifted.is_empty(), "{agent} is not paused");
-            serde_json::to_value(lifted)
-        }
-        Request::Approve { id, actor, .. } => {
-            hold::approve(&*store, &config.budgets, id, actor, now)?;
-            Ok(Value::Null)
-        }
-        _ => anyhow::bail!("this needs a running daemon"),
+    let store = config.shared.open()?;
+    let reads = matches!(request, Request::Holds | Request::Levers | Request::Overrides);
+    if reads || matches!(config.shared, SharedPlace::File(_)) {
+        return Ok(carry_out(&*store, &config.budgets, request, Scope::default(), now)?.value);
+    }
+    let actor = crate::enforcement::caller(&config.enforce)?;
+    let order = request.clone().by(&actor).context("this needs a running daemon")?;
+    let text = serde_json::to_string(&order)?;
+    let verb = serde_json::to_value(&order)?["verb"].as_str().unwrap_or_default().to_owned();
+    // The same order of the same person within a minute is one: sent again after a lost answer it changes nothing.
+    let command = Command {
+        id: format!("{verb}-{}", &sha256(format!("{text} {}", now.0 / 60_000_000).as_bytes())[..32]),
+        actor,
+        at: now,
+        verb,
+        arguments: [("request".to_owned(), text)].into(),
+        outcome: None,
     };
-    value.context("answer")
+    let id = store.submit(&command)?.id;
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(500));
+        // Handing it in again changes nothing and tells what came of it.
+        if let Some(answered) = store.submit(&command)?.outcome {
+            let value: Value = serde_json::from_str(&answered).unwrap_or(Value::String(answered));
+            return match value.get("error").and_then(Value::as_str) {
+                Some(error) => Err(anyhow::anyhow!("the ledger refused: {error}")),
+                None => Ok(value),
+            };
+        }
+    }
+    anyhow::bail!("no ledger answered within {} s; the order {id} stays in {} and is carried out once one runs", PATIENCE.as_secs(), config.shared)
+}
+
+fn share_line(share: &sluice_enforce::guard::Share) -> String {
+    let percent = |thousandths: u32| format!("{}.{} %", thousandths / 1_000, thousandths % 1_000 / 100);
+    let pull = share.pull.as_ref().map_or_else(|| "no lever".to_owned(), |pull| format!("{} on {}", pull.lever, pull.subject));
+    let others: Vec<String> = share.others.iter().map(|(agent, calls)| format!("{} ({calls} calls)", escape(agent))).collect();
+    let shared = if others.is_empty() { "nobody else".to_owned() } else { format!("{} of its calls are of {}", percent(share.innocent), others.join(", ")) };
+    format!("  {} of its spend through {}: {pull}; {shared}", percent(share.of_spend), escape(&share.principal))
+}
+
+fn show(id_or_start: &str, place: &Place, format: Format) -> anyhow::Result<ExitCode> {
+    let holds: Vec<Hold> = serde_json::from_value(order(place, &Request::Holds)?).context("holds")?;
+    let hold = holds.iter().find(|hold| hold.id == id_or_start).with_context(|| format!("there is no hold '{id_or_start}'"))?;
+    let levers = order(place, &Request::Levers)?;
+    let of_hold = |pull: &sluice_enforce::reconcile::want::Pull| {
+        let wanted = id(pull.lever, &pull.subject);
+        let known = levers["levers"].as_array().into_iter().flatten();
+        known.cloned().find(|intent| serde_json::from_value::<sluice_enforce::reconcile::intent::Intent>(intent.clone()).is_ok_and(|intent| intent.id() == wanted))
+    };
+    if format == Format::Json {
+        let stands: Vec<Value> = hold.scope.grips.iter().flat_map(|grip| &grip.chain).filter_map(of_hold).collect();
+        output::json(&serde_json::to_string_pretty(&serde_json::json!({ "hold": hold, "levers": stands }))?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    output::line(&format!("{}  {}", hold.id, escape(&hold.target)));
+    output::line(&format!("  {} since {} ({} mode): {}", hold.state, hold.created_at, hold.mode.as_str(), escape(&hold.reason())));
+    if let Some(note) = &hold.note {
+        output::line(&format!("  {}", escape(note)));
+    }
+    if let Some(until) = hold.until {
+        output::line(&format!("  ends at {until}"));
+    }
+    for share in &hold.scope.preview {
+        output::line(&share_line(share));
+    }
+    for pull in hold.scope.grips.iter().flat_map(|grip| &grip.chain) {
+        if let Some(intent) = of_hold(pull) {
+            let detail = ["ineffective", "trouble"].map(|key| word(&intent, key)).join(" ");
+            output::line(&format!("  {} on {}: {} {}", pull.lever, escape(&pull.subject.to_string()), word(&intent, "stage"), escape(detail.trim())));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn list(args: &BudgetListArgs) -> anyhow::Result<ExitCode> {

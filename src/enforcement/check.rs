@@ -14,7 +14,16 @@ use super::EnforceConfig;
 ///
 /// # Errors
 /// AWS cannot be asked, or answers with something that is neither.
-pub(crate) fn own_principal(aws: &dyn Aws) -> anyhow::Result<String> {
+pub(super) fn own_principal(aws: &dyn Aws) -> anyhow::Result<String> {
+    let arn = caller_arn(aws)?;
+    principal(&arn).with_context(|| format!("'{arn}' is neither a role nor a user: act as a role"))
+}
+
+/// Returns the ARN of the credentials, of a session where they are of one.
+///
+/// # Errors
+/// AWS cannot be asked.
+pub(super) fn caller_arn(aws: &dyn Aws) -> anyhow::Result<String> {
     let call = Call {
         account: String::new(),
         host: "sts",
@@ -31,15 +40,14 @@ pub(crate) fn own_principal(aws: &dyn Aws) -> anyhow::Result<String> {
     let reply = aws.call(&call)?;
     let text = String::from_utf8(reply.body).context("an identity that is no text")?;
     let answer = Node::parse(&text).map_err(|problem| anyhow::anyhow!("an identity that is no XML: {problem}"))?;
-    let arn = answer.text_at(&["GetCallerIdentityResult", "Arn"]).to_owned();
-    principal(&arn).with_context(|| format!("'{arn}' is neither a role nor a user: act as a role"))
+    Ok(answer.text_at(&["GetCallerIdentityResult", "Arn"]).to_owned())
 }
 
 /// Refuses permissions that reach too far.
 ///
 /// # Errors
 /// They do, or they cannot be read.
-pub(crate) fn not_too_much(aws: &dyn Aws, config: &EnforceConfig, protected: &Protected) -> anyhow::Result<()> {
+pub(super) fn not_too_much(aws: &dyn Aws, config: &EnforceConfig, protected: &Protected) -> anyhow::Result<()> {
     let Some(own) = protected.own.first() else { return Ok(()) };
     let named = Principal::parse(own).with_context(|| format!("'{own}' is no role or user"))?;
     let granted = Iam::new(aws, &named).granted(&[]).with_context(|| {

@@ -16,4 +16,13 @@ pub(crate) use actuator::Actuator;
 pub(crate) use config::{EnforceConfig, RawEnforce};
 pub(crate) use order::{agent_target, carry_out};
 #[cfg(feature = "aws")]
-pub(crate) use open::{connect, open};
+pub(crate) use open::{attached, caller, check, connect, open};
+
+/// Nobody can be asked who runs this command: only a table is ordered that way, and a build without AWS knows none.
+///
+/// # Errors
+/// Always.
+#[cfg(not(feature = "aws"))]
+pub(crate) fn caller(_config: &EnforceConfig) -> anyhow::Result<String> {
+    anyhow::bail!("this build calls no AWS: build it with --features aws")
+}

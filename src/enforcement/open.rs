@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use sluice_enforce::SharedStore;
-use sluice_enforce::aws::Aws;
+use sluice_enforce::aws::{Aws, Body, Call, Method};
 use sluice_enforce::guard::Protected;
+use sluice_enforce::iam::wire::form;
+use sluice_enforce::iam::xml::Node;
 use sluice_enforce::lever::boundary::Boundary;
 use sluice_enforce::lever::deny_policy::DenyPolicy;
 use sluice_enforce::lever::deny_session::DenySession;
@@ -14,7 +16,7 @@ use sluice_enforce::lever::revoke_sessions::RevokeSessions;
 use sluice_enforce::lever::{Lever, LeverKind};
 use sluice_enforce::reconcile::Reconciler;
 use sluice_ingest::aws::{self as sdk, AwsSettings};
-use sluice_schemas::Clock;
+use sluice_schemas::{Clock, SystemClock};
 
 use super::EnforceConfig;
 use super::aws::{Caller, CallerSettings};
@@ -68,4 +70,67 @@ pub(crate) fn open(config: &EnforceConfig, store: Arc<dyn SharedStore>, clock: A
     super::check::not_too_much(&*aws, config, &protected)?;
     let reconciler = Reconciler::new(store, aws, levers(config), clock, fence, config.settings());
     Ok(Opened { reconciler, protected })
+}
+
+/// Judges the permissions of the credentials and returns whose they are.
+///
+/// # Errors
+/// They reach too far, or cannot be read.
+pub(crate) fn check(config: &EnforceConfig) -> anyhow::Result<String> {
+    let aws = connect(config, Arc::new(SystemClock))?;
+    let own = super::check::own_principal(&*aws)?;
+    super::check::not_too_much(&*aws, config, &config.protected(vec![own.clone()]))?;
+    Ok(own)
+}
+
+/// Returns the ARN of whoever runs this command.
+///
+/// # Errors
+/// AWS cannot be asked.
+pub(crate) fn caller(config: &EnforceConfig) -> anyhow::Result<String> {
+    super::check::caller_arn(&*connect(config, Arc::new(SystemClock))?)
+}
+
+/// Returns names of the roles and users that the deny policy is attached to, in the account of the credentials.
+///
+/// # Errors
+/// AWS cannot be asked.
+pub(crate) fn attached(config: &EnforceConfig) -> anyhow::Result<Vec<String>> {
+    let Some(policy) = &config.deny_policy_arn else { return Ok(Vec::new()) };
+    let aws = connect(config, Arc::new(SystemClock))?;
+    let own = super::check::own_principal(&*aws)?;
+    let policy = policy.replace("{account}", own.split(':').nth(4).unwrap_or_default());
+    let mut found = Vec::new();
+    let mut marker = String::new();
+    loop {
+        let mut fields = vec![("PolicyArn", policy.as_str())];
+        if !marker.is_empty() {
+            fields.push(("Marker", &marker));
+        }
+        let reply = aws.call(&Call {
+            account: String::new(),
+            host: "iam",
+            service: "iam",
+            region: "us-east-1".to_owned(),
+            global: true,
+            method: Method::Post,
+            path: "/".to_owned(),
+            headers: Vec::new(),
+            body: Body::Form(form("ListEntitiesForPolicy", "2010-05-08", &fields)),
+            action: "iam:ListEntitiesForPolicy",
+            writes: false,
+        })?;
+        let text = String::from_utf8(reply.body).context("an answer that is no text")?;
+        let answer = Node::parse(&text).map_err(|problem| anyhow::anyhow!("an answer that is no XML: {problem}"))?;
+        let Some(result) = answer.child("ListEntitiesForPolicyResult") else { break };
+        for (list, kind, name) in [("PolicyRoles", "role", "RoleName"), ("PolicyUsers", "user", "UserName"), ("PolicyGroups", "group", "GroupName")] {
+            let members = result.child(list).map(|list| list.children.as_slice()).unwrap_or_default();
+            found.extend(members.iter().map(|member| format!("{kind} {}", member.text_at(&[name]))));
+        }
+        marker = result.text_at(&["Marker"]).to_owned();
+        if result.text_at(&["IsTruncated"]) != "true" || marker.is_empty() {
+            break;
+        }
+    }
+    Ok(found)
 }

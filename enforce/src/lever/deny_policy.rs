@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::principal::{PolicyArn, failed, managed, not_denied_by, role_or_user, unfit};
 use super::{About, Done, Lever, LeverError, LeverKind, Order, Sight, Subject, Undo};
 use crate::aws::Aws;
+use crate::iam::evaluate::Context;
 use crate::iam::{Iam, Principal};
 
 const KIND: LeverKind = LeverKind::DenyPolicy;
@@ -84,7 +85,8 @@ impl Lever for DenyPolicy {
         let (principal, policy) = self.target(order.subject)?;
         let attached = Iam::new(aws, &principal).attached().map_err(failed(KIND, order.subject))?;
         let stands = attached.contains(&policy);
-        let ineffective = if stands { not_denied_by(&managed(aws, &principal, (KIND, order.subject), &policy)?) } else { None };
+        let ineffective =
+            if stands { not_denied_by(&managed(aws, &principal, (KIND, order.subject), &policy)?, &Context::part()) } else { None };
         Ok(Sight { stands, ineffective, image: json!({ "attached": stands }) })
     }
 
@@ -95,7 +97,7 @@ impl Lever for DenyPolicy {
         if document.allows_anything() {
             return Err(unfit(KIND, order.subject, format!("policy {policy} allows something; it is to deny only")));
         }
-        if let Some(gap) = not_denied_by(&document) {
+        if let Some(gap) = not_denied_by(&document, &Context::part()) {
             return Err(unfit(KIND, order.subject, format!("policy {policy} does not stop Bedrock: {gap}")));
         }
         let request = Iam::new(aws, &principal).attach(&policy).map_err(failed(KIND, order.subject))?;

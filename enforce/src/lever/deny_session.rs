@@ -6,9 +6,10 @@ mod document;
 
 use serde_json::Value;
 
-use super::principal::{failed, parse, unfit};
+use super::principal::{failed, not_denied_by, parse, unfit};
 use super::{About, Done, Lever, LeverError, LeverKind, Order, Sight, Subject, Undo};
 use crate::aws::Aws;
+use crate::iam::evaluate::Policy;
 use crate::iam::{Iam, Identity, Principal, ROLE_INLINE_MAX, there};
 use document::{Denies, Key, until_minute};
 
@@ -135,7 +136,10 @@ impl Lever for DenySession {
     fn look(&self, aws: &dyn Aws, order: &Order<'_>) -> Result<Sight, LeverError> {
         let (principal, name) = Self::target(order.subject)?;
         let found = Self::find(&Iam::new(aws, &principal), order.subject, name, order)?;
-        let stands = found.denies.lasts(&found.key, until_minute(order.until));
+        // Somebody may have edited the statements around the values.
+        let policy = found.before.as_deref().map(|text| Policy::read(POLICY_NAME, text));
+        let is_denied = policy.is_some_and(|policy| not_denied_by(&policy, &found.key.context()).is_none());
+        let stands = is_denied && found.denies.lasts(&found.key, until_minute(order.until));
         Ok(Sight { stands, ineffective: None, image: Value::Null })
     }
 

@@ -101,23 +101,24 @@ pub(super) fn managed(
     })
 }
 
-fn verdict(layers: &Layers, action: &str, resource: &str) -> Verdict {
-    let context = Context::part();
-    evaluate(layers, &Request { action, resource, context: &context })
+fn verdict(layers: &Layers, action: &str, resource: &str, context: &Context) -> Verdict {
+    evaluate(layers, &Request { action, resource, context })
 }
 
-/// Says which runtime action is possible under a policy that is to deny them all, whatever else is allowed.
-pub(super) fn not_denied_by(policy: &Policy) -> Option<String> {
-    let all = Policy::read("everything", r#"{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}"#);
-    let layers = Layers { identity: vec![policy.clone(), all], ..Layers::default() };
-    still_allowed(&layers, &[MODEL.to_owned()])
+fn everything() -> Policy {
+    Policy::read("everything", r#"{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}"#)
+}
+
+/// Says which runtime action is possible under a policy that is to deny them all to requests with these keys, whatever else is allowed.
+pub(super) fn not_denied_by(policy: &Policy, context: &Context) -> Option<String> {
+    let layers = Layers { identity: vec![policy.clone(), everything()], ..Layers::default() };
+    still_allowed(&layers, &[MODEL.to_owned()], context)
 }
 
 /// Says which runtime action is possible under a policy that is the boundary, whatever else is allowed.
 pub(super) fn not_bounded_by(policy: &Policy) -> Option<String> {
-    let all = Policy::read("everything", r#"{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}"#);
-    let layers = Layers { identity: vec![all], boundary: Some(policy.clone()), ..Layers::default() };
-    still_allowed(&layers, &[MODEL.to_owned()])
+    let layers = Layers { identity: vec![everything()], boundary: Some(policy.clone()), ..Layers::default() };
+    still_allowed(&layers, &[MODEL.to_owned()], &Context::part())
 }
 
 /// Says which runtime action a principal's own policies still allow, and which of them does.
@@ -128,13 +129,13 @@ pub(super) fn still_granted(granted: Granted) -> Option<String> {
     resources.sort_unstable();
     resources.dedup();
     let layers = Layers { identity: granted.identity, boundary: granted.boundary, ..Layers::default() };
-    still_allowed(&layers, &resources)
+    still_allowed(&layers, &resources, &Context::part())
 }
 
-fn still_allowed(layers: &Layers, resources: &[String]) -> Option<String> {
+fn still_allowed(layers: &Layers, resources: &[String], context: &Context) -> Option<String> {
     let mut doubt = None;
     for (action, resource) in PROBED.iter().flat_map(|action| resources.iter().map(move |resource| (*action, resource))) {
-        match verdict(layers, action, resource) {
+        match verdict(layers, action, resource, context) {
             Verdict::Allowed { by } => return Some(format!("{by} allows {action} on {resource}")),
             Verdict::Unknown { reason } => {
                 doubt = doubt.or(Some(format!("it cannot be told that {action} on {resource} is stopped: {reason}")))

@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 use sluice_schemas::Micros;
 use sluice_schemas::time::SECOND;
 
-use super::principal::{RUNTIME_ACTIONS, failed, parse, unfit};
+use super::principal::{RUNTIME_ACTIONS, failed, not_denied_by, parse, unfit};
 use super::{About, Done, Lever, LeverError, LeverKind, Order, Sight, Subject, Undo};
 use crate::aws::Aws;
+use crate::iam::evaluate::{Context, Policy};
 use crate::iam::{Iam, Principal};
 
 const KIND: LeverKind = LeverKind::RevokeSessions;
@@ -62,8 +63,8 @@ impl RevokeSessions {
         }
     }
 
-    /// The time before which tokens are refused now, if any.
-    fn found(iam: &Iam<'_>, subject: &Subject) -> Result<Option<Micros>, LeverError> {
+    /// Our policy, if it is there.
+    fn found(iam: &Iam<'_>, subject: &Subject) -> Result<Option<Found>, LeverError> {
         let text = match iam.inline(POLICY_NAME) {
             Ok(text) => text,
             Err(error) if error.is_gone() => {
@@ -73,8 +74,24 @@ impl RevokeSessions {
             Err(error) => return Err(LeverError::Call(error)),
         };
         let time = serde_json::from_str(&text).ok().and_then(|document| time_of(&document));
-        let foreign = || unfit(KIND, subject, format!("its inline policy {POLICY_NAME} is not ours; rename it"));
-        time.map(Some).ok_or_else(foreign)
+        let time = time.ok_or_else(|| unfit(KIND, subject, format!("its inline policy {POLICY_NAME} is not ours; rename it")))?;
+        let older = Context::part().with("aws:TokenIssueTime", &time.plus(-SECOND).to_string());
+        Ok(Some(Found { time, denies: not_denied_by(&Policy::read(POLICY_NAME, &text), &older).is_none() }))
+    }
+}
+
+/// What our policy says.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    /// Tokens issued before are refused.
+    time: Micros,
+    /// It still denies; somebody may have edited it.
+    denies: bool,
+}
+
+impl Found {
+    fn covers(&self, before: Micros) -> bool {
+        self.denies && self.time >= before
     }
 }
 
@@ -119,16 +136,18 @@ impl Lever for RevokeSessions {
     fn look(&self, aws: &dyn Aws, order: &Order<'_>) -> Result<Sight, LeverError> {
         let principal = Self::target(order.subject)?;
         let found = Self::found(&Iam::new(aws, &principal), order.subject)?;
-        Ok(Sight { stands: found >= Some(before(order)), ineffective: None, image: Value::Null })
+        Ok(Sight { stands: found.is_some_and(|found| found.covers(before(order))), ineffective: None, image: Value::Null })
     }
 
     fn pull(&self, aws: &dyn Aws, order: &Order<'_>) -> Result<Done, LeverError> {
         let principal = Self::target(order.subject)?;
         let (iam, before) = (Iam::new(aws, &principal), before(order));
         let found = Self::found(&iam, order.subject)?;
-        if let Some(later) = found.filter(|found| *found >= before) {
-            return Ok(Done { requests: Vec::new(), detail: format!("tokens issued before {later} are refused") });
+        if let Some(found) = found.filter(|found| found.covers(before)) {
+            return Ok(Done { requests: Vec::new(), detail: format!("tokens issued before {} are refused", found.time) });
         }
+        // A later time that was written by another order stays.
+        let before = found.map_or(before, |found| found.time.max(before));
         let request = iam.put_inline(POLICY_NAME, &document(before).to_string()).map_err(failed(KIND, order.subject))?;
         Ok(Done { requests: vec![request], detail: format!("tokens issued before {before} are refused") })
     }
@@ -139,7 +158,7 @@ impl Lever for RevokeSessions {
         let done = |detail: String| Ok(Done { requests: Vec::new(), detail });
         match Self::found(&iam, order.subject)? {
             None => done("no tokens are refused".to_owned()),
-            Some(later) if later > before(order) => done(format!("a later order refuses tokens issued before {later}")),
+            Some(found) if found.time > before(order) => done(format!("a later order refuses tokens issued before {}", found.time)),
             Some(_) => match iam.delete_inline(POLICY_NAME) {
                 Ok(request) => Ok(Done { requests: vec![request], detail: "no tokens are refused any longer".to_owned() }),
                 Err(error) if error.is_gone() => done("no tokens are refused".to_owned()),

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use sluice_schemas::Micros;
 use sluice_schemas::time::MINUTE;
 
+use crate::iam::evaluate::Context;
 use crate::lever::principal::RUNTIME_ACTIONS;
 
 const DIGITS: usize = 6;
@@ -24,6 +25,16 @@ pub(super) enum Key {
     UserId(String),
     /// Source identity.
     SourceIdentity(String),
+}
+
+impl Key {
+    /// Returns what is known of a request that is to be denied.
+    pub(super) fn context(&self) -> Context {
+        match self {
+            Self::UserId(id) => Context::part().with(USER_IDS.1, id),
+            Self::SourceIdentity(identity) => Context::part().with(SOURCE_IDENTITIES.1, identity),
+        }
+    }
 }
 
 /// All that stands in the policy.

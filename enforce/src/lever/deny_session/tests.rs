@@ -81,6 +81,19 @@ fn a_role_made_anew_begins_empty() {
 }
 
 #[test]
+fn a_policy_that_was_weakened_is_written_anew() {
+    let (bench, lever, one) = (Bench::new(), DenySession, session("one"));
+    bench.pull(&lever, &order(&one));
+    let text = bench.aws.inline(ROLE, POLICY_NAME).unwrap();
+    for (from, to) in [("\"Deny\"", "\"Allow\""), ("bedrock:Invoke*", "bedrock:InvokeFlow")] {
+        bench.aws.put_inline(ROLE, POLICY_NAME, &text.replace(from, to));
+        assert!(!lever.look(&bench.aws, &order(&one)).unwrap().stands, "{to}");
+        bench.pull(&lever, &order(&one));
+        assert_eq!(bench.aws.inline(ROLE, POLICY_NAME).unwrap(), text);
+    }
+}
+
+#[test]
 fn it_fills_the_quota_and_no_more() {
     let (bench, lever) = (Bench::new(), DenySession);
     bench.aws.put_inline(ROLE, "large", &allow(&format!("s3:{}", "a".repeat(3000))));

@@ -54,17 +54,13 @@ const UNTOUCHED: [&str; 22] = [
     "cloudtrail:LookupEvents",
 ];
 
-fn everything() -> Policy {
-    Policy::read("everything", r#"{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}"#)
-}
-
 fn check(layers: &Layers) {
     for action in STOPPED {
-        let found = verdict(layers, action, MODEL);
+        let found = verdict(layers, action, MODEL, &Context::part());
         assert!(matches!(found, Verdict::ExplicitDeny { .. } | Verdict::ImplicitDeny { .. }), "{action}: {found:?}");
     }
     for action in UNTOUCHED {
-        let found = verdict(layers, action, "arn:aws:x:us-east-1:111122223333:y/z");
+        let found = verdict(layers, action, "arn:aws:x:us-east-1:111122223333:y/z", &Context::part());
         assert!(matches!(found, Verdict::Allowed { .. }), "{action}: {found:?}");
     }
 }
@@ -73,8 +69,8 @@ fn check(layers: &Layers) {
 fn the_deny_policy_stops_the_use_of_bedrock_and_nothing_else() {
     let deny = Policy::read("deny", DENY_TEXT);
     check(&Layers { identity: vec![everything(), deny.clone()], ..Layers::default() });
-    assert_eq!((not_denied_by(&deny), deny.allows_anything()), (None, false));
-    assert!(not_denied_by(&everything()).is_some());
+    assert_eq!((not_denied_by(&deny, &Context::part()), deny.allows_anything()), (None, false));
+    assert!(not_denied_by(&everything(), &Context::part()).is_some());
 }
 
 #[test]

@@ -53,6 +53,18 @@ fn of_two_orders_the_later_holds() {
 }
 
 #[test]
+fn a_policy_that_was_weakened_is_written_anew() {
+    let (bench, lever, subject) = (Bench::new(), RevokeSessions, role());
+    let order = order(&subject);
+    bench.pull(&lever, &order);
+    let text = bench.aws.inline(ROLE, POLICY_NAME).unwrap();
+    bench.aws.put_inline(ROLE, POLICY_NAME, &text.replace("\"Deny\"", "\"Allow\""));
+    assert!(!lever.look(&bench.aws, &order).unwrap().stands);
+    bench.pull(&lever, &order);
+    assert_eq!(bench.aws.inline(ROLE, POLICY_NAME).unwrap(), text);
+}
+
+#[test]
 fn whom_it_refuses() {
     let (lever, subject) = (RevokeSessions, role());
     is_unfit(lever.fits(&user()), "roles");
