@@ -4,6 +4,8 @@
 //! people, and who wants which. Does not own: how a message travels; that is each [`Receiver`]'s.
 //! Every message has an id that is the same in each repetition, so whoever gets one twice can tell.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use sluice_schemas::breach::Breach;
 use sluice_schemas::visible::escape;
@@ -406,6 +408,32 @@ pub trait Receiver: Send + Sync {
     /// Tells whether it has to be told even if its filter says otherwise: it keeps something open until then.
     fn needs(&self, _notice: &Notice<'_>) -> bool {
         false
+    }
+}
+
+impl<R: Receiver + ?Sized> Receiver for Arc<R> {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn tell(&self, notice: &Notice<'_>) -> Result<Receipt, ActionError> {
+        (**self).tell(notice)
+    }
+
+    fn tell_all(&self, notices: &[Notice<'_>]) -> Vec<Result<Receipt, ActionError>> {
+        (**self).tell_all(notices)
+    }
+
+    fn most_at_once(&self) -> usize {
+        (**self).most_at_once()
+    }
+
+    fn lanes(&self) -> usize {
+        (**self).lanes()
+    }
+
+    fn needs(&self, notice: &Notice<'_>) -> bool {
+        (**self).needs(notice)
     }
 }
 

@@ -65,6 +65,8 @@ pub(crate) enum Verb {
     Budget(BudgetArgs),
     /// Show and release holds
     Hold(HoldArgs),
+    /// Tell whether an agent may call; make the table that agents elsewhere look at
+    Flag(super::args_flag::FlagArgs),
     /// Show the shards of streams; let one that stopped at a gap go on
     Source(SourceArgs),
     /// Hold an agent by hand

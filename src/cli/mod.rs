@@ -3,6 +3,7 @@
 mod agents;
 mod args;
 mod args_coverage;
+mod args_flag;
 mod args_reconcile;
 mod args_simulate;
 mod args_tables;
@@ -12,6 +13,7 @@ mod config;
 mod coverage;
 mod demo;
 mod explain;
+mod flag;
 mod hold;
 mod prices;
 mod query;
@@ -93,6 +95,7 @@ fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Coverage(args) => coverage::run(&args),
         Verb::Budget(args) => budget::run(&args),
         Verb::Hold(args) => hold::run(&args),
+        Verb::Flag(args) => flag::run(&args),
         Verb::Source(args) => source::run(&args),
         Verb::Pause(args) => hold::pause(&args),
         Verb::Resume(args) => hold::resume(&args),

@@ -5,6 +5,8 @@
 
 mod cloudtrail;
 mod duration;
+mod flags;
+mod notify;
 mod overrides;
 mod raw;
 mod shared;
@@ -28,6 +30,8 @@ use crate::sources::{Configured, OffloadConfig};
 
 pub(crate) use cloudtrail::CloudTrailConfig;
 pub(crate) use duration::parse_duration;
+pub(crate) use flags::FlagsTable;
+pub(crate) use notify::{NotifyConfig, NotifyTo};
 pub(crate) use raw::REFERENCE;
 pub(crate) use shared::SharedPlace;
 
@@ -76,6 +80,10 @@ pub(crate) struct Config {
     pub(crate) breaches_file: PathBuf,
     /// Where breaches are posted.
     pub(crate) webhook: Option<String>,
+    /// Table of the rows that agents elsewhere look at.
+    pub(crate) flags: Option<FlagsTable>,
+    /// Who else is told.
+    pub(crate) notify: Vec<NotifyConfig>,
     /// Targets that are never held.
     pub(crate) protected: Vec<String>,
     /// Unix socket of the daemon.
@@ -166,6 +174,9 @@ impl Config {
         text += &format!("rules            {}\n", self.rules.names().len());
         text += &format!("breaches file    {}\n", self.breaches_file.display());
         text += &format!("webhook          {}\n", self.webhook.as_deref().unwrap_or("none"));
+        for notify in &self.notify {
+            text += &format!("told             {}\n", notify.to);
+        }
         text += &format!("control socket   {}\n", self.socket.display());
         let listen = self.operate.listen.map_or_else(|| "nowhere".to_owned(), |address| address.to_string());
         text += &format!("health, metrics  {listen}\n");

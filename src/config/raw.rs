@@ -12,7 +12,7 @@ use sluice_enrich::rules::{Rules, RulesError};
 use sluice_ingest::decode::{Accepts, AllowList};
 
 use super::cloudtrail::RawCloudTrail;
-use super::{Config, Origin, SharedPlace, parse_duration};
+use super::{Config, FlagsTable, Origin, SharedPlace, notify, parse_duration};
 use crate::coverage::RawCoverage;
 use crate::directory::RawDirectory;
 use crate::operate::RawOperate;
@@ -35,6 +35,8 @@ struct Raw {
     directory: RawDirectory,
     budget: Vec<toml::Table>,
     window: Vec<RawWindow>,
+    notify: Vec<toml::Table>,
+    flags: Option<toml::Table>,
     source: Vec<toml::Table>,
     relay: Option<toml::Table>,
     worker: Accepts,
@@ -149,6 +151,8 @@ pub(crate) fn validate(table: toml::Table, base: &Path, origin: &Origin, faults:
         windows: windows(raw.window, faults),
         breaches_file: place(raw.enforce.breaches_file, "breaches.jsonl"),
         webhook,
+        flags: raw.flags.and_then(|table| FlagsTable::parse(table).map_err(|fault| faults.push(format!("[flags] {fault}"))).ok()),
+        notify: notify::check(raw.notify, base, faults),
         protected: raw.enforce.protected,
         socket: raw.control.socket.map_or_else(|| inside("control.sock"), |path| base.join(path)),
         workers: workers(raw.files.workers),

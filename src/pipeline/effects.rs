@@ -6,21 +6,23 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use sluice_enforce::outbox::OutboxError;
-use sluice_enforce::{Action, CommitPermit, Crossing, FileAction, HoldAction, HoldPolicy, LogAction, Outbox, SharedStore, WebhookAction};
+use sluice_enforce::{Action, CommitPermit, Crossing, FileAction, HoldAction, HoldPolicy, Outbox, SharedStore};
 use sluice_schemas::Clock;
 
 use super::Pipeline;
+use super::receivers::receivers;
 use crate::config::Config;
 
 /// How long an ending process waits for actions that are being carried out. What waits for another try is not waited for: it is in
 /// the shared store, and goes on at the next start.
 pub(super) const DRAIN: Duration = Duration::from_secs(10);
-const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest time for one look: then what was settled is handed back, and new crossings come in.
+const LONGEST_LOOK: Duration = Duration::from_secs(1);
 /// Longest pause between two looks at waiting actions.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -57,18 +59,25 @@ pub(super) fn start(
 ) -> std::io::Result<JoinHandle<()>> {
     thread::Builder::new().name("effects".to_owned()).spawn(move || {
         let mut permit = CommitPermit::nothing();
+        let mut pause = LOOK;
         loop {
             let mut last = false;
-            match jobs.recv_timeout(LOOK) {
+            match jobs.recv_timeout(pause) {
                 Ok(job) => {
-                    (permit, last) = (job.permit, job.last);
-                    job.crossings.into_iter().for_each(|crossing| outbox.enqueue(crossing));
+                    for job in std::iter::once(job).chain(jobs.try_iter()) {
+                        (permit, last) = (job.permit, last || job.last);
+                        job.crossings.into_iter().for_each(|crossing| outbox.enqueue(crossing));
+                    }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            let goes_on = || !ending.load(Ordering::Relaxed);
+            // New crossings may ask for holds, which go before any news.
+            let started = Instant::now();
+            let goes_on = || !ending.load(Ordering::Relaxed) && (last || jobs.is_empty() && started.elapsed() < LONGEST_LOOK);
             let result = outbox.tick_while(&permit, clock.now(), &goes_on).map(|settled| Told { settled, last });
+            // What was cut short goes on at once.
+            pause = if started.elapsed() < LONGEST_LOOK { LOOK } else { Duration::ZERO };
             let failed = result.is_err();
             let worth_telling = result.as_ref().map_or(true, |told| told.last || !told.settled.is_empty());
             if worth_telling && delivered.send(result).is_err() {
@@ -90,10 +99,10 @@ pub(super) fn cause(error: anyhow::Error, delivered: &Receiver<Delivered>) -> an
 /// Returns the actions of a configuration.
 fn actions(config: &Config, store: &Arc<dyn SharedStore>) -> anyhow::Result<Vec<Box<dyn Action>>> {
     let policy = HoldPolicy { protected: config.protected.clone(), ..HoldPolicy::default() };
-    let mut actions: Vec<Box<dyn Action>> =
-        vec![Box::new(HoldAction::new(Arc::clone(store), policy)), Box::new(LogAction), Box::new(FileAction::new(&config.breaches_file))];
-    if let Some(url) = &config.webhook {
-        actions.push(Box::new(WebhookAction::new(url, WEBHOOK_TIMEOUT).context("enforce.webhook")?));
+    let hold = HoldAction::new(Arc::clone(store), policy);
+    let mut actions: Vec<Box<dyn Action>> = vec![Box::new(hold), Box::new(FileAction::new(&config.breaches_file))];
+    for receiver in receivers(config, None)? {
+        actions.push(Box::new(receiver));
     }
     Ok(actions)
 }

@@ -21,6 +21,7 @@ mod learn;
 mod measure;
 mod open;
 mod orders;
+mod receivers;
 mod records;
 mod refused;
 mod rerate;

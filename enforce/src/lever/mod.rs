@@ -4,6 +4,14 @@
 //! before is read by [`Lever::look`], kept by the reconciler before the first effect, and handed back to [`Lever::lift`]. What this
 //! program did not put is never taken away.
 
+pub mod api_key;
+pub mod flag;
+mod json;
+pub mod profile;
+pub mod reject_alias;
+pub mod scp;
+pub mod stop_session;
+
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
