@@ -4,6 +4,8 @@
 //! people, and who wants which. Does not own: how a message travels; that is each [`Receiver`]'s.
 //! Every message has an id that is the same in each repetition, so whoever gets one twice can tell.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use sluice_schemas::breach::Breach;
 use sluice_schemas::visible::escape;
@@ -67,6 +69,8 @@ pub enum HoldNews {
     Ineffective,
     /// Someone else took the stop away.
     ManualDetach,
+    /// A lever fails again and again: the target is not stopped, or not let go.
+    Failing,
     /// It is over, and everything was put back.
     Released,
 }
@@ -82,6 +86,7 @@ impl HoldNews {
             Self::Degraded => "degraded",
             Self::Ineffective => "ineffective",
             Self::ManualDetach => "manual_detach",
+            Self::Failing => "failing",
             Self::Released => "released",
         }
     }
@@ -90,7 +95,7 @@ impl HoldNews {
         match self {
             Self::Verified | Self::Released => Severity::Info,
             Self::AwaitingApproval | Self::Degraded => Severity::Warning,
-            Self::Put | Self::Ineffective | Self::ManualDetach => Severity::Critical,
+            Self::Put | Self::Ineffective | Self::ManualDetach | Self::Failing => Severity::Critical,
         }
     }
 
@@ -102,6 +107,7 @@ impl HoldNews {
             Self::Degraded => "Flagged only, not stopped",
             Self::Ineffective => "The hold does not stop it",
             Self::ManualDetach => "Someone took the hold's stop away",
+            Self::Failing => "A lever fails again and again",
             Self::Released => "Released",
         }
     }
@@ -233,6 +239,7 @@ impl<'a> Notice<'a> {
                 HoldNews::Degraded => "hold_degraded",
                 HoldNews::Ineffective => "hold_ineffective",
                 HoldNews::ManualDetach => "hold_manual_detach",
+                HoldNews::Failing => "hold_failing",
                 HoldNews::Released => "hold_released",
             },
         }
@@ -406,6 +413,32 @@ pub trait Receiver: Send + Sync {
     /// Tells whether it has to be told even if its filter says otherwise: it keeps something open until then.
     fn needs(&self, _notice: &Notice<'_>) -> bool {
         false
+    }
+}
+
+impl<R: Receiver + ?Sized> Receiver for Arc<R> {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn tell(&self, notice: &Notice<'_>) -> Result<Receipt, ActionError> {
+        (**self).tell(notice)
+    }
+
+    fn tell_all(&self, notices: &[Notice<'_>]) -> Vec<Result<Receipt, ActionError>> {
+        (**self).tell_all(notices)
+    }
+
+    fn most_at_once(&self) -> usize {
+        (**self).most_at_once()
+    }
+
+    fn lanes(&self) -> usize {
+        (**self).lanes()
+    }
+
+    fn needs(&self, notice: &Notice<'_>) -> bool {
+        (**self).needs(notice)
     }
 }
 

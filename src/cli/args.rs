@@ -68,6 +68,8 @@ pub(crate) enum Verb {
     Hold(HoldArgs),
     /// Check, list and export the audit trail
     Audit(super::args_audit::AuditArgs),
+    /// Tell whether an agent may call; make the table that agents elsewhere look at
+    Flag(super::args_flag::FlagArgs),
     /// Show the shards of streams; let one that stopped at a gap go on
     Source(SourceArgs),
     /// Hold an agent by hand

@@ -4,11 +4,12 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use serde::Deserialize;
 use serde_json::Value;
 use sluice_enforce::audit::sha256;
 use sluice_enforce::guard::Scope;
 use sluice_enforce::hold::Hold;
-use sluice_enforce::reconcile::intent::id;
+use sluice_enforce::reconcile::intent::{Intent, id};
 use sluice_enforce::store::Command;
 use sluice_schemas::visible::escape;
 use sluice_schemas::{Clock, SystemClock};
@@ -119,14 +120,22 @@ pub(super) fn order(place: &Place, request: &Request) -> anyhow::Result<Value> {
             };
         }
     }
-    anyhow::bail!("no ledger answered within {} s; the order {id} stays in {} and is carried out once one runs", PATIENCE.as_secs(), config.shared)
+    anyhow::bail!(
+        "no ledger answered within {} s; the order {id} stays in {} and is carried out once one runs",
+        PATIENCE.as_secs(),
+        config.shared
+    )
 }
 
 fn share_line(share: &sluice_enforce::guard::Share) -> String {
     let percent = |thousandths: u32| format!("{}.{} %", thousandths / 1_000, thousandths % 1_000 / 100);
     let pull = share.pull.as_ref().map_or_else(|| "no lever".to_owned(), |pull| format!("{} on {}", pull.lever, pull.subject));
     let others: Vec<String> = share.others.iter().map(|(agent, calls)| format!("{} ({calls} calls)", escape(agent))).collect();
-    let shared = if others.is_empty() { "nobody else".to_owned() } else { format!("{} of its calls are of {}", percent(share.innocent), others.join(", ")) };
+    let shared = if others.is_empty() {
+        "nobody else".to_owned()
+    } else {
+        format!("{} of its calls are of {}", percent(share.innocent), others.join(", "))
+    };
     format!("  {} of its spend through {}: {pull}; {shared}", percent(share.of_spend), escape(&share.principal))
 }
 
@@ -136,8 +145,8 @@ fn show(id_or_start: &str, place: &Place, format: Format) -> anyhow::Result<Exit
     let levers = order(place, &Request::Levers)?;
     let of_hold = |pull: &sluice_enforce::reconcile::want::Pull| {
         let wanted = id(pull.lever, &pull.subject);
-        let known = levers["levers"].as_array().into_iter().flatten();
-        known.cloned().find(|intent| serde_json::from_value::<sluice_enforce::reconcile::intent::Intent>(intent.clone()).is_ok_and(|intent| intent.id() == wanted))
+        let is_wanted = |intent: &&Value| Intent::deserialize(*intent).is_ok_and(|intent| intent.id() == wanted);
+        levers["levers"].as_array().into_iter().flatten().find(is_wanted).cloned()
     };
     if format == Format::Json {
         let stands: Vec<Value> = hold.scope.grips.iter().flat_map(|grip| &grip.chain).filter_map(of_hold).collect();
@@ -158,7 +167,13 @@ fn show(id_or_start: &str, place: &Place, format: Format) -> anyhow::Result<Exit
     for pull in hold.scope.grips.iter().flat_map(|grip| &grip.chain) {
         if let Some(intent) = of_hold(pull) {
             let detail = ["ineffective", "trouble"].map(|key| word(&intent, key)).join(" ");
-            output::line(&format!("  {} on {}: {} {}", pull.lever, escape(&pull.subject.to_string()), word(&intent, "stage"), escape(detail.trim())));
+            output::line(&format!(
+                "  {} on {}: {} {}",
+                pull.lever,
+                escape(&pull.subject.to_string()),
+                word(&intent, "stage"),
+                escape(detail.trim())
+            ));
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -59,7 +59,14 @@ fn list(args: &BudgetListArgs) -> anyhow::Result<ExitCode> {
         .flatten()
         .map(|lever| {
             let detail = ["ineffective", "trouble", "reason"].map(|key| word(lever, key)).into_iter().find(|text| !text.is_empty());
-            [word(lever, "lever"), subject(lever), word(lever, "stage"), word(lever, "since"), word(lever, "until"), detail.unwrap_or_default()]
+            [
+                word(lever, "lever"),
+                subject(lever),
+                word(lever, "stage"),
+                word(lever, "since"),
+                word(lever, "until"),
+                detail.unwrap_or_default(),
+            ]
         })
         .collect();
     output::rows(&["LEVER", "SUBJECT", "STAGE", "SINCE", "UNTIL", "DETAIL"], rows.iter().map(|row| row.as_slice()), args.format.word())?;

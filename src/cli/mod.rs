@@ -4,6 +4,7 @@ mod agents;
 mod args;
 mod args_audit;
 mod args_coverage;
+mod args_flag;
 mod args_hold;
 mod args_reconcile;
 mod args_simulate;
@@ -15,6 +16,7 @@ mod config;
 mod coverage;
 mod demo;
 mod explain;
+mod flag;
 mod hold;
 mod lever;
 mod overrides;
@@ -100,6 +102,7 @@ fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Budget(args) => budget::run(&args),
         Verb::Audit(args) => audit::run(&args),
         Verb::Hold(args) => hold::run(&args),
+        Verb::Flag(args) => flag::run(&args),
         Verb::Source(args) => source::run(&args),
         Verb::Pause(args) => hold::pause(&args),
         Verb::Resume(args) => hold::resume(&args),

@@ -73,7 +73,7 @@ impl Lifter {
         }
         let (store, clock) = (config.shared.open()?, Arc::new(SystemClock));
         let fence = store.take_fence("teardown", clock.now())?;
-        let reconciler = crate::enforcement::open(&config.enforce, store, clock, fence).context("levers")?.reconciler;
+        let reconciler = crate::enforcement::open(config, store, clock, fence).context("levers")?.reconciler;
         Ok(Some(Self { reconciler }))
     }
 

@@ -5,6 +5,8 @@
 
 mod cloudtrail;
 mod duration;
+mod flags;
+mod notify;
 mod overrides;
 mod raw;
 mod shared;
@@ -29,6 +31,8 @@ use crate::sources::{Configured, OffloadConfig};
 
 pub(crate) use cloudtrail::CloudTrailConfig;
 pub(crate) use duration::parse_duration;
+pub(crate) use flags::FlagsTable;
+pub(crate) use notify::{NotifyConfig, NotifyTo};
 pub(crate) use raw::REFERENCE;
 pub(crate) use shared::SharedPlace;
 
@@ -79,6 +83,10 @@ pub(crate) struct Config {
     pub(crate) webhook: Option<String>,
     /// Levers, caps, who is never stopped.
     pub(crate) enforce: EnforceConfig,
+    /// Table of the rows that agents elsewhere look at.
+    pub(crate) flags: Option<FlagsTable>,
+    /// Who else is told.
+    pub(crate) notify: Vec<NotifyConfig>,
     /// Unix socket of the daemon.
     pub(crate) socket: PathBuf,
     /// Decode threads.
@@ -168,7 +176,11 @@ impl Config {
         text += &format!("breaches file    {}\n", self.breaches_file.display());
         text += &format!("webhook          {}\n", self.webhook.as_deref().unwrap_or("none"));
         let levers: Vec<&str> = self.enforce.levers.iter().map(|lever| lever.as_str()).collect();
-        text += &format!("levers           {}\n", if levers.is_empty() { "none: holds are recorded".to_owned() } else { levers.join(", ") });
+        text +=
+            &format!("levers           {}\n", if levers.is_empty() { "none: holds are recorded".to_owned() } else { levers.join(", ") });
+        for notify in &self.notify {
+            text += &format!("told             {}\n", notify.to);
+        }
         text += &format!("control socket   {}\n", self.socket.display());
         let listen = self.operate.listen.map_or_else(|| "nowhere".to_owned(), |address| address.to_string());
         text += &format!("health, metrics  {listen}\n");

@@ -12,7 +12,7 @@ use sluice_enrich::rules::{Rules, RulesError};
 use sluice_ingest::decode::{Accepts, AllowList};
 
 use super::cloudtrail::RawCloudTrail;
-use super::{Config, Origin, SharedPlace, parse_duration};
+use super::{Config, FlagsTable, Origin, SharedPlace, notify, parse_duration};
 use crate::coverage::RawCoverage;
 use crate::directory::RawDirectory;
 use crate::enforcement::RawEnforce;
@@ -36,6 +36,8 @@ struct Raw {
     directory: RawDirectory,
     budget: Vec<toml::Table>,
     window: Vec<RawWindow>,
+    notify: Vec<toml::Table>,
+    flags: Option<toml::Table>,
     source: Vec<toml::Table>,
     relay: Option<toml::Table>,
     worker: Accepts,
@@ -142,7 +144,9 @@ pub(crate) fn validate(table: toml::Table, base: &Path, origin: &Origin, faults:
         windows: windows(raw.window, faults),
         breaches_file: place(raw.enforce.breaches_file.clone(), "breaches.jsonl"),
         webhook,
-        enforce: raw.enforce.check(faults),
+        enforce: raw.enforce.check(raw.flags.is_some(), faults),
+        flags: raw.flags.and_then(|table| FlagsTable::parse(table).map_err(|fault| faults.push(format!("[flags] {fault}"))).ok()),
+        notify: notify::check(raw.notify, base, faults),
         socket: raw.control.socket.map_or_else(|| inside("control.sock"), |path| base.join(path)),
         workers: workers(raw.files.workers),
         operate: raw.operate.check(base, faults),

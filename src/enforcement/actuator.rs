@@ -6,16 +6,19 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use sluice_enforce::StoreError;
 use sluice_enforce::reconcile::Reconciler;
 use sluice_enforce::reconcile::event::Turn;
-use sluice_enforce::StoreError;
 use sluice_schemas::ErrorClass;
 
 /// Longest pause between two turns while something is on its way.
 const GLANCE: Duration = Duration::from_millis(500);
 /// Longest pause while nothing is.
 const IDLE: Duration = Duration::from_secs(5);
+
+/// Turns that wait for the coordinator.
+const TURNS: usize = 1_024;
 
 /// What a turn came to.
 pub(crate) type Acted = Result<Turn, StoreError>;
@@ -32,7 +35,7 @@ impl Actuator {
     /// Starts the thread.
     pub(crate) fn start(mut reconciler: Reconciler) -> anyhow::Result<Self> {
         let (nudge, nudges) = bounded(1);
-        let (tell, acted) = unbounded();
+        let (tell, acted) = bounded(TURNS);
         let stop = Arc::new(AtomicBool::new(false));
         let ended = Arc::clone(&stop);
         let run = move || {

@@ -54,7 +54,8 @@ pub(super) fn not_too_much(aws: &dyn Aws, config: &EnforceConfig, protected: &Pr
         format!("enforce: {own} may not read its own policies, so nobody can tell what it reaches; allow it iam:GetRole, iam:ListAttachedRolePolicies, iam:ListRolePolicies, iam:GetRolePolicy, iam:GetPolicy and iam:GetPolicyVersion on itself and its policies")
     })?;
     let layers = Layers { identity: granted.identity, boundary: granted.boundary, ..Layers::default() };
-    let arns: Vec<String> = protected.patterns.iter().filter(|pattern| pattern.starts_with("arn:") && !pattern.ends_with('*')).cloned().collect();
+    let arns: Vec<String> =
+        protected.patterns.iter().filter(|pattern| pattern.starts_with("arn:") && !pattern.ends_with('*')).cloned().collect();
     let account = own.split(':').nth(4).unwrap_or_default();
     let attached = config.deny_policy_arn.iter().chain(&config.boundary_policy_arn).map(|arn| arn.replace("{account}", account));
     let found = overreach(&layers, own, &arns, &attached.collect::<Vec<_>>());

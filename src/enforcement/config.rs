@@ -7,9 +7,9 @@ use serde::Deserialize;
 use sluice_enforce::guard::{Protected, ScopePolicy};
 use sluice_enforce::hold::HoldPolicy;
 use sluice_enforce::lever::LeverKind;
+use sluice_enforce::reconcile::Settings;
 use sluice_enforce::reconcile::breaker::BreakerLimits;
 use sluice_enforce::reconcile::step::{OnManualDetach, Pacing};
-use sluice_enforce::reconcile::Settings;
 
 use crate::config::parse_duration;
 
@@ -25,7 +25,6 @@ pub(crate) struct RawEnforce {
     detach_policy_arns: Vec<String>,
     boundary_policy_arn: Option<String>,
     service_control_policy_id: Option<String>,
-    flags_table: Option<String>,
     region: Option<String>,
     endpoint: Option<String>,
     profile: Option<String>,
@@ -58,7 +57,6 @@ impl Default for RawEnforce {
             detach_policy_arns: Vec::new(),
             boundary_policy_arn: None,
             service_control_policy_id: None,
-            flags_table: None,
             region: None,
             endpoint: None,
             profile: None,
@@ -94,8 +92,6 @@ pub(crate) struct EnforceConfig {
     pub(crate) boundary_policy_arn: Option<String>,
     /// The service control policy.
     pub(crate) service_control_policy_id: Option<String>,
-    /// Table of flags.
-    pub(crate) flags_table: Option<String>,
     /// Region, endpoint and profile of the credentials.
     pub(crate) aws: [Option<String>; 3],
     /// Role to take on in accounts other than that of the credentials; `{account}` stands for theirs.
@@ -129,14 +125,14 @@ pub(crate) struct EnforceConfig {
 
 impl RawEnforce {
     /// Checks the section; every fault is appended to `faults`.
-    pub(crate) fn check(self, faults: &mut Vec<String>) -> EnforceConfig {
+    pub(crate) fn check(self, has_flags: bool, faults: &mut Vec<String>) -> EnforceConfig {
         let mut time = |text: &str, key: &str| {
-            parse_duration(text).and_then(|time| if time.is_zero() { Err("must be longer than zero".to_owned()) } else { Ok(time) }).unwrap_or_else(
-                |problem| {
+            parse_duration(text)
+                .and_then(|time| if time.is_zero() { Err("must be longer than zero".to_owned()) } else { Ok(time) })
+                .unwrap_or_else(|problem| {
                     faults.push(format!("enforce.{key}: {problem}"));
                     Duration::from_secs(60)
-                },
-            )
+                })
         };
         let (resync, spread) = (time(&self.resync, "resync"), time(&self.spread, "spread"));
         let approve_within = time(&self.approve_within, "approve_within");
@@ -157,7 +153,9 @@ impl RawEnforce {
         needs(LeverKind::Detach, !self.detach_policy_arns.is_empty(), "detach_policy_arns");
         needs(LeverKind::Boundary, self.boundary_policy_arn.is_some(), "boundary_policy_arn");
         needs(LeverKind::Scp, self.service_control_policy_id.is_some(), "service_control_policy_id");
-        needs(LeverKind::Flag, self.flags_table.is_some(), "flags_table");
+        if levers.contains(&LeverKind::Flag) && !has_flags {
+            faults.push("[flags]: a table is needed by the lever flag".to_owned());
+        }
         if !levers.is_empty() && !cfg!(feature = "aws") {
             faults.push("enforce.levers: this build calls no AWS: build it with --features aws, or leave the list empty".to_owned());
         }
@@ -174,7 +172,9 @@ impl RawEnforce {
             0
         });
         if let Some(role) = self.role_arn.as_deref().filter(|role| !role.contains("{account}")) {
-            faults.push(format!("enforce.role_arn: '{role}' has no {{account}}: write it like \"arn:aws:iam::{{account}}:role/sluice-enforcer\""));
+            faults.push(format!(
+                "enforce.role_arn: '{role}' has no {{account}}: write it like \"arn:aws:iam::{{account}}:role/sluice-enforcer\""
+            ));
         }
         if self.most_percent > 100 {
             faults.push("enforce.most_percent: at most 100".to_owned());
@@ -188,7 +188,6 @@ impl RawEnforce {
             detach_policy_arns: self.detach_policy_arns,
             boundary_policy_arn: self.boundary_policy_arn,
             service_control_policy_id: self.service_control_policy_id,
-            flags_table: self.flags_table,
             aws: [self.region, self.endpoint, self.profile],
             role_arn: self.role_arn,
             external_id: self.external_id,
@@ -229,7 +228,7 @@ impl EnforceConfig {
 
     /// Returns who is never stopped; `own` is what this program acts as.
     pub(crate) fn protected(&self, own: Vec<String>) -> Protected {
-        Protected { own: own, patterns: self.protected.clone() }
+        Protected { own, patterns: self.protected.clone() }
     }
 
     /// Returns how the reconciler behaves.
@@ -270,13 +269,16 @@ mod tests {
 
     fn faults(text: &str) -> Vec<String> {
         let mut faults = Vec::new();
-        toml::from_str::<RawEnforce>(text).unwrap().check(&mut faults);
+        toml::from_str::<RawEnforce>(text).unwrap().check(false, &mut faults);
         faults
     }
 
     #[test]
     fn shares() {
-        assert_eq!([percent("1%"), percent("0.5 %"), percent("100%"), percent("12.345%")], [Some(1_000), Some(500), Some(100_000), Some(12_345)]);
+        assert_eq!(
+            [percent("1%"), percent("0.5 %"), percent("100%"), percent("12.345%")],
+            [Some(1_000), Some(500), Some(100_000), Some(12_345)]
+        );
         for wrong in ["1", "%", "-1%", "101%", "1.2345%", ".5%"] {
             assert_eq!(percent(wrong), None, "{wrong}");
         }
@@ -284,7 +286,8 @@ mod tests {
 
     #[test]
     fn every_fault_is_told_at_once() {
-        let found = faults("levers = ['deny-policy', 'deny-policy', 'shout']\non_manual_detach = 'sulk'\nmost_innocent = 'few'\nresync = '0s'");
+        let found =
+            faults("levers = ['deny-policy', 'deny-policy', 'shout']\non_manual_detach = 'sulk'\nmost_innocent = 'few'\nresync = '0s'");
         let about = |part: &str| assert!(found.iter().any(|fault| fault.contains(part)), "{part}: {found:?}");
         ["occurs twice", "'shout' is no lever", "deny_policy_arn: needed", "'sulk'", "'few'", "resync"].iter().for_each(|part| about(part));
         assert!(faults("").is_empty());

@@ -11,12 +11,14 @@ mod config;
 #[cfg(feature = "aws")]
 mod open;
 mod order;
+mod teller;
 
 pub(crate) use actuator::Actuator;
 pub(crate) use config::{EnforceConfig, RawEnforce};
-pub(crate) use order::{agent_target, carry_out};
 #[cfg(feature = "aws")]
 pub(crate) use open::{attached, caller, check, connect, open};
+pub(crate) use order::{agent_target, carry_out};
+pub(crate) use teller::Teller;
 
 /// Nobody can be asked who runs this command: only a table is ordered that way, and a build without AWS knows none.
 ///

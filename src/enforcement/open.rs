@@ -8,11 +8,17 @@ use sluice_enforce::aws::{Aws, Body, Call, Method};
 use sluice_enforce::guard::Protected;
 use sluice_enforce::iam::wire::form;
 use sluice_enforce::iam::xml::Node;
+use sluice_enforce::lever::api_key::ApiKey;
 use sluice_enforce::lever::boundary::Boundary;
 use sluice_enforce::lever::deny_policy::DenyPolicy;
 use sluice_enforce::lever::deny_session::DenySession;
 use sluice_enforce::lever::detach::Detach;
+use sluice_enforce::lever::flag::Flag;
+use sluice_enforce::lever::profile::Profile;
+use sluice_enforce::lever::reject_alias::RejectAlias;
 use sluice_enforce::lever::revoke_sessions::RevokeSessions;
+use sluice_enforce::lever::scp::Scp;
+use sluice_enforce::lever::stop_session::StopSession;
 use sluice_enforce::lever::{Lever, LeverKind};
 use sluice_enforce::reconcile::Reconciler;
 use sluice_ingest::aws::{self as sdk, AwsSettings};
@@ -20,6 +26,7 @@ use sluice_schemas::{Clock, SystemClock};
 
 use super::EnforceConfig;
 use super::aws::{Caller, CallerSettings};
+use crate::config::{Config, FlagsTable};
 
 /// Returns what makes calls with the credentials of the section.
 ///
@@ -34,7 +41,8 @@ pub(crate) fn connect(config: &EnforceConfig, clock: Arc<dyn Clock>) -> anyhow::
 }
 
 /// Returns the configured levers.
-pub(crate) fn levers(config: &EnforceConfig) -> Vec<Box<dyn Lever>> {
+fn levers(config: &EnforceConfig, flags: Option<&FlagsTable>, account: &str) -> Vec<Box<dyn Lever>> {
+    let region = config.aws[0].clone().unwrap_or_else(|| "us-east-1".to_owned());
     let arn = |arn: &Option<String>| arn.clone().unwrap_or_default();
     let lever = |kind: &LeverKind| -> Option<Box<dyn Lever>> {
         Some(match kind {
@@ -43,12 +51,20 @@ pub(crate) fn levers(config: &EnforceConfig) -> Vec<Box<dyn Lever>> {
             LeverKind::Boundary => Box::new(Boundary::new(&arn(&config.boundary_policy_arn))),
             LeverKind::DenySession => Box::new(DenySession::new()),
             LeverKind::RevokeSessions => Box::new(RevokeSessions::new()),
-            LeverKind::Profile | LeverKind::Scp | LeverKind::StopSession | LeverKind::RejectAlias | LeverKind::ApiKey | LeverKind::Flag => {
-                return None;
-            }
+            LeverKind::Profile => Box::new(Profile),
+            LeverKind::Scp => Box::new(Scp::new(&arn(&config.service_control_policy_id), account, &region)),
+            LeverKind::StopSession => Box::new(StopSession),
+            LeverKind::RejectAlias => Box::new(RejectAlias),
+            LeverKind::ApiKey => Box::new(ApiKey::new(&region)),
+            LeverKind::Flag => Box::new(flag(flags, account)?),
         })
     };
     config.levers.iter().filter_map(lever).collect()
+}
+
+fn flag(flags: Option<&FlagsTable>, account: &str) -> Option<Flag> {
+    let FlagsTable::Table(settings) = flags?;
+    Some(Flag::new(&settings.table, settings.region.as_deref().unwrap_or("us-east-1"), account))
 }
 
 /// What acts, and whom it never acts on.
@@ -63,12 +79,15 @@ pub(crate) struct Opened {
 ///
 /// # Errors
 /// AWS cannot be called, or what this program may do reaches itself or someone who is protected.
-pub(crate) fn open(config: &EnforceConfig, store: Arc<dyn SharedStore>, clock: Arc<dyn Clock>, fence: u64) -> anyhow::Result<Opened> {
+pub(crate) fn open(config: &Config, store: Arc<dyn SharedStore>, clock: Arc<dyn Clock>, fence: u64) -> anyhow::Result<Opened> {
+    let flags = config.flags.as_ref();
+    let config = &config.enforce;
     let aws = connect(config, Arc::clone(&clock))?;
     let own = super::check::own_principal(&*aws).context("ask AWS as whom this program acts")?;
+    let account = own.split(':').nth(4).unwrap_or_default().to_owned();
     let protected = config.protected(vec![own]);
     super::check::not_too_much(&*aws, config, &protected)?;
-    let reconciler = Reconciler::new(store, aws, levers(config), clock, fence, config.settings());
+    let reconciler = Reconciler::new(store, aws, levers(config, flags, &account), clock, fence, config.settings());
     Ok(Opened { reconciler, protected })
 }
 
@@ -123,7 +142,9 @@ pub(crate) fn attached(config: &EnforceConfig) -> anyhow::Result<Vec<String>> {
         let text = String::from_utf8(reply.body).context("an answer that is no text")?;
         let answer = Node::parse(&text).map_err(|problem| anyhow::anyhow!("an answer that is no XML: {problem}"))?;
         let Some(result) = answer.child("ListEntitiesForPolicyResult") else { break };
-        for (list, kind, name) in [("PolicyRoles", "role", "RoleName"), ("PolicyUsers", "user", "UserName"), ("PolicyGroups", "group", "GroupName")] {
+        for (list, kind, name) in
+            [("PolicyRoles", "role", "RoleName"), ("PolicyUsers", "user", "UserName"), ("PolicyGroups", "group", "GroupName")]
+        {
             let members = result.child(list).map(|list| list.children.as_slice()).unwrap_or_default();
             found.extend(members.iter().map(|member| format!("{kind} {}", member.text_at(&[name]))));
         }

@@ -9,8 +9,8 @@ use sluice_enforce::hold::{self, Approval, Approved, Hold};
 use sluice_enforce::overrides::{self, Grant, Override, Overrides};
 use sluice_enforce::reconcile::intent::Intent;
 use sluice_enforce::reconcile::{close, tripped};
-use sluice_enforce::store::records::RecordKind;
 use sluice_enforce::store::AuditEntry;
+use sluice_enforce::store::records::RecordKind;
 use sluice_enforce::{Budgets, SharedStore};
 use sluice_schemas::{Micros, PicoUsd};
 
@@ -65,7 +65,9 @@ pub(crate) fn carry_out(store: &dyn SharedStore, budgets: &Budgets, order: &Requ
     Ok(match order {
         Request::Holds => seen(serde_json::to_value(store.holds()?)?),
         Request::Levers => seen(levers(store)?),
-        Request::Overrides => seen(serde_json::to_value(Overrides::read(store)?.iter().filter(|known| now < known.until).collect::<Vec<_>>())?),
+        Request::Overrides => {
+            seen(serde_json::to_value(Overrides::read(store)?.iter().filter(|known| now < known.until).collect::<Vec<_>>())?)
+        }
         Request::Release { id, actor, reason } => {
             let hold = hold::release(store, id, actor, reason, now)?;
             changed(&hold, Level::Info, format!("{actor} released the hold on {}", hold.target))?

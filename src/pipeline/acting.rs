@@ -4,9 +4,11 @@ use std::sync::{Arc, PoisonError};
 
 use anyhow::Context;
 use sluice_aggregate::seed::for_each_spend;
-use sluice_enforce::guard::usage::DAYS;
-use sluice_enforce::reconcile::event::{Event, Happened, Turn};
 use sluice_enforce::StoreError;
+use sluice_enforce::guard::usage::DAYS;
+use sluice_enforce::hold::Hold;
+use sluice_enforce::notice::{HoldNews, HoldNotice, Receiver};
+use sluice_enforce::reconcile::event::{Event, Happened, Turn};
 use sluice_schemas::time::{DAY, HOUR};
 use sluice_schemas::{ErrorClass, Micros, SpendView};
 
@@ -36,9 +38,9 @@ impl Pipeline {
         if !self.pulls() {
             return Ok(None);
         }
-        let config = &self.settings.config.enforce;
+        let config = &self.settings.config;
         let opened = crate::enforcement::open(config, Arc::clone(&self.shared), Arc::clone(&self.settings.clock), self.fence)?;
-        self.scoping.policy = config.scope_policy();
+        self.scoping.policy = config.enforce.scope_policy();
         self.scoping.protected = opened.protected;
         self.fill_usage()?;
         let actuator = Actuator::start(opened.reconciler)?;
@@ -84,10 +86,39 @@ impl Pipeline {
             Err(error) if error.class() == ErrorClass::Transient => return Ok(()),
             Err(error) => return Err(error).context("levers can be pulled no more"),
         };
+        if turn.events.is_empty() {
+            return Ok(());
+        }
+        let holds = self.shared.holds()?;
         for event in &turn.events {
             self.tell_acted(event);
+            for hold in holds.iter().filter(|hold| event.holds.contains(&hold.id)) {
+                self.tell_hold(hold_notice(hold, event));
+            }
         }
         Ok(())
+    }
+
+    /// Tells everyone who is told of a change of a hold.
+    pub(super) fn tell_hold(&self, notice: HoldNotice) {
+        if let Some(teller) = &self.teller {
+            teller.tell(notice);
+        }
+    }
+
+    /// Returns everyone who is told, as the configuration names them.
+    #[cfg(feature = "aws")]
+    pub(super) fn receivers(&self) -> anyhow::Result<Vec<Arc<dyn Receiver>>> {
+        let config = &self.settings.config;
+        let calls = config.notify.iter().any(|notify| notify.to.calls_aws());
+        let aws = calls.then(|| crate::enforcement::connect(&config.enforce, Arc::clone(&self.settings.clock))).transpose()?;
+        super::receivers::receivers(config, aws.as_ref())
+    }
+
+    /// Returns everyone who is told, as the configuration names them.
+    #[cfg(not(feature = "aws"))]
+    pub(super) fn receivers(&self) -> anyhow::Result<Vec<Arc<dyn Receiver>>> {
+        super::receivers::receivers(&self.settings.config, None)
     }
 
     fn tell_acted(&mut self, event: &Event) {
@@ -109,4 +140,21 @@ impl Pipeline {
         let detail = if event.detail.is_empty() { String::new() } else { format!(": {}", event.detail) };
         self.live.event(event.at, level, format!("{lever} {} {}{detail}", event.what.as_str(), event.subject));
     }
+}
+
+/// Returns the news of a hold that an event of its levers is.
+fn hold_notice(hold: &Hold, event: &Event) -> HoldNotice {
+    let news = match event.what {
+        Happened::Pulled => HoldNews::Put,
+        Happened::Verified => HoldNews::Verified,
+        Happened::Ineffective => HoldNews::Ineffective,
+        Happened::TakenOff | Happened::Repaired => HoldNews::ManualDetach,
+        Happened::Foreign | Happened::Refused | Happened::Gone => HoldNews::Degraded,
+        Happened::Lifted => HoldNews::Released,
+        Happened::Failing | Happened::Tripped => HoldNews::Failing,
+    };
+    let occasion = format!("{} {} {}", event.subject, event.what.as_str(), event.at);
+    let notice = HoldNotice::new(hold, news, &occasion, event.at);
+    let reason = if event.detail.is_empty() { hold.reason() } else { event.detail.clone() };
+    HoldNotice { lever: event.lever, subject: Some(event.subject.clone()).filter(|text| !text.is_empty()), reason, ..notice }
 }

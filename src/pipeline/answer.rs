@@ -154,7 +154,21 @@ fn hold_row(hold: &Hold) -> HoldRow {
         (HoldState::Active, _) if hold.scope.grips.is_empty() => "recorded",
         (HoldState::Active, _) => "held",
     };
-    HoldRow { target: hold.target.clone(), budget, lever: hold.scope.grips.iter().filter_map(|grip| grip.chain.first()).map(|pull| pull.lever.as_str()).next().unwrap_or("none").to_owned(), state: state.to_owned(), since: hold.created_at }
+    HoldRow {
+        target: hold.target.clone(),
+        budget,
+        lever: hold
+            .scope
+            .grips
+            .iter()
+            .filter_map(|grip| grip.chain.first())
+            .map(|pull| pull.lever.as_str())
+            .next()
+            .unwrap_or("none")
+            .to_owned(),
+        state: state.to_owned(),
+        since: hold.created_at,
+    }
 }
 
 fn budget_row(status: &BudgetStatus, window: String, holds: &[HoldRow]) -> BudgetRow {

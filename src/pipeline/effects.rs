@@ -6,12 +6,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use sluice_enforce::notice::Receiver as Person;
 use sluice_enforce::outbox::OutboxError;
-use sluice_enforce::{Action, CommitPermit, Crossing, FileAction, HoldAction, LogAction, Outbox, WebhookAction};
+use sluice_enforce::{Action, CommitPermit, Crossing, FileAction, HoldAction, Outbox};
 use sluice_schemas::Clock;
 
 use super::Pipeline;
@@ -20,7 +21,8 @@ use crate::config::Config;
 /// How long an ending process waits for actions that are being carried out. What waits for another try is not waited for: it is in
 /// the shared store, and goes on at the next start.
 pub(super) const DRAIN: Duration = Duration::from_secs(10);
-const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest time for one look: then what was settled is handed back, and new crossings come in.
+const LONGEST_LOOK: Duration = Duration::from_secs(1);
 /// Longest pause between two looks at waiting actions.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -57,18 +59,25 @@ pub(super) fn start(
 ) -> std::io::Result<JoinHandle<()>> {
     thread::Builder::new().name("effects".to_owned()).spawn(move || {
         let mut permit = CommitPermit::nothing();
+        let mut pause = LOOK;
         loop {
             let mut last = false;
-            match jobs.recv_timeout(LOOK) {
+            match jobs.recv_timeout(pause) {
                 Ok(job) => {
-                    (permit, last) = (job.permit, job.last);
-                    job.crossings.into_iter().for_each(|crossing| outbox.enqueue(crossing));
+                    for job in std::iter::once(job).chain(jobs.try_iter()) {
+                        (permit, last) = (job.permit, last || job.last);
+                        job.crossings.into_iter().for_each(|crossing| outbox.enqueue(crossing));
+                    }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            let goes_on = || !ending.load(Ordering::Relaxed);
+            // New crossings may ask for holds, which go before any news.
+            let started = Instant::now();
+            let goes_on = || !ending.load(Ordering::Relaxed) && (last || jobs.is_empty() && started.elapsed() < LONGEST_LOOK);
             let result = outbox.tick_while(&permit, clock.now(), &goes_on).map(|settled| Told { settled, last });
+            // What was cut short goes on at once.
+            pause = if started.elapsed() < LONGEST_LOOK { LOOK } else { Duration::ZERO };
             let failed = result.is_err();
             let worth_telling = result.as_ref().map_or(true, |told| told.last || !told.settled.is_empty());
             if worth_telling && delivered.send(result).is_err() {
@@ -88,13 +97,12 @@ pub(super) fn cause(error: anyhow::Error, delivered: &Receiver<Delivered>) -> an
 }
 
 /// Returns the actions of a configuration.
-fn actions(config: &Config, hold: HoldAction) -> anyhow::Result<Vec<Box<dyn Action>>> {
-    let mut actions: Vec<Box<dyn Action>> =
-        vec![Box::new(hold), Box::new(LogAction), Box::new(FileAction::new(&config.breaches_file))];
-    if let Some(url) = &config.webhook {
-        actions.push(Box::new(WebhookAction::new(url, WEBHOOK_TIMEOUT).context("enforce.webhook")?));
+fn actions(config: &Config, hold: HoldAction, receivers: Vec<Arc<dyn Person>>) -> Vec<Box<dyn Action>> {
+    let mut actions: Vec<Box<dyn Action>> = vec![Box::new(hold), Box::new(FileAction::new(&config.breaches_file))];
+    for receiver in receivers {
+        actions.push(Box::new(receiver));
     }
-    Ok(actions)
+    actions
 }
 
 impl Pipeline {
@@ -102,7 +110,11 @@ impl Pipeline {
     pub(super) fn outbox(&mut self) -> anyhow::Result<Outbox> {
         let policy = self.settings.config.enforce.hold_policy();
         let hold = HoldAction::new(Arc::clone(&self.shared), policy).scoped(self.scoping.clone()).nudging(self.nudge.clone());
-        let actions = if self.settings.act { actions(&self.settings.config, hold)? } else { Vec::new() };
+        let receivers = if self.settings.act { self.receivers()? } else { Vec::new() };
+        if self.settings.act && self.settings.mode == super::Mode::Live {
+            self.teller = Some(crate::enforcement::Teller::start(receivers.clone(), Arc::clone(&self.settings.clock))?);
+        }
+        let actions = if self.settings.act { actions(&self.settings.config, hold, receivers) } else { Vec::new() };
         let mut outbox = Outbox::new(Arc::clone(&self.shared), actions, self.fence);
         if self.settings.act {
             let resumed = outbox.resume()?;

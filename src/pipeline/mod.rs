@@ -22,6 +22,7 @@ mod learn;
 mod measure;
 mod open;
 mod orders;
+mod receivers;
 mod records;
 mod refused;
 mod rerate;
@@ -164,6 +165,8 @@ pub(crate) struct Pipeline {
     scoping: Scoping,
     /// Lets the levers follow the holds at once; absent where none are pulled.
     nudge: Option<Arc<dyn Fn() + Send + Sync>>,
+    /// Tells people of changes of holds.
+    teller: Option<crate::enforcement::Teller>,
     /// When old usage was last forgotten.
     usage_swept: Micros,
     /// When orders in the shared store were last looked for.

@@ -76,6 +76,7 @@ impl Pipeline {
             upkeep: Default::default(),
             scoping: Default::default(),
             nudge: None,
+            teller: None,
             usage_swept: now,
             commands_read: now,
             rating: None,

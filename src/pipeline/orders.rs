@@ -74,7 +74,8 @@ impl Pipeline {
     fn follow_command(&mut self, command: &Stored) -> anyhow::Result<Value> {
         let text = command.arguments.get("request").context("the command holds no request")?;
         let request: Request = serde_json::from_str(text).context("the command's request cannot be read")?;
-        let request = request.by(&command.actor).context("only orders about holds, levers and exceptions are taken from the shared store")?;
+        let request =
+            request.by(&command.actor).context("only orders about holds, levers and exceptions are taken from the shared store")?;
         self.follow_order(request)
     }
 

@@ -16,7 +16,7 @@ mod fault;
 mod tests;
 mod verify;
 
-pub use chain::Head;
+pub use chain::{Head, sha256};
 pub use compare::Comparison;
 pub(crate) use entry::inputs_of;
 pub use entry::{AuditEntry, Versions, inputs};

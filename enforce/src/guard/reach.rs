@@ -81,11 +81,17 @@ mod tests {
     fn whatever_is_wider_is_named() {
         for (statement, word) in [
             (r#"{"Effect":"Allow","Action":"*","Resource":"*"}"#, "attach AdministratorAccess to a role"),
-            (&GOOD.replace("role/agents/*", "role/*"), "attach arn:aws:iam::111122223333:policy/sluice-deny-bedrock to arn:aws:iam::111122223333:role/ops/Admin"),
+            (
+                &GOOD.replace("role/agents/*", "role/*"),
+                "attach arn:aws:iam::111122223333:policy/sluice-deny-bedrock to arn:aws:iam::111122223333:role/ops/Admin",
+            ),
             (r#"{"Effect":"Allow","Action":"iam:PutRolePolicy","Resource":"arn:aws:iam::111122223333:role/*"}"#, "write policies of"),
             (r#"{"Effect":"Allow","Action":"iam:CreatePolicyVersion","Resource":"*"}"#, "change what"),
             (r#"{"Effect":"Allow","Action":"iam:PassRole","Resource":"*"}"#, "pass a role"),
-            (r#"{"Effect":"Allow","Action":"iam:AttachRolePolicy","Resource":"*","Condition":{"Mystery":{"a":"b"}}}"#, "cannot be ruled out"),
+            (
+                r#"{"Effect":"Allow","Action":"iam:AttachRolePolicy","Resource":"*","Condition":{"Mystery":{"a":"b"}}}"#,
+                "cannot be ruled out",
+            ),
         ] {
             let found = judged(statement);
             assert!(found.iter().any(|sentence| sentence.contains(word)), "{word}: {found:#?}");

@@ -4,15 +4,22 @@
 //! before is read by [`Lever::look`], kept by the reconciler before the first effect, and handed back to [`Lever::lift`]. What this
 //! program did not put is never taken away.
 
+pub mod api_key;
 pub mod boundary;
 pub mod deny_policy;
 pub mod deny_session;
 pub mod detach;
+pub mod flag;
 pub mod principal;
+pub mod profile;
+pub mod reject_alias;
 pub mod revoke_sessions;
+pub mod scp;
+pub mod stop_session;
 
 #[cfg(test)]
 mod iam_bench;
+mod json;
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};

@@ -18,7 +18,7 @@ pub(super) struct Write {
     /// Rows that are removed if they have the revision they were read with.
     removals: Vec<(Key, u64)>,
     /// What is added to the audit trail.
-    line: Option<AuditEntry>,
+    line: Option<Box<AuditEntry>>,
 }
 
 /// A row that is written if it is as it was read.
@@ -82,7 +82,7 @@ impl Write {
 
     /// Adds a line of the audit trail.
     pub(super) fn line(self, entry: Option<&AuditEntry>) -> Self {
-        Self { line: entry.cloned(), ..self }
+        Self { line: entry.cloned().map(Box::new), ..self }
     }
 }
 

@@ -53,7 +53,7 @@ use self::commit::{Committed, FenceCheck, Put, Try, Write};
 pub use self::lease::DynamoLease;
 use self::row::{Key, Row};
 pub use self::settings::DynamoSettings;
-use self::table::Table;
+use self::table::{Layout, Table};
 use super::{AuditEntry, StoreError};
 use crate::audit::{Head, Versions};
 
@@ -108,7 +108,15 @@ impl DynamoStore {
     /// # Errors
     /// The table cannot be made, or one of that name has other keys.
     pub fn ensure_table(settings: &DynamoSettings) -> Result<bool, StoreError> {
-        Table::connect(settings)?.ensure()
+        Table::connect(settings)?.ensure(Layout::STORE)
+    }
+
+    /// Makes the table of flags ([`crate::lever::flag`]) unless it exists; `true` if it was made.
+    ///
+    /// # Errors
+    /// The table cannot be made, or one of that name has other keys.
+    pub fn ensure_flags(settings: &DynamoSettings) -> Result<bool, StoreError> {
+        Table::connect(settings)?.ensure(Layout::FLAGS)
     }
 
     fn check_format(&self) -> Result<(), StoreError> {

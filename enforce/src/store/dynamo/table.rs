@@ -39,6 +39,20 @@ pub(super) struct Table {
     bridge: Bridge,
 }
 
+/// Keys of a table, all texts, and the attribute by which rows expire.
+#[derive(Clone, Copy)]
+pub(super) struct Layout {
+    keys: &'static [(&'static str, KeyType)],
+    expiry: &'static str,
+}
+
+impl Layout {
+    /// That of the shared store.
+    pub(super) const STORE: Self = Self { keys: &[("pk", KeyType::Hash), ("sk", KeyType::Range)], expiry: "ttl" };
+    /// That of the flags.
+    pub(super) const FLAGS: Self = Self { keys: &[("pk", KeyType::Hash)], expiry: "expires" };
+}
+
 /// How a transaction was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sent {
@@ -174,15 +188,15 @@ impl Table {
     }
 
     /// Makes the table unless it exists; `true` if it was made.
-    pub(super) fn ensure(&self) -> Result<bool, StoreError> {
+    pub(super) fn ensure(&self, layout: Layout) -> Result<bool, StoreError> {
         const OPERATION: &str = "make the table";
         if let Some(found) = self.describe()? {
-            return self.check_keys(&found).map(|()| false);
+            return self.check_keys(&found, layout).map(|()| false);
         }
         let unsent =
             |error: aws_sdk_dynamodb::error::BuildError| StoreError::Unavailable { operation: OPERATION, detail: error.to_string() };
         let mut create = self.client.create_table().table_name(&self.name).billing_mode(BillingMode::PayPerRequest);
-        for (name, role) in [("pk", KeyType::Hash), ("sk", KeyType::Range)] {
+        for (name, role) in layout.keys.iter().cloned() {
             let attribute = AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build();
             let key = KeySchemaElement::builder().attribute_name(name).key_type(role).build();
             create = create.attribute_definitions(attribute.map_err(unsent)?).key_schema(key.map_err(unsent)?);
@@ -196,7 +210,7 @@ impl Table {
             Err(error) => return Err(explain(call, &error)),
         }
         self.await_active()?;
-        let expiry = TimeToLiveSpecification::builder().enabled(true).attribute_name("ttl").build().map_err(unsent)?;
+        let expiry = TimeToLiveSpecification::builder().enabled(true).attribute_name(layout.expiry).build().map_err(unsent)?;
         let expiring = self.client.update_time_to_live().table_name(&self.name).time_to_live_specification(expiry);
         let call = self.call(OPERATION, "dynamodb:UpdateTimeToLive");
         self.send(call, || expiring.clone().send())?.map_err(|error| explain(call, &error))?;
@@ -223,13 +237,13 @@ impl Table {
         }
     }
 
-    fn check_keys(&self, found: &TableDescription) -> Result<(), StoreError> {
+    fn check_keys(&self, found: &TableDescription, layout: Layout) -> Result<(), StoreError> {
         let keys = found.key_schema().iter().map(|key| (key.attribute_name(), key.key_type()));
         let is_text = |name: &str| {
             let mut definitions = found.attribute_definitions().iter();
             definitions.any(|found| found.attribute_name() == name && *found.attribute_type() == ScalarAttributeType::S)
         };
-        if keys.eq([("pk", &KeyType::Hash), ("sk", &KeyType::Range)]) && is_text("pk") && is_text("sk") {
+        if keys.eq(layout.keys.iter().map(|(name, role)| (*name, role))) && layout.keys.iter().all(|(name, _)| is_text(name)) {
             return Ok(());
         }
         Err(StoreError::Refused {
