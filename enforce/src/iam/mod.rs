@@ -73,7 +73,7 @@ impl<'a> Iam<'a> {
     }
 
     fn call(&self, action: &'static str, fields: &[(&str, &str)]) -> Result<Reply, CallError> {
-        let name = action.split_once(':').map_or(action, |(_, name)| name);
+        let name = name(action);
         let region = match self.principal.partition.as_str() {
             "aws-cn" => "cn-north-1",
             "aws-us-gov" => "us-gov-west-1",
@@ -100,8 +100,9 @@ impl<'a> Iam<'a> {
         let garbled = |detail: String| CallError::Garbled { action, detail };
         let text = std::str::from_utf8(&reply.body).map_err(|error| garbled(error.to_string()))?;
         let mut root = Node::parse(text).map_err(|error| garbled(error.to_string()))?;
-        let result = root.children.iter().position(|child| child.name.ends_with("Result"));
-        Ok(root.children.swap_remove(result.ok_or_else(|| garbled(format!("<{}> without a result", root.name)))?))
+        let wanted = format!("{}Result", name(action));
+        let result = root.children.iter().position(|child| child.name == wanted);
+        Ok(root.children.swap_remove(result.ok_or_else(|| garbled(format!("<{}> without {wanted}", root.name)))?))
     }
 
     /// Asks for all pages of a list.
@@ -110,8 +111,11 @@ impl<'a> Iam<'a> {
         for _ in 0..MAX_PAGES {
             let page = self.ask(action, &[field, ("Marker", &marker)])?;
             found.extend_from_slice(page.members(list));
-            if page.text_at(&["IsTruncated"]) != "true" {
-                return Ok(found);
+            // An answer that does not say so is none: taken for an empty list, it would say that nothing is attached.
+            match page.text_at(&["IsTruncated"]) {
+                "true" => {}
+                "false" => return Ok(found),
+                _ => break,
             }
             let next = page.text_at(&["Marker"]);
             if next.is_empty() || next == marker {
@@ -119,7 +123,7 @@ impl<'a> Iam<'a> {
             }
             marker = next.to_owned();
         }
-        Err(CallError::Garbled { action, detail: "a list that does not end".to_owned() })
+        Err(CallError::Garbled { action, detail: "a list without an end".to_owned() })
     }
 
     fn write(&self, action: &'static str, fields: &[(&str, &str)]) -> Result<String, CallError> {
@@ -277,6 +281,11 @@ impl<'a> Iam<'a> {
         }
         Ok(())
     }
+}
+
+/// Name of an operation, of that of its permission.
+fn name(action: &'static str) -> &'static str {
+    action.split_once(':').map_or(action, |(_, name)| name)
 }
 
 /// What is gone is none: it was deleted since it was listed.

@@ -93,6 +93,34 @@ fn the_published_policies_name_these_actions() {
 }
 
 #[test]
+fn the_guard_of_the_enforcer_holds_whatever_else_it_is_granted() {
+    let filled = |text: &str| text.replace("${AccountId}", "111122223333").replace("${AgentPath}", "agents/");
+    let guard = Policy::read("guard", &filled(include_str!("../../../../deploy/iam/enforcer-guard.json")));
+    assert_eq!((guard.fault(), guard.allows_anything()), (None, false));
+    let layers = Layers { identity: vec![everything(), guard], ..Layers::default() };
+    let may = |action: &str, resource: &str| {
+        let resource = format!("arn:aws:iam::111122223333:{resource}");
+        matches!(verdict(&layers, action, &resource, &Context::part()), Verdict::Allowed { .. })
+    };
+    for action in ["iam:AttachRolePolicy", "iam:DetachRolePolicy", "iam:PutRolePolicy", "iam:PutRolePermissionsBoundary", "iam:GetRole"] {
+        assert!(may(action, "role/agents/triage"), "{action}");
+    }
+    for action in ["iam:AttachRolePolicy", "iam:PutRolePolicy", "iam:DeleteRolePolicy", "iam:DeleteRolePermissionsBoundary"] {
+        assert!(!may(action, "role/sluice-enforcer") && !may(action, "role/admin"), "{action}");
+    }
+    for (action, resource) in [
+        ("iam:CreatePolicyVersion", "policy/sluice-deny-bedrock"),
+        ("iam:UpdateAssumeRolePolicy", "role/agents/triage"),
+        ("iam:CreateAccessKey", "user/agents/bot"),
+        ("iam:PassRole", "role/agents/triage"),
+        ("sts:AssumeRole", "role/agents/triage"),
+    ] {
+        assert!(!may(action, resource), "{action}");
+    }
+    assert!(may("iam:GetRole", "role/admin"));
+}
+
+#[test]
 fn what_is_still_granted_is_found_wherever_it_is_limited_to() {
     let narrow = |action: &str, resource: &str, condition: &str| {
         let text = format!(
