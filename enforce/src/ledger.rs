@@ -7,6 +7,7 @@
 //! After a failed commit the ledger is ahead of its rows and has to be loaded again.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
 
 use foldhash::fast::FixedState;
@@ -28,9 +29,12 @@ use crate::target::{self, Dimension};
 
 mod carried;
 mod change;
+mod index;
 mod rows;
 mod spill;
 mod status;
+
+use self::index::Index;
 
 pub use carried::{Carried, InForce};
 pub use change::NeedsSeed;
@@ -48,6 +52,8 @@ pub struct Ledger {
     budgets: Arc<Budgets>,
     limits: Arc<dyn AgentLimits>,
     books: Vec<Book>,
+    /// Which budgets can count a call, of the budgets it was made for.
+    index: Option<(Arc<Budgets>, Index)>,
     now: Micros,
     newest: Micros,
     batch: u64,
@@ -78,6 +84,7 @@ impl Ledger {
             budgets,
             limits,
             books,
+            index: None,
             now: Micros(i64::MIN),
             newest: Micros(i64::MIN),
             batch: 0,
@@ -199,33 +206,18 @@ impl Ledger {
         let limits = Arc::clone(&self.limits);
         let context = self.context(limits.as_ref(), purpose);
         // Within a batch spend is added in event-time order, so that a crossing names the call that crossed.
-        let mut order: Vec<usize> = (0..view.deltas.len()).collect();
-        order.sort_by_key(|at| {
-            let delta = &view.deltas[*at];
-            (delta.minute, delta.last_event, delta.profile, delta.model, delta.scope)
-        });
         let kinds = Kinds::of(view);
+        let order = Order::of(view, &kinds);
+        let may_count = self.index().may_count(&kinds.rows);
         let mut crossings = Vec::new();
-        for book in &mut self.books {
+        for (at, of_book) in may_count {
+            let Some(book) = self.books.get_mut(at) else { continue };
             if purpose == Purpose::Seed && !book.seeding && !self.pristine {
                 continue;
             }
-            let placed: Vec<Option<Placed>> = kinds.rows.iter().map(|row| place(book, row, context.limits)).collect();
             let mut rolling: Vec<Key> = Vec::new();
-            for &at in &order {
-                let delta = &view.deltas[at];
-                let Some(placed) = placed.get(kinds.of_delta[at]).and_then(Option::as_ref) else { continue };
-                let addition = addition(book, delta, placed, purpose);
-                if !(Micros(0)..LAST_MINUTE).contains(&addition.minute) {
-                    book.set_aside(addition.tally);
-                    continue;
-                }
-                if placed.without_session {
-                    book.unplaced.add(addition.tally);
-                    book.dirty_self = true;
-                    continue;
-                }
-                rolling.extend(book.add(&placed.target, addition, context, &mut crossings));
+            for (at, placed) in kinds.counted(book, of_book.as_deref(), &order, context.limits) {
+                rolling.extend(add(book, &view.deltas[at], &placed, context, &mut crossings));
             }
             if purpose != Purpose::Retract {
                 for key in rolling {
@@ -235,6 +227,30 @@ impl Ledger {
         }
         crossings
     }
+
+    /// Returns the index of the budgets in force.
+    fn index(&mut self) -> &Index {
+        let is_current = self.index.as_ref().is_some_and(|(budgets, _)| Arc::ptr_eq(budgets, &self.budgets));
+        if !is_current {
+            self.index = None;
+        }
+        &self.index.get_or_insert_with(|| (Arc::clone(&self.budgets), Index::of(&self.books))).1
+    }
+}
+
+/// Adds one delta to its counter, or sets it aside. Returns the key of a counter whose rolling window has to be looked at.
+fn add(book: &mut Book, delta: &SpendDelta, placed: &Placed, context: Context<'_>, out: &mut Vec<Crossing>) -> Option<Key> {
+    let addition = addition(book, delta, placed, context.purpose);
+    if !(Micros(0)..LAST_MINUTE).contains(&addition.minute) {
+        book.set_aside(addition.tally);
+        return None;
+    }
+    if placed.without_session {
+        book.unplaced.add(addition.tally);
+        book.dirty_self = true;
+        return None;
+    }
+    book.add(&placed.target, addition, context, out)
 }
 
 /// A delta whose profile the batch does not hold still counts, as a call of nobody.
@@ -265,6 +281,49 @@ impl<'a> Kinds<'a> {
         });
         let of_delta = of_delta.collect();
         Self { rows, of_delta }
+    }
+
+    /// Returns the deltas that a budget counts, in the given order, each with its place. It counts none but those of the kinds `of_book`.
+    fn counted(&self, book: &Book, of_book: Option<&[usize]>, order: &Order, limits: &dyn AgentLimits) -> Vec<(usize, Rc<Placed>)> {
+        let placed = |kind: usize| place(book, self.rows.get(kind)?, limits).map(Rc::new);
+        let Some(of_book) = of_book else {
+            let placed: Vec<Option<Rc<Placed>>> = (0..self.rows.len()).map(placed).collect();
+            let of_delta = |at: &usize| Some((*at, Rc::clone(placed.get(self.of_delta[*at])?.as_ref()?)));
+            return order.deltas.iter().filter_map(of_delta).collect();
+        };
+        let mut counted: Vec<(usize, Rc<Placed>)> = Vec::new();
+        for kind in of_book {
+            let Some(placed) = placed(*kind) else { continue };
+            counted.extend(order.ranks[*kind].iter().map(|rank| (*rank, Rc::clone(&placed))));
+        }
+        counted.sort_unstable_by_key(|(rank, _)| *rank);
+        for (rank, _) in &mut counted {
+            *rank = order.deltas[*rank];
+        }
+        counted
+    }
+}
+
+/// Deltas of a batch by event time.
+struct Order {
+    /// Their indexes, in order.
+    deltas: Vec<usize>,
+    /// Places in that order, by kind of call.
+    ranks: Vec<Vec<usize>>,
+}
+
+impl Order {
+    fn of(view: SpendView<'_>, kinds: &Kinds<'_>) -> Self {
+        let mut deltas: Vec<usize> = (0..view.deltas.len()).collect();
+        deltas.sort_by_key(|at| {
+            let delta = &view.deltas[*at];
+            (delta.minute, delta.last_event, delta.profile, delta.model, delta.scope)
+        });
+        let mut ranks = vec![Vec::new(); kinds.rows.len()];
+        for (rank, at) in deltas.iter().enumerate() {
+            ranks[kinds.of_delta[*at]].push(rank);
+        }
+        Self { deltas, ranks }
     }
 }
 

@@ -15,6 +15,8 @@ use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;
 
+pub(crate) mod needs;
+
 /// Longest accepted predicate; also bounds the depth of its tree.
 const MAX_TEXT: usize = 4096;
 

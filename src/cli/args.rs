@@ -209,6 +209,8 @@ pub(crate) enum BudgetVerb {
     Check(BudgetListArgs),
     /// Run budgets over the stored history: what would have fired, when, what it would have saved
     Backtest(BacktestArgs),
+    /// Compare this way of watching a budget with the usual ones, on the same calls: overshoot and calls refused wrongly
+    Simulate(super::args_simulate_budget::SimulateBudgetArgs),
 }
 
 #[derive(Debug, Args)]
@@ -248,6 +250,8 @@ pub(crate) struct HoldArgs {
 pub(crate) enum HoldVerb {
     /// Every hold, its reason and its state
     List(BudgetListArgs),
+    /// What each hold let through past its threshold, by part: log lag, pipeline, decision, IAM, calls in flight
+    Overshoot(BudgetListArgs),
     /// Lift a hold by hand
     Release {
         /// Id of the hold, as listed

@@ -76,6 +76,8 @@ pub(crate) struct Config {
     pub(crate) breaches_file: PathBuf,
     /// Where breaches are posted.
     pub(crate) webhook: Option<String>,
+    /// How long AWS may take until a changed permission holds everywhere: a part of the stated overshoot.
+    pub(crate) iam_propagation: Duration,
     /// Targets that are never held.
     pub(crate) protected: Vec<String>,
     /// Unix socket of the daemon.

@@ -78,6 +78,7 @@ struct RawEnforce {
     breaches_file: Option<PathBuf>,
     webhook: Option<String>,
     protected: Vec<String>,
+    iam_propagation: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -150,6 +151,7 @@ pub(crate) fn validate(table: toml::Table, base: &Path, origin: &Origin, faults:
         breaches_file: place(raw.enforce.breaches_file, "breaches.jsonl"),
         webhook,
         protected: raw.enforce.protected,
+        iam_propagation: interval(raw.enforce.iam_propagation.as_deref().unwrap_or("60s"), "enforce.iam_propagation", faults),
         socket: raw.control.socket.map_or_else(|| inside("control.sock"), |path| base.join(path)),
         workers: workers(raw.files.workers),
         operate: raw.operate.check(base, faults),

@@ -37,7 +37,7 @@ impl Pipeline {
         let now = self.settings.clock.now();
         let answer = match request {
             Request::Snapshot => serde_json::to_value(self.snapshot())?,
-            Request::Budgets => serde_json::to_value(self.budget_status())?,
+            Request::Budgets => serde_json::to_value(self.exposed())?,
             Request::Audit { after, most } => crate::audit::page(self.shared.as_ref(), after, most)?,
             Request::Holds => serde_json::to_value(self.shared.holds()?)?,
             Request::Release { id, actor, reason } => self.release(&id, &actor, &reason)?,
