@@ -415,5 +415,8 @@ fn columns_that_came_later_are_null_in_an_older_lake() {
     let files = TableFiles { table: tables::ACTIONS.to_owned(), schema: then, files: vec![file] };
     let engine = QueryEngine::new(vec![files], Vec::new(), MEMORY).unwrap();
     let answer = engine.sql("SELECT action, line, hash, dt FROM actions").unwrap();
-    assert_eq!(format_json(&answer).split_whitespace().collect::<String>(), r#"[{"action":"hold","line":null,"hash":null,"dt":"1970-01-02"}]"#);
+    assert_eq!(
+        format_json(&answer).split_whitespace().collect::<String>(),
+        r#"[{"action":"hold","line":null,"hash":null,"dt":"1970-01-02"}]"#
+    );
 }

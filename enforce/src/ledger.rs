@@ -7,34 +7,28 @@
 //! After a failed commit the ledger is ahead of its rows and has to be loaded again.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use foldhash::fast::FixedState;
-use hashbrown::HashMap;
 use sluice_schemas::time::MINUTE;
-use sluice_schemas::{Micros, Owner, PicoUsd, Profile, SpendDelta, SpendView, Sym};
+use sluice_schemas::{Micros, SpendDelta, SpendView};
 
 use crate::book::{Book, Key};
-use crate::budget::{LimitSource, Window};
 use crate::config::Budgets;
-use crate::counter::Addition;
 use crate::decide::{Context, Purpose};
 use crate::fire::Crossing;
 use crate::limits::AgentLimits;
-use crate::notation::tagged_amount;
-use crate::predicate::{Row, TextColumn};
-use crate::tally::Tally;
-use crate::target::{self, Dimension};
 
 mod carried;
 mod change;
 mod index;
+mod kinds;
 mod rows;
 mod spill;
 mod status;
 
 use self::index::Index;
+use self::kinds::{Counted, Order};
+pub(crate) use self::kinds::{Kinds, Placed, addition, place};
 
 pub use carried::{Carried, InForce};
 pub use change::NeedsSeed;
@@ -60,19 +54,13 @@ pub struct Ledger {
     epoch: u64,
     /// Nothing but history was added so far.
     pristine: bool,
+    /// No book waits for its history.
+    seeded: bool,
     swept: Micros,
     /// Crossings whose actions are not settled, by fire id.
     pending: BTreeMap<String, Crossing>,
     changed_pending: Vec<String>,
     deletes: Vec<Vec<u8>>,
-}
-
-/// What a delta's calls share, resolved for one budget.
-pub(crate) struct Placed {
-    pub(crate) target: String,
-    pub(crate) tag_limit: Option<PicoUsd>,
-    /// A session budget cannot place calls without a session: they would all share one counter that never ends.
-    pub(crate) without_session: bool,
 }
 
 impl Ledger {
@@ -90,6 +78,7 @@ impl Ledger {
             batch: 0,
             epoch: 0,
             pristine: true,
+            seeded: false,
             swept: Micros(i64::MIN),
             pending: BTreeMap::new(),
             changed_pending: Vec::new(),
@@ -103,9 +92,11 @@ impl Ledger {
     /// here as well: crossings that acted before have the same fire ids, and the shared store knows them.
     pub fn apply(&mut self, view: SpendView<'_>, now: Micros) -> Vec<Crossing> {
         self.pristine = false;
-        for book in self.books.iter_mut().filter(|book| book.seeding) {
-            book.seeding = false;
-            book.dirty_self = true;
+        if !std::mem::replace(&mut self.seeded, true) {
+            for book in self.books.iter_mut().filter(|book| book.seeding) {
+                book.seeding = false;
+                book.dirty_self = true;
+            }
         }
         let mut crossings = self.fold(view, now, Purpose::Live);
         self.enlist(&mut crossings);
@@ -210,14 +201,19 @@ impl Ledger {
         let order = Order::of(view, &kinds);
         let may_count = self.index().may_count(&kinds.rows);
         let mut crossings = Vec::new();
-        for (at, of_book) in may_count {
-            let Some(book) = self.books.get_mut(at) else { continue };
+        let mut counted = Counted::default();
+        for (at, part) in &may_count.books {
+            let Some(book) = self.books.get_mut(*at) else { continue };
             if purpose == Purpose::Seed && !book.seeding && !self.pristine {
                 continue;
             }
+            match part {
+                None => counted.among_all(book, &kinds, &order, context.limits),
+                Some(part) => counted.among(book, &kinds, may_count.of(part), &order, context.limits),
+            }
             let mut rolling: Vec<Key> = Vec::new();
-            for (at, placed) in kinds.counted(book, of_book.as_deref(), &order, context.limits) {
-                rolling.extend(add(book, &view.deltas[at], &placed, context, &mut crossings));
+            for (rank, placed) in &counted.deltas {
+                rolling.extend(add(book, &view.deltas[order.deltas[*rank]], &counted.placed[*placed], context, &mut crossings));
             }
             if purpose != Purpose::Retract {
                 for key in rolling {
@@ -251,109 +247,6 @@ fn add(book: &mut Book, delta: &SpendDelta, placed: &Placed, context: Context<'_
         return None;
     }
     book.add(&placed.target, addition, context, out)
-}
-
-/// A delta whose profile the batch does not hold still counts, as a call of nobody.
-static NOBODY: LazyLock<(Profile, Owner)> = LazyLock::new(Default::default);
-
-/// The distinct (profile, model, scope) of a batch: targets are worked out once for each.
-pub(crate) struct Kinds<'a> {
-    pub(crate) rows: Vec<Row<'a>>,
-    pub(crate) of_delta: Vec<usize>,
-}
-
-impl<'a> Kinds<'a> {
-    pub(crate) fn of(view: SpendView<'a>) -> Self {
-        let mut known: HashMap<(u32, Sym, Sym), usize, FixedState> = HashMap::default();
-        let mut rows = Vec::new();
-        let of_delta = view.deltas.iter().map(|delta| {
-            *known.entry((delta.profile, delta.model, delta.scope)).or_insert_with(|| {
-                let at = delta.profile as usize;
-                rows.push(Row {
-                    batch: view.batch,
-                    profile: view.batch.batch.profiles.get(at).unwrap_or(&NOBODY.0),
-                    owner: view.batch.owners.get(at).unwrap_or(&NOBODY.1),
-                    model: delta.model,
-                    scope: delta.scope,
-                });
-                rows.len() - 1
-            })
-        });
-        let of_delta = of_delta.collect();
-        Self { rows, of_delta }
-    }
-
-    /// Returns the deltas that a budget counts, in the given order, each with its place. It counts none but those of the kinds `of_book`.
-    fn counted(&self, book: &Book, of_book: Option<&[usize]>, order: &Order, limits: &dyn AgentLimits) -> Vec<(usize, Rc<Placed>)> {
-        let placed = |kind: usize| place(book, self.rows.get(kind)?, limits).map(Rc::new);
-        let Some(of_book) = of_book else {
-            let placed: Vec<Option<Rc<Placed>>> = (0..self.rows.len()).map(placed).collect();
-            let of_delta = |at: &usize| Some((*at, Rc::clone(placed.get(self.of_delta[*at])?.as_ref()?)));
-            return order.deltas.iter().filter_map(of_delta).collect();
-        };
-        let mut counted: Vec<(usize, Rc<Placed>)> = Vec::new();
-        for kind in of_book {
-            let Some(placed) = placed(*kind) else { continue };
-            counted.extend(order.ranks[*kind].iter().map(|rank| (*rank, Rc::clone(&placed))));
-        }
-        counted.sort_unstable_by_key(|(rank, _)| *rank);
-        for (rank, _) in &mut counted {
-            *rank = order.deltas[*rank];
-        }
-        counted
-    }
-}
-
-/// Deltas of a batch by event time.
-struct Order {
-    /// Their indexes, in order.
-    deltas: Vec<usize>,
-    /// Places in that order, by kind of call.
-    ranks: Vec<Vec<usize>>,
-}
-
-impl Order {
-    fn of(view: SpendView<'_>, kinds: &Kinds<'_>) -> Self {
-        let mut deltas: Vec<usize> = (0..view.deltas.len()).collect();
-        deltas.sort_by_key(|at| {
-            let delta = &view.deltas[*at];
-            (delta.minute, delta.last_event, delta.profile, delta.model, delta.scope)
-        });
-        let mut ranks = vec![Vec::new(); kinds.rows.len()];
-        for (rank, at) in deltas.iter().enumerate() {
-            ranks[kinds.of_delta[*at]].push(rank);
-        }
-        Self { deltas, ranks }
-    }
-}
-
-/// Works out which counter of a budget a kind of call belongs to; `None` if the budget does not count it.
-pub(crate) fn place(book: &Book, row: &Row<'_>, limits: &dyn AgentLimits) -> Option<Placed> {
-    let budget = &book.budget;
-    if row.profile.lower_bound && !budget.lower_bound {
-        return None;
-    }
-    if !budget.filter.as_ref().is_none_or(|filter| filter.keeps(row)) {
-        return None;
-    }
-    let tag_limit = match &budget.limit.source {
-        Some(LimitSource::Tag(key)) => {
-            let agent = TextColumn::parse("agent_id").and_then(|column| row.text(column)).unwrap_or_default();
-            limits.tag(agent, key).or_else(|| row.tag(key).map(str::to_owned)).as_deref().and_then(tagged_amount)
-        }
-        _ => None,
-    };
-    let absent = |dimension: &Dimension| dimension.is("session_id") && dimension.value(row).is_none();
-    let without_session = budget.window == Window::Session && budget.each.iter().any(absent);
-    Some(Placed { target: target::of(&budget.each, row), tag_limit, without_session })
-}
-
-pub(crate) fn addition(book: &Book, delta: &SpendDelta, placed: &Placed, purpose: Purpose) -> Addition {
-    let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-    let sums = &delta.sums;
-    let tally = Tally { amount: book.budget.amount(sums), calls: count(sums.calls), unpriced: count(sums.unpriced) };
-    let tally = if purpose == Purpose::Retract { tally.negated() } else { tally };
-    Addition { tally, minute: delta.minute, last_event: delta.last_event, tag_limit: placed.tag_limit }
 }
 
 #[cfg(test)]

@@ -37,7 +37,9 @@ impl Delays {
     /// Returns how long after its start the call that reaches a threshold has stopped its target at the latest.
     #[must_use]
     pub fn total(&self) -> i64 {
-        [self.call, self.log, self.pipeline, self.decision, self.propagation].into_iter().fold(0, |sum, part| sum.saturating_add(part.max(0)))
+        [self.call, self.log, self.pipeline, self.decision, self.propagation]
+            .into_iter()
+            .fold(0, |sum, part| sum.saturating_add(part.max(0)))
     }
 }
 

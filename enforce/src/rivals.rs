@@ -12,10 +12,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use sluice_schemas::{Micros, PicoUsd};
 
-mod trace;
-mod way;
 #[cfg(test)]
 mod tests;
+mod trace;
+mod way;
 
 pub use trace::{Generated, TraceCall, generate};
 pub use way::{Way, ways};

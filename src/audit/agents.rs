@@ -63,7 +63,8 @@ impl AgentRow {
     pub(super) fn csv(&self, name: &str) -> String {
         let worked = self.calls - self.errors;
         let each = quotient(self.cost, worked).map(|pico| sluice_schemas::PicoUsd(pico).to_string()).unwrap_or_default();
-        let rate = quotient(self.errors * 1_000_000, self.calls).map(|millionths| format!("{}.{:06}", millionths / 1_000_000, millionths % 1_000_000));
+        let rate = quotient(self.errors * 1_000_000, self.calls)
+            .map(|millionths| format!("{}.{:06}", millionths / 1_000_000, millionths % 1_000_000));
         let p95 = percentile(&self.latencies, 95).map(|ms| ms.to_string()).unwrap_or_default();
         let timed: i128 = self.latencies.values().sum();
         format!(

@@ -7,20 +7,8 @@ use sluice_aggregate::query::QueryEngine;
 use sluice_enforce::audit::AuditEntry;
 use sluice_schemas::Micros;
 
-const TEXTS: [&str; 12] = [
-    "fire_id",
-    "action",
-    "target",
-    "state",
-    "actor",
-    "detail",
-    "inputs",
-    "policy_version",
-    "price_version",
-    "requests",
-    "prev",
-    "hash",
-];
+const TEXTS: [&str; 12] =
+    ["fire_id", "action", "target", "state", "actor", "detail", "inputs", "policy_version", "price_version", "requests", "prev", "hash"];
 
 /// Reads every row, with its number if it has one.
 pub(super) fn read(engine: &QueryEngine) -> anyhow::Result<Vec<(Option<u64>, AuditEntry)>> {
@@ -53,7 +41,11 @@ fn line(batch: &RecordBatch, row: usize) -> anyhow::Result<(Option<u64>, AuditEn
         inputs: text(6),
         policy_version: text(7),
         price_version: text(8),
-        requests: requests.map(|text| serde_json::from_str(&text)).transpose().context("requests of a line in the lake")?.unwrap_or_default(),
+        requests: requests
+            .map(|text| serde_json::from_str(&text))
+            .transpose()
+            .context("requests of a line in the lake")?
+            .unwrap_or_default(),
         prev: text(10),
         hash: text(11),
     };

@@ -32,7 +32,8 @@ pub(super) fn run(args: &SimulateBudgetArgs) -> anyhow::Result<ExitCode> {
         None => stored(args)?,
     };
     anyhow::ensure!(!calls.is_empty(), "no call to simulate on: name a lake with calls, or make some with --seed");
-    let limit: PicoUsd = args.limit.trim().trim_end_matches("USD").trim().parse().context("--limit is an amount such as 25.00 or '25.00 USD'")?;
+    let limit: PicoUsd =
+        args.limit.trim().trim_end_matches("USD").trim().parse().context("--limit is an amount such as 25.00 or '25.00 USD'")?;
     let terms = Terms { limit, period: micros(args.period), seed: args.seed.unwrap_or(0) };
     let outcomes = compare(&calls, &terms, &ways(micros(args.check_every), micros(args.ttl)));
     if args.format == Format::Json {

@@ -120,9 +120,8 @@ fn action_rows(lines: &[(u64, AuditEntry)]) -> Result<RecordBatch, ArrowError> {
         let value = |entry| Some(text(entry)).filter(|text: &&str| !text.is_empty());
         Arc::new(rows().map(value).collect::<StringArray>())
     };
-    let requests: Vec<Option<String>> = rows()
-        .map(|entry| (!entry.requests.is_empty()).then(|| serde_json::Value::from(entry.requests.clone()).to_string()))
-        .collect();
+    let requests: Vec<Option<String>> =
+        rows().map(|entry| (!entry.requests.is_empty()).then(|| serde_json::Value::from(entry.requests.clone()).to_string())).collect();
     let columns: Vec<ArrayRef> = vec![
         times(rows().map(|entry| Some(entry.at))),
         texts(rows().map(|entry| entry.fire_id.as_str())),

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use sluice_aggregate::lake::{LakeError, LocalObjects, ObjectEntry, Objects, Put, StagedObject, WriterLock};
-use sluice_enforce::hold::Hold;
 use sluice_enforce::audit::{Head, Versions};
+use sluice_enforce::hold::Hold;
 use sluice_enforce::store::{AuditEntry, Claim, Command, Confirmation, FireRecord, Receipt};
 use sluice_enforce::{SharedStore, StoreError};
 use sluice_schemas::Micros;

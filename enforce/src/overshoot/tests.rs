@@ -164,12 +164,8 @@ fn status(spent: i64, peak_per_hour: i64) -> BudgetStatus {
 
 #[test]
 fn a_hold_that_lets_more_through_than_stated_is_told_once_and_again_when_it_ends() {
-    let cause = Cause::Breach {
-        fire_id: "f".to_owned(),
-        budget: "b".to_owned(),
-        period: "2026-10-01".to_owned(),
-        threshold: "100%".to_owned(),
-    };
+    let cause =
+        Cause::Breach { fire_id: "f".to_owned(), budget: "b".to_owned(), period: "2026-10-01".to_owned(), threshold: "100%".to_owned() };
     let mut hold = Hold {
         id: "f".to_owned(),
         target: "agent_id=a".to_owned(),

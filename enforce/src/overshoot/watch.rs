@@ -81,8 +81,7 @@ impl Watch {
             };
             let Some(counter) = status.iter().find(of_hold) else { continue };
             let bound = counter.exposure(delays).total();
-            let watched =
-                self.held.entry(hold.id.clone()).or_insert(Watched { bound, overshoot: PicoUsd::ZERO, told: false });
+            let watched = self.held.entry(hold.id.clone()).or_insert(Watched { bound, overshoot: PicoUsd::ZERO, told: false });
             let past = counter.hold_at.map_or(PicoUsd::ZERO, |at| PicoUsd((counter.spent.0 - at.0).max(0)));
             watched.overshoot = watched.overshoot.max(past);
             if watched.overshoot > watched.bound && !watched.told {

@@ -26,6 +26,8 @@ impl Field {
 pub(crate) struct Needs {
     pub(crate) field: Field,
     pub(crate) values: Vec<String>,
+    /// Having one is enough, too.
+    pub(crate) is_all: bool,
 }
 
 impl Predicate {
@@ -42,10 +44,12 @@ fn needs(node: &Node) -> Option<Needs> {
         Node::And(left, right) => match (needs(left), needs(right)) {
             (Some(left), Some(right)) => Some(if right.values.len() < left.values.len() { right } else { left }),
             (left, right) => left.or(right),
-        },
+        }
+        .map(|needs| Needs { is_all: false, ..needs }),
         Node::Or(left, right) => {
             let (mut left, right) = (needs(left)?, needs(right)?);
             left.values.extend(right.values);
+            left.is_all &= right.is_all;
             (left.field == right.field).then_some(left)
         }
         _ => None,
@@ -66,7 +70,7 @@ fn one_of<'a>(operand: &Operand, list: impl IntoIterator<Item = &'a Operand>) ->
             _ => return None,
         }
     }
-    Some(Needs { field, values })
+    Some(Needs { field, values, is_all: true })
 }
 
 #[cfg(test)]
@@ -83,15 +87,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_enough_is_told_from_what_is_needed() {
+        let is_all = |text: &str| Predicate::parse(text).expect("a predicate").needs().is_some_and(|needs| needs.is_all);
+        assert!(is_all("agent_id = 'a'") && is_all("agent_id IN ('a', NULL)") && is_all("agent_id = 'a' OR agent_id IN ('b')"));
+        assert!(!is_all("agent_id = 'a' AND team = 'b'") && !is_all("agent_id = 'a' OR (agent_id = 'b' AND team = 'c')"));
+    }
+
+    #[test]
     fn equalities_that_must_hold_are_found() {
-        let some = |field: &str, values: &[&str]| Some((field.to_owned(), values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>()));
+        let some =
+            |field: &str, values: &[&str]| Some((field.to_owned(), values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>()));
         assert_eq!(of("agent_id = 'a'"), some("agent_id", &["a"]));
         assert_eq!(of("'a' = agent_id"), some("agent_id", &["a"]));
         assert_eq!(of("tags['x'] IN ('a', NULL, 'b')"), some("tag x", &["a", "b"]));
         assert_eq!(of("team IN ('a', 'b') AND (region LIKE 'eu%' AND agent_id = 'c')"), some("agent_id", &["c"]));
         assert_eq!(of("agent_id = 'a' OR agent_id IN ('b')"), some("agent_id", &["a", "b"]));
         assert_eq!(of("agent_id = NULL"), some("agent_id", &[]));
-        for open in ["agent_id <> 'a'", "agent_id = 'a' OR team = 'a'", "NOT agent_id = 'a'", "agent_id = team", "agent_id IS NULL", "'a' = 'a'"] {
+        for open in
+            ["agent_id <> 'a'", "agent_id = 'a' OR team = 'a'", "NOT agent_id = 'a'", "agent_id = team", "agent_id IS NULL", "'a' = 'a'"]
+        {
             assert_eq!(of(open), None, "{open}");
         }
     }

@@ -19,9 +19,9 @@ pub mod conformance;
 mod dynamo;
 mod file;
 
+pub use crate::audit::AuditEntry;
 #[cfg(feature = "aws")]
 pub use dynamo::{DynamoLease, DynamoSettings, DynamoStore};
-pub use crate::audit::AuditEntry;
 pub use file::FileStore;
 
 /// Actor of what the program does by itself.

@@ -29,7 +29,8 @@ impl FileStore {
         let line = seal(&entry.clone().under(&versions), number, head.as_ref());
         let bytes = serde_json::to_vec(&line).map_err(|error| self.corrupt("audit", "new", &error.to_string()))?;
         trail.insert(number, bytes.as_slice()).map_err(|error| self.failed("write", error))?;
-        let head = serde_json::to_string(&Head { number, hash: line.hash }).map_err(|error| self.corrupt("meta", HEAD, &error.to_string()))?;
+        let head =
+            serde_json::to_string(&Head { number, hash: line.hash }).map_err(|error| self.corrupt("meta", HEAD, &error.to_string()))?;
         self.set_meta(transaction, HEAD, &head)
     }
 
