@@ -130,12 +130,15 @@ impl Book {
         }
         let first_touch = counter.batch != context.batch;
         counter.batch = context.batch;
+        let was_clean = !std::mem::replace(&mut counter.dirty, true);
         if context.purpose == Purpose::Retract {
             counter.next_at = None;
-        } else if self.geometry.is_none() {
+        } else if self.geometry.is_none() && counter.may_have_crossed() {
             self.check(key, period, addition.last_event, context, out);
         }
-        self.mark(key);
+        if was_clean {
+            self.dirty.push(key.owned());
+        }
         (self.geometry.is_some() && first_touch).then(|| key.owned())
     }
 

@@ -95,6 +95,11 @@ impl Counter {
         true
     }
 
+    /// Tells whether thresholds of a sum that only grows have to be looked at: it has reached the next one, or which that is has to be worked out.
+    pub(crate) fn may_have_crossed(&self) -> bool {
+        !self.unrestored && self.next_at.is_none_or(|next| self.tally.amount >= next)
+    }
+
     /// Returns what counts against the limit at `now`.
     #[must_use]
     pub(crate) fn spent(&self, geometry: Option<Geometry>, now: Micros) -> Tally {

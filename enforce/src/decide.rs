@@ -97,7 +97,7 @@ impl Site<'_> {
 
     /// Looks whether a sum that only grows has reached thresholds it had not reached.
     pub(crate) fn check(&self, counter: &mut Counter, period: Option<Period>, event_time: Micros, out: &mut Vec<Crossing>) {
-        if counter.unrestored || counter.next_at.is_some_and(|next| counter.tally.amount < next) {
+        if !counter.may_have_crossed() {
             return;
         }
         counter.next_at = Some(PicoUsd(i128::MAX));

@@ -7,30 +7,28 @@
 //! After a failed commit the ledger is ahead of its rows and has to be loaded again.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use foldhash::fast::FixedState;
-use hashbrown::HashMap;
 use sluice_schemas::time::MINUTE;
-use sluice_schemas::{Micros, Owner, PicoUsd, Profile, SpendDelta, SpendView, Sym};
+use sluice_schemas::{Micros, SpendDelta, SpendView};
 
 use crate::book::{Book, Key};
-use crate::budget::{LimitSource, Window};
 use crate::config::Budgets;
-use crate::counter::Addition;
 use crate::decide::{Context, Purpose};
 use crate::fire::Crossing;
 use crate::limits::AgentLimits;
-use crate::notation::tagged_amount;
-use crate::predicate::{Row, TextColumn};
-use crate::tally::Tally;
-use crate::target::{self, Dimension};
 
 mod carried;
 mod change;
+mod index;
+mod kinds;
 mod rows;
 mod spill;
 mod status;
+
+use self::index::Index;
+use self::kinds::{Counted, Order};
+pub(crate) use self::kinds::{Kinds, Placed, addition, place};
 
 pub use carried::{Carried, InForce};
 pub use change::NeedsSeed;
@@ -48,25 +46,21 @@ pub struct Ledger {
     budgets: Arc<Budgets>,
     limits: Arc<dyn AgentLimits>,
     books: Vec<Book>,
+    /// Which budgets can count a call, of the budgets it was made for.
+    index: Option<(Arc<Budgets>, Index)>,
     now: Micros,
     newest: Micros,
     batch: u64,
     epoch: u64,
     /// Nothing but history was added so far.
     pristine: bool,
+    /// No book waits for its history.
+    seeded: bool,
     swept: Micros,
     /// Crossings whose actions are not settled, by fire id.
     pending: BTreeMap<String, Crossing>,
     changed_pending: Vec<String>,
     deletes: Vec<Vec<u8>>,
-}
-
-/// What a delta's calls share, resolved for one budget.
-pub(crate) struct Placed {
-    pub(crate) target: String,
-    pub(crate) tag_limit: Option<PicoUsd>,
-    /// A session budget cannot place calls without a session: they would all share one counter that never ends.
-    pub(crate) without_session: bool,
 }
 
 impl Ledger {
@@ -78,11 +72,13 @@ impl Ledger {
             budgets,
             limits,
             books,
+            index: None,
             now: Micros(i64::MIN),
             newest: Micros(i64::MIN),
             batch: 0,
             epoch: 0,
             pristine: true,
+            seeded: false,
             swept: Micros(i64::MIN),
             pending: BTreeMap::new(),
             changed_pending: Vec::new(),
@@ -96,9 +92,11 @@ impl Ledger {
     /// here as well: crossings that acted before have the same fire ids, and the shared store knows them.
     pub fn apply(&mut self, view: SpendView<'_>, now: Micros) -> Vec<Crossing> {
         self.pristine = false;
-        for book in self.books.iter_mut().filter(|book| book.seeding) {
-            book.seeding = false;
-            book.dirty_self = true;
+        if !std::mem::replace(&mut self.seeded, true) {
+            for book in self.books.iter_mut().filter(|book| book.seeding) {
+                book.seeding = false;
+                book.dirty_self = true;
+            }
         }
         let mut crossings = self.fold(view, now, Purpose::Live);
         self.enlist(&mut crossings);
@@ -199,33 +197,23 @@ impl Ledger {
         let limits = Arc::clone(&self.limits);
         let context = self.context(limits.as_ref(), purpose);
         // Within a batch spend is added in event-time order, so that a crossing names the call that crossed.
-        let mut order: Vec<usize> = (0..view.deltas.len()).collect();
-        order.sort_by_key(|at| {
-            let delta = &view.deltas[*at];
-            (delta.minute, delta.last_event, delta.profile, delta.model, delta.scope)
-        });
         let kinds = Kinds::of(view);
+        let order = Order::of(view, &kinds);
+        let may_count = self.index().may_count(&kinds.rows);
         let mut crossings = Vec::new();
-        for book in &mut self.books {
+        let mut counted = Counted::default();
+        for (at, part) in &may_count.books {
+            let Some(book) = self.books.get_mut(*at) else { continue };
             if purpose == Purpose::Seed && !book.seeding && !self.pristine {
                 continue;
             }
-            let placed: Vec<Option<Placed>> = kinds.rows.iter().map(|row| place(book, row, context.limits)).collect();
+            match part {
+                None => counted.among_all(book, &kinds, &order, context.limits),
+                Some(part) => counted.among(book, &kinds, may_count.of(part), &order, context.limits),
+            }
             let mut rolling: Vec<Key> = Vec::new();
-            for &at in &order {
-                let delta = &view.deltas[at];
-                let Some(placed) = placed.get(kinds.of_delta[at]).and_then(Option::as_ref) else { continue };
-                let addition = addition(book, delta, placed, purpose);
-                if !(Micros(0)..LAST_MINUTE).contains(&addition.minute) {
-                    book.set_aside(addition.tally);
-                    continue;
-                }
-                if placed.without_session {
-                    book.unplaced.add(addition.tally);
-                    book.dirty_self = true;
-                    continue;
-                }
-                rolling.extend(book.add(&placed.target, addition, context, &mut crossings));
+            for (rank, placed) in &counted.deltas {
+                rolling.extend(add(book, &view.deltas[order.deltas[*rank]], &counted.placed[*placed], context, &mut crossings));
             }
             if purpose != Purpose::Retract {
                 for key in rolling {
@@ -235,66 +223,30 @@ impl Ledger {
         }
         crossings
     }
-}
 
-/// A delta whose profile the batch does not hold still counts, as a call of nobody.
-static NOBODY: LazyLock<(Profile, Owner)> = LazyLock::new(Default::default);
-
-/// The distinct (profile, model, scope) of a batch: targets are worked out once for each.
-pub(crate) struct Kinds<'a> {
-    pub(crate) rows: Vec<Row<'a>>,
-    pub(crate) of_delta: Vec<usize>,
-}
-
-impl<'a> Kinds<'a> {
-    pub(crate) fn of(view: SpendView<'a>) -> Self {
-        let mut known: HashMap<(u32, Sym, Sym), usize, FixedState> = HashMap::default();
-        let mut rows = Vec::new();
-        let of_delta = view.deltas.iter().map(|delta| {
-            *known.entry((delta.profile, delta.model, delta.scope)).or_insert_with(|| {
-                let at = delta.profile as usize;
-                rows.push(Row {
-                    batch: view.batch,
-                    profile: view.batch.batch.profiles.get(at).unwrap_or(&NOBODY.0),
-                    owner: view.batch.owners.get(at).unwrap_or(&NOBODY.1),
-                    model: delta.model,
-                    scope: delta.scope,
-                });
-                rows.len() - 1
-            })
-        });
-        let of_delta = of_delta.collect();
-        Self { rows, of_delta }
-    }
-}
-
-/// Works out which counter of a budget a kind of call belongs to; `None` if the budget does not count it.
-pub(crate) fn place(book: &Book, row: &Row<'_>, limits: &dyn AgentLimits) -> Option<Placed> {
-    let budget = &book.budget;
-    if row.profile.lower_bound && !budget.lower_bound {
-        return None;
-    }
-    if !budget.filter.as_ref().is_none_or(|filter| filter.keeps(row)) {
-        return None;
-    }
-    let tag_limit = match &budget.limit.source {
-        Some(LimitSource::Tag(key)) => {
-            let agent = TextColumn::parse("agent_id").and_then(|column| row.text(column)).unwrap_or_default();
-            limits.tag(agent, key).or_else(|| row.tag(key).map(str::to_owned)).as_deref().and_then(tagged_amount)
+    /// Returns the index of the budgets in force.
+    fn index(&mut self) -> &Index {
+        let is_current = self.index.as_ref().is_some_and(|(budgets, _)| Arc::ptr_eq(budgets, &self.budgets));
+        if !is_current {
+            self.index = None;
         }
-        _ => None,
-    };
-    let absent = |dimension: &Dimension| dimension.is("session_id") && dimension.value(row).is_none();
-    let without_session = budget.window == Window::Session && budget.each.iter().any(absent);
-    Some(Placed { target: target::of(&budget.each, row), tag_limit, without_session })
+        &self.index.get_or_insert_with(|| (Arc::clone(&self.budgets), Index::of(&self.books))).1
+    }
 }
 
-pub(crate) fn addition(book: &Book, delta: &SpendDelta, placed: &Placed, purpose: Purpose) -> Addition {
-    let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-    let sums = &delta.sums;
-    let tally = Tally { amount: book.budget.amount(sums), calls: count(sums.calls), unpriced: count(sums.unpriced) };
-    let tally = if purpose == Purpose::Retract { tally.negated() } else { tally };
-    Addition { tally, minute: delta.minute, last_event: delta.last_event, tag_limit: placed.tag_limit }
+/// Adds one delta to its counter, or sets it aside. Returns the key of a counter whose rolling window has to be looked at.
+fn add(book: &mut Book, delta: &SpendDelta, placed: &Placed, context: Context<'_>, out: &mut Vec<Crossing>) -> Option<Key> {
+    let addition = addition(book, delta, placed, context.purpose);
+    if !(Micros(0)..LAST_MINUTE).contains(&addition.minute) {
+        book.set_aside(addition.tally);
+        return None;
+    }
+    if placed.without_session {
+        book.unplaced.add(addition.tally);
+        book.dirty_self = true;
+        return None;
+    }
+    book.add(&placed.target, addition, context, out)
 }
 
 #[cfg(test)]

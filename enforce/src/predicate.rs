@@ -15,6 +15,8 @@ use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;
 
+pub(crate) mod needs;
+
 /// Longest accepted predicate; also bounds the depth of its tree.
 const MAX_TEXT: usize = 4096;
 
@@ -117,26 +119,27 @@ impl<'a> Row<'a> {
     #[must_use]
     pub fn text(&self, column: TextColumn) -> Option<&'a str> {
         let (profile, owner) = (self.profile, self.owner);
-        let sym = match column.name() {
-            "account_id" => profile.account_id,
-            "region" => profile.region,
-            "inference_region" => profile.inference_region,
-            "operation" => profile.operation,
-            "model_id" => profile.model_id,
-            "model" => self.model,
-            "price_scope" => self.scope,
-            "service_tier" => return Some(profile.service_tier.as_str()),
-            "error_code" => profile.error_code,
-            "principal_arn" => profile.principal_arn,
-            "role" => owner.role,
-            "role_session_name" => owner.role_session_name,
-            "agent_id" => owner.agent_id,
-            "agent_evidence" => owner.agent_evidence,
-            "agent_status" => return Some(owner.agent_status.as_str()),
-            "session_id" => owner.session_id,
-            "session_evidence" => owner.session_evidence,
-            "team" => owner.team,
-            "metadata" => profile.metadata,
+        // By place in `CALL_TEXTS`: names are compared when a budget is read, not for each call.
+        let sym = match column.0 {
+            0 => profile.account_id,
+            1 => profile.region,
+            2 => profile.inference_region,
+            3 => profile.operation,
+            4 => profile.model_id,
+            5 => self.model,
+            6 => self.scope,
+            7 => return Some(profile.service_tier.as_str()),
+            8 => profile.error_code,
+            9 => profile.principal_arn,
+            10 => owner.role,
+            11 => owner.role_session_name,
+            12 => owner.agent_id,
+            13 => owner.agent_evidence,
+            14 => return Some(owner.agent_status.as_str()),
+            15 => owner.session_id,
+            16 => owner.session_evidence,
+            17 => owner.team,
+            18 => profile.metadata,
             _ => Sym::EMPTY,
         };
         Some(self.batch.batch.strings.get(sym)).filter(|text| !text.is_empty())

@@ -78,6 +78,10 @@ pub fn of(each: &[Dimension], row: &Row<'_>) -> String {
 
 /// Joins dimensions and values to a target.
 pub fn from_values<'a>(pairs: impl Iterator<Item = (&'a Dimension, &'a str)>) -> String {
+    let mut pairs = pairs.peekable();
+    if pairs.peek().is_none() {
+        return ALL.to_owned();
+    }
     let mut text = String::with_capacity(64);
     for (dimension, value) in pairs {
         if !text.is_empty() {
@@ -87,7 +91,7 @@ pub fn from_values<'a>(pairs: impl Iterator<Item = (&'a Dimension, &'a str)>) ->
         text.push('=');
         escape_into(value, &mut text);
     }
-    if text.is_empty() { ALL.to_owned() } else { text }
+    text
 }
 
 /// Returns the (unescaped) value that a target gives a dimension.

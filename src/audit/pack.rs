@@ -29,7 +29,7 @@ impl Span {
     }
 
     /// Returns the SQL that keeps rows whose `column` lies within.
-    pub(super) fn predicate(&self, column: &str) -> String {
+    pub(crate) fn predicate(&self, column: &str) -> String {
         let from = self.from.map(|from| format!("{column} >= TIMESTAMP '{from}'"));
         let to = self.to.map(|to| format!("{column} < TIMESTAMP '{to}'"));
         let parts: Vec<String> = from.into_iter().chain(to).collect();

@@ -219,6 +219,8 @@ pub(crate) enum BudgetVerb {
     /// Exceptions with an end: no holds for a while, or more budget
     #[command(subcommand)]
     Override(OverrideVerb),
+    /// Compare this way of watching a budget with the usual ones, on the same calls: overshoot and calls refused wrongly
+    Simulate(super::args_simulate_budget::SimulateBudgetArgs),
 }
 
 #[derive(Debug, Args)]

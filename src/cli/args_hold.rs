@@ -24,6 +24,8 @@ pub(crate) enum HoldVerb {
         #[arg(long, value_enum, default_value_t = Format::Table)]
         format: Format,
     },
+    /// What each hold let through past its threshold, by part: log lag, pipeline, decision, IAM, calls in flight
+    Overshoot(BudgetListArgs),
     /// Lift a hold by hand
     Release {
         /// Id of the hold, as listed

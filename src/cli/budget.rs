@@ -15,7 +15,7 @@ use sluice_schemas::{Clock, EnrichedBatch, Micros, SpendDelta, SpendView, System
 use super::args::{BacktestArgs, BudgetArgs, BudgetListArgs, BudgetVerb, Format};
 use crate::config::Config;
 use crate::control::{self, Request};
-use crate::pipeline::limits;
+use crate::pipeline::{Exposed, limits, stated_delays};
 use crate::{lakeview, output};
 
 /// Spend of one day.
@@ -27,6 +27,7 @@ pub(super) fn run(args: &BudgetArgs) -> anyhow::Result<ExitCode> {
         BudgetVerb::Check(args) => check(args),
         BudgetVerb::Backtest(args) => run_backtest(args),
         BudgetVerb::Override(verb) => super::overrides::run(verb),
+        BudgetVerb::Simulate(args) => super::budget_simulate::run(args),
     }
 }
 
@@ -39,14 +40,15 @@ fn status(config: &Config) -> anyhow::Result<Vec<serde_json::Value>> {
     serde_json::from_value(value).context("budgets")
 }
 
-fn offline(config: &Config) -> anyhow::Result<Vec<sluice_enforce::BudgetStatus>> {
+fn offline(config: &Config) -> anyhow::Result<Vec<Exposed>> {
     let now = SystemClock.now();
     let mut ledger = Ledger::new(Arc::new(config.budgets.clone()), limits(config));
     for (batch, deltas) in &history(config, None, None)? {
         ledger.apply(SpendView { batch, deltas }, now);
     }
     ledger.advance(now);
-    Ok(ledger.status(now))
+    let delays = stated_delays(config);
+    Ok(ledger.status(now).into_iter().map(|status| Exposed::of(status, delays)).collect())
 }
 
 /// Reads the lake's spend, one entry a day, oldest first.
@@ -84,7 +86,7 @@ fn list(args: &BudgetListArgs) -> anyhow::Result<ExitCode> {
         output::json(&serde_json::to_string_pretty(&rows)?);
         return Ok(ExitCode::SUCCESS);
     }
-    let shown: Vec<[String; 8]> = rows
+    let shown: Vec<[String; 9]> = rows
         .iter()
         .map(|row| {
             let percent = row.get("percent_millis").and_then(serde_json::Value::as_u64);
@@ -101,11 +103,12 @@ fn list(args: &BudgetListArgs) -> anyhow::Result<ExitCode> {
                 money(row, "limit"),
                 percent,
                 money(row, "projected"),
+                money(row, "exposure"),
                 fired,
             ]
         })
         .collect();
-    let header = ["BUDGET", "TARGET", "PERIOD", "SPENT", "LIMIT", "USED", "PROJECTED (LINEAR)", "FIRED"];
+    let header = ["BUDGET", "TARGET", "PERIOD", "SPENT", "LIMIT", "USED", "PROJECTED (LINEAR)", "EXPOSURE", "FIRED"];
     output::rows(&header, shown.iter().map(|row| row.as_slice()), args.format.word())?;
     Ok(ExitCode::SUCCESS)
 }

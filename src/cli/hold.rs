@@ -28,6 +28,7 @@ pub(super) fn run(args: &HoldArgs) -> anyhow::Result<ExitCode> {
     match &args.verb {
         HoldVerb::List(args) => list(args),
         HoldVerb::Show { id, place, format } => show(id, place, *format),
+        HoldVerb::Overshoot(args) => super::hold_overshoot::run(args),
         HoldVerb::Release { id, reason, place } => {
             let request = Request::Release { id: id.clone(), actor: reason.actor.clone(), reason: reason.reason.clone() };
             order(place, &request)?;

@@ -112,6 +112,8 @@ pub(crate) struct Measures {
     pub(crate) actions: BTreeMap<(&'static str, &'static str), u64>,
     /// Thresholds crossed.
     pub(crate) breaches: u64,
+    /// Holds that let more through than was stated.
+    pub(crate) overshot: u64,
     /// Budget counters in memory and in the store alone.
     pub(crate) budget_counters: (u64, u64),
     /// Budgets that wait for a person's word before they act.

@@ -28,6 +28,7 @@ pub(crate) struct Meter {
     rejected: BTreeMap<&'static str, u64>,
     actions: BTreeMap<(&'static str, &'static str), u64>,
     breaches: u64,
+    overshot: u64,
     local: Commits,
     lake: Commits,
     waiting_since: Option<Micros>,
@@ -44,6 +45,7 @@ impl Meter {
             rejected: BTreeMap::new(),
             actions: BTreeMap::new(),
             breaches: 0,
+            overshot: 0,
             local: Commits::default(),
             lake: Commits::default(),
             waiting_since: None,
@@ -68,6 +70,11 @@ impl Meter {
     /// Counts a crossed threshold.
     pub(crate) fn breached(&mut self) {
         self.breaches += 1;
+    }
+
+    /// Counts a hold that let more through than was stated.
+    pub(crate) fn overshot(&mut self) {
+        self.overshot += 1;
     }
 
     /// Counts a line of the audit trail.
@@ -110,6 +117,7 @@ impl Meter {
             waiting_since: self.waiting_since,
             actions: self.actions.clone(),
             breaches: self.breaches,
+            overshot: self.overshot,
             ..Measures::default()
         }
     }

@@ -37,7 +37,7 @@ impl Pipeline {
         let now = self.settings.clock.now();
         let answer = match request {
             Request::Snapshot => serde_json::to_value(self.snapshot())?,
-            Request::Budgets => serde_json::to_value(self.budget_status())?,
+            Request::Budgets => serde_json::to_value(self.exposed())?,
             Request::Audit { after, most } => crate::audit::page(self.shared.as_ref(), after, most)?,
             Request::Reload => self.reload()?,
             Request::Sources | Request::ResumeShard { .. } => bail!("only a running daemon has sources"),

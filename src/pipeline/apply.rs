@@ -18,6 +18,7 @@ impl Pipeline {
         self.counts.add(&counts);
         let view = SpendView { batch: &batch, deltas: &deltas };
         self.directory.note(&batch.batch);
+        self.note_delays(&batch, arrival, now);
         let crossings = self.ledger.apply(view, now);
         self.live.fold(view, now);
         self.note_usage(view, 1);

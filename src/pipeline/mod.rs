@@ -16,6 +16,7 @@ mod commit;
 mod coordinate;
 mod counters;
 mod effects;
+mod exposure;
 mod handle;
 mod join;
 mod learn;
@@ -60,6 +61,7 @@ use sluice_schemas::{Clock, Micros, ShardId};
 
 pub(crate) use coordinate::{Command, Exit, Handle};
 pub(crate) use counters::Progressed;
+pub(crate) use exposure::{Exposed, stated_delays};
 pub(crate) use rerate::Order as RateOrder;
 pub(crate) use seed::{catalogue, limits};
 
@@ -148,6 +150,8 @@ pub(crate) struct Pipeline {
     fence: u64,
     /// Lines of the audit trail that are rows of `actions` already.
     audit_seen: u64,
+    /// How far spend can go past a threshold.
+    exposure: exposure::Exposure,
     /// Policy and prices in force.
     versions: sluice_enforce::audit::Versions,
     /// Fire ids handed to the effects thread and not back yet.

@@ -70,6 +70,7 @@ impl Pipeline {
             epoch: None,
             fence,
             audit_seen,
+            exposure: Default::default(),
             versions: Default::default(),
             in_hand: Default::default(),
             recorded: Default::default(),

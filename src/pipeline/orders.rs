@@ -104,7 +104,9 @@ impl Pipeline {
             return Ok(());
         }
         let overrides = Overrides::read(&*self.shared)?;
-        let changes = reconcile_holds(&self.ledger.status_of_held(&holds, now), &self.ledger.overview(), &holds, &overrides, now);
+        let status = self.ledger.status_of_held(&holds, now);
+        self.watch_overshoot(&holds, &status, now);
+        let changes = reconcile_holds(&status, &self.ledger.overview(), &holds, &overrides, now);
         if !changes.is_empty() {
             self.nudge();
         }

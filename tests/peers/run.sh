@@ -1,8 +1,8 @@
 #!/bin/sh
 # Others read what sluice writes and price what it prices: run.sh SLUICE VENV
 #
-# delta-rs and DuckDB read a lake and agree on every sum, LiteLLM's calculator agrees on prices, the parsers of
-# OpenMetrics and OTLP read the metrics, old logs delivered again change
+# delta-rs and DuckDB read a lake and agree on every sum, LiteLLM's calculator agrees on prices, a second program works out the same
+# breaches of budgets, the parsers of OpenMetrics and OTLP read the metrics, old logs delivered again change
 # nothing, and input that should never come does no harm. Installs what it needs, pinned, into VENV.
 set -eu
 
@@ -31,6 +31,9 @@ tests/peers/venv.sh "$venv" prometheus-client opentelemetry-proto
 
 echo "== prices"
 "$python" tests/peers/litellm_prices.py
+
+echo "== budgets"
+"$python" tests/peers/budgets_compare.py --bin "$sluice"
 
 echo "== logs delivered again"
 "$python" tests/kill/backfill.py --bin "$sluice"

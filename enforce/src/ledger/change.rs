@@ -51,6 +51,7 @@ impl Ledger {
             self.delete_book(&book, budgets.get(&book.budget.name).is_none());
         }
         self.budgets = budgets;
+        self.seeded = false;
         self.needs_seed()
     }
 

@@ -8,6 +8,7 @@ use sluice_schemas::time::{DAY, MINUTE};
 use sluice_schemas::{Micros, PicoUsd};
 
 use super::Ledger;
+use super::index::Index;
 use crate::budget::ActionKind;
 use crate::counter::FiredState;
 use crate::fire::{Crossing, Withheld};
@@ -422,7 +423,9 @@ fn every_growing_window() -> String {
     let with = |name: &str, window: &str| base.replace("daily", name).replace("\"day\"", &format!("\"{window}\""));
     let session = with("session", "session").replace("[\"agent_id\"]", "[\"session_id\"]");
     let tagged = with("tagged", "lifetime").replace("limit =", "limit_from = \"tag:budget\"\nlimit =");
-    [zones, tagged, with("weekly", "week"), with("monthly", "month"), with("ever", "lifetime"), session].concat()
+    let half_hour = with("lord howe", "day").replace("window = \"day\"", "window = \"day\"\ntimezone = \"Australia/Lord_Howe\"");
+    let upper = with("upper bound", "day").replace("limit =", "count = \"cost_max\"\nlimit =");
+    [half_hour, upper, zones, tagged, with("weekly", "week"), with("monthly", "month"), with("ever", "lifetime"), session].concat()
 }
 
 type Outcome = (BTreeSet<String>, Vec<(String, String, String, PicoUsd, u64)>);
@@ -432,8 +435,83 @@ fn outcome(ledger: &Ledger, fire_ids: BTreeSet<String>) -> Outcome {
     (fire_ids, status)
 }
 
+/// Predicates of every kind over agents `a` to `c` and the tag `budget`.
+const WHERES: [&str; 12] = [
+    "agent_id = 'a'",
+    "'b' = agent_id",
+    "agent_id IN ('a', 'c', 'a')",
+    "agent_id = 'a' AND session_id = 's'",
+    "agent_id = 'a' OR agent_id = 'b'",
+    "agent_id = 'a' OR session_id = 't'",
+    "NOT agent_id = 'a'",
+    "agent_id LIKE 'a%'",
+    "tags['budget'] = '70 USD'",
+    "tags['budget'] IN ('70 USD', '0.50 USD') AND agent_id <> 'b'",
+    "agent_id = NULL",
+    "team IS NULL",
+];
+
+/// One budget of each predicate and window, and one without a predicate.
+fn filtered() -> String {
+    let mut text = daily("1 USD") + HOURLY;
+    for (number, filter) in WHERES.iter().enumerate() {
+        for (base, name) in [(daily("1 USD"), "daily"), (HOURLY.to_owned(), "hourly")] {
+            let named = base.replace(&format!("\"{name}\""), &format!("\"{name} {number}\""));
+            text += &named.replace("each =", &format!("where = \"{filter}\"\neach ="));
+        }
+    }
+    text
+}
+
+/// Rolling windows with buckets of a minute and of several.
+const ROLLING: [&str; 5] = ["15m", "1h", "6h", "1d", "2d"];
+
+fn every_rolling_window() -> String {
+    ROLLING.map(|width| HOURLY.replace("rolling 1h", &format!("rolling {width}")).replace("hourly", width)).concat()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
+    #[test]
+    fn budgets_found_by_index_are_those_that_asking_all_finds(spends in spends(), cuts in proptest::collection::vec(1_usize..20, 1..10)) {
+        let toml = filtered();
+        let (mut indexed, mut asking) = (ledger(&toml), ledger(&toml));
+        asking.index = Some((Arc::clone(asking.budgets()), Index::none(asking.budgets().len())));
+        let (mut rest, mut cut) = (spends.as_slice(), cuts.iter().cycle());
+        while !rest.is_empty() {
+            let (head, tail) = rest.split_at((*cut.next().expect("cycle")).min(rest.len()));
+            prop_assert_eq!(apply(&mut indexed, head), apply(&mut asking, head));
+            rest = tail;
+        }
+        prop_assert_eq!(indexed.status(Micros(0)), asking.status(Micros(0)));
+        prop_assert_eq!(indexed.overview(), asking.overview());
+        let (mut one, mut other) = (BTreeMap::new(), BTreeMap::new());
+        rows(&mut indexed, &mut one);
+        rows(&mut asking, &mut other);
+        prop_assert_eq!(one, other);
+        // Other budgets, another index.
+        let fewer = budgets(&(daily("1 USD") + &daily("1 USD").replace("daily", "b").replace("each =", "where = \"agent_id = 'b'\"\neach =")));
+        indexed.reconfigure(Arc::clone(&fewer));
+        indexed.seed(Feed::of(&spends).view());
+        let counted = indexed.status_of("b", Micros(0)).iter().map(|status| status.calls).sum::<u64>();
+        prop_assert_eq!(counted, spends.iter().filter(|spend| spend.agent == "b").count() as u64);
+    }
+
+    /// Whatever comes in one batch is taken in event-time order, so its order does not matter, rolling windows included.
+    #[test]
+    fn the_order_within_a_batch_changes_nothing(spends in spends(), shuffle in any::<prop::sample::Index>()) {
+        let toml = every_growing_window() + &every_rolling_window();
+        let now = Micros((OCTOBER + 3 * 1440) * MINUTE);
+        let mut shuffled = spends.clone();
+        shuffled.rotate_left(shuffle.index(spends.len()));
+        let (front, back) = shuffled.split_at(shuffled.len() / 2);
+        let shuffled: Vec<&Spend> = back.iter().rev().chain(front).collect();
+        let (mut one, mut other) = (ledger(&toml), ledger(&toml));
+        let ids = |crossings: Vec<Crossing>| -> BTreeSet<String> { crossings.into_iter().map(|c| c.breach.fire_id).collect() };
+        let expected = ids(one.apply(Feed::of(&spends).view(), now));
+        prop_assert_eq!(ids(other.apply(Feed::of(shuffled).view(), now)), expected);
+    }
+
     #[test]
     fn order_and_split_change_neither_totals_nor_fire_ids(
         spends in spends(), shuffle in any::<prop::sample::Index>(), cuts in proptest::collection::vec(1_usize..8, 1..40), restart in any::<bool>()
@@ -472,9 +550,10 @@ proptest! {
     ) {
         let mut spends = spends;
         spends.sort_by_key(|spend| spend.minute);
-        let mut whole = ledger(HOURLY);
+        let toml = every_rolling_window();
+        let mut whole = ledger(&toml);
         let expected: BTreeSet<_> = apply(&mut whole, &spends).into_iter().map(|c| c.breach.fire_id).collect();
-        let mut pieces = ledger(HOURLY);
+        let mut pieces = ledger(&toml);
         let (mut ids, mut store, mut rest, mut cut) = (BTreeSet::new(), BTreeMap::new(), spends.as_slice(), cuts.iter().cycle());
         while !rest.is_empty() {
             let (head, tail) = rest.split_at((*cut.next().expect("cycle")).min(rest.len()));
@@ -484,7 +563,7 @@ proptest! {
             rest = tail;
             rows(&mut pieces, &mut store);
             if restart {
-                pieces = load(HOURLY, &store);
+                pieces = load(&toml, &store);
             }
         }
         prop_assert_eq!(ids, expected);

@@ -149,3 +149,43 @@ proptest! {
         drop(Predicate::parse(&text));
     }
 }
+
+/// Columns are read by their place in the list of names: each name must give its own text.
+#[test]
+fn every_column_is_read_under_its_own_name() {
+    let mut batch = EnrichedBatch::default();
+    let strings = &mut batch.batch.strings;
+    let mut sym = |name: &str| strings.intern(name);
+    let profile = Profile {
+        account_id: sym("account_id"),
+        region: sym("region"),
+        inference_region: sym("inference_region"),
+        operation: sym("operation"),
+        model_id: sym("model_id"),
+        principal_arn: sym("principal_arn"),
+        error_code: sym("error_code"),
+        metadata: sym("metadata"),
+        ..Profile::default()
+    };
+    let owner = Owner {
+        role: sym("role"),
+        role_session_name: sym("role_session_name"),
+        agent_id: sym("agent_id"),
+        agent_evidence: sym("agent_evidence"),
+        session_id: sym("session_id"),
+        session_evidence: sym("session_evidence"),
+        team: sym("team"),
+        ..Owner::default()
+    };
+    let (model, scope) = (sym("model"), sym("price_scope"));
+    let row = Row { batch: &batch, profile: &profile, owner: &owner, model, scope };
+    for name in CALL_TEXTS {
+        let text = row.text(TextColumn::parse(name).expect("a column"));
+        match name {
+            "service_tier" => assert_eq!(text, Some(profile.service_tier.as_str())),
+            "agent_status" => assert_eq!(text, Some(owner.agent_status.as_str())),
+            _ => assert_eq!(text, Some(name)),
+        }
+    }
+    assert_eq!(row.text(TextColumn(CALL_TEXTS.len())), None);
+}

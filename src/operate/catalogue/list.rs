@@ -129,6 +129,7 @@ pub(in crate::operate) static METRICS: &[Metric] = &[
     metric("sluice_agents", "", Kind::Gauge, "Agents seen since the start", |_, m| count(m.agents)),
     metric("sluice_sessions", "", Kind::Gauge, "Sessions of the live view, at most 100 000", |_, m| count(m.sessions)),
     metric("sluice_breaches", "", Kind::Counter, "Budget thresholds crossed", |_, m| count(m.breaches)),
+    metric("sluice_overshoot_violations", "", Kind::Counter, "Holds that let more through than the stated bound", |_, m| count(m.overshot)),
     metric("sluice_actions", "", Kind::Counter, "Actions by kind and how they ended", actions)
         .by(&["action", "state"], "105: 15 kinds and 7 ends, of which about 20 occur"),
     metric("sluice_outbox_open", "", Kind::Gauge, "Crossings whose actions are under way", |_, m| count(m.outbox_open)),

@@ -149,10 +149,16 @@ fn a_trail_from_before_the_chain_goes_on_with_it() {
     assert_eq!(report.faults, [AuditFault { line: 4, kind: FaultKind::Unsealed }]);
 }
 
+type Lines<'a> = redb::Table<'a, u64, &'static [u8]>;
+
+fn bytes(trail: &Lines<'_>, number: u64) -> Vec<u8> {
+    trail.get(number).expect("read").expect("a line").value().to_vec()
+}
+
 /// What a hand in the file does to the trail is found in what the store reads.
 #[test]
 fn tampering_with_the_file_is_found() {
-    let found = |tamper: &dyn Fn(&mut redb::Table<'_, u64, &[u8]>)| {
+    let found = |tamper: fn(&mut Lines<'_>)| {
         let folder = TempDir::new().expect("a folder");
         let store = FileStore::open(&folder.path().join("s.redb")).expect("a new store");
         for action in ["a", "b", "c", "d"] {
@@ -169,25 +175,24 @@ fn tampering_with_the_file_is_found() {
         verifier.finish(store.audit_head().expect("read").as_ref()).faults
     };
     let fault = |line, kind| AuditFault { line, kind };
-    let bytes = |trail: &redb::Table<'_, u64, &[u8]>, number: u64| trail.get(number).unwrap().unwrap().value().to_vec();
-    assert_eq!(found(&|_| {}), []);
-    let edit = |trail: &mut redb::Table<'_, u64, &[u8]>| {
+    assert_eq!(found(|_| {}), []);
+    let edit = |trail: &mut Lines<'_>| {
         let text = String::from_utf8(bytes(trail, 2)).unwrap().replace("someone", "nobody");
         trail.insert(2, text.as_bytes()).unwrap();
     };
-    assert_eq!(found(&edit), [fault(2, FaultKind::Changed)]);
-    let cut = |trail: &mut redb::Table<'_, u64, &[u8]>| drop(trail.remove(4).unwrap());
-    assert_eq!(found(&cut), [fault(4, FaultKind::Missing { through: 4 })]);
-    let swap = |trail: &mut redb::Table<'_, u64, &[u8]>| {
+    assert_eq!(found(edit), [fault(2, FaultKind::Changed)]);
+    let cut = |trail: &mut Lines<'_>| drop(trail.remove(4).unwrap());
+    assert_eq!(found(cut), [fault(4, FaultKind::Missing { through: 4 })]);
+    let swap = |trail: &mut Lines<'_>| {
         let (one, other) = (bytes(trail, 1), bytes(trail, 3));
         trail.insert(1, other.as_slice()).unwrap();
         trail.insert(3, one.as_slice()).unwrap();
     };
-    let swapped = found(&swap);
+    let swapped = found(swap);
     assert!(swapped.contains(&fault(1, FaultKind::Moved { from: 3 })) && swapped.contains(&fault(3, FaultKind::Moved { from: 1 })));
-    let append = |trail: &mut redb::Table<'_, u64, &[u8]>| {
+    let append = |trail: &mut Lines<'_>| {
         let copy = bytes(trail, 4);
         trail.insert(5, copy.as_slice()).unwrap();
     };
-    assert_eq!(found(&append)[0].line, 5);
+    assert_eq!(found(append)[0].line, 5);
 }
