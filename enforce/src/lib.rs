@@ -25,6 +25,7 @@ pub mod period;
 pub mod permit;
 pub mod predicate;
 pub mod ring;
+pub mod runaway;
 pub mod store;
 pub mod tally;
 pub mod target;
