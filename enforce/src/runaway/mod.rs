@@ -23,3 +23,6 @@ pub use shape::{CallShape, ShapeView};
 pub use target::{MOST_LANES, MOST_WAITING};
 pub use verdict::{Detector, Finding, fire_id};
 pub use watch::{MOST_TARGETS, RuleStatus, Watch};
+
+#[cfg(test)]
+mod tests;
