@@ -7,7 +7,7 @@ use serde::Deserialize;
 use sluice_schemas::time::{DAY, HOUR, MINUTE, SECOND};
 use sluice_schemas::{ErrorClass, PicoUsd};
 
-use super::rule::{BaselineTerms, BurnTerms, ErrorTerms, GrowthTerms, LoopTerms, Rule, Rules};
+use super::rule::{BaselineTerms, BurnTerms, ErrorTerms, FanOutTerms, GrowthTerms, LoopTerms, Rule, Rules};
 use super::slices::FAST_SLICES;
 use super::verdict::Detector;
 use crate::budget::{ActionKind, Mode};
@@ -85,6 +85,8 @@ struct RawRule {
     growth: RawGrowth,
     #[serde(default)]
     errors: RawErrors,
+    #[serde(default)]
+    fan_out: RawFanOut,
 }
 
 #[derive(Deserialize)]
@@ -98,11 +100,12 @@ struct RawBurn {
 struct RawBaseline {
     fast_times: u32,
     slow_times: u32,
+    unknown: String,
 }
 
 impl Default for RawBaseline {
     fn default() -> Self {
-        Self { fast_times: 4, slow_times: 2 }
+        Self { fast_times: 3, slow_times: 1, unknown: "10.00 USD".to_owned() }
     }
 }
 
@@ -118,7 +121,7 @@ struct RawLoop {
 
 impl Default for RawLoop {
     fn default() -> Self {
-        Self { calls: 8, input_percent: 2, output_percent: 10, interval_percent: 25, times: 3 }
+        Self { calls: 6, input_percent: 2, output_percent: 10, interval_percent: 25, times: 3 }
     }
 }
 
@@ -134,7 +137,7 @@ struct RawGrowth {
 
 impl Default for RawGrowth {
     fn default() -> Self {
-        Self { calls: 12, grown_percent: 150, pause: "30s".to_owned(), times: 3, unknown_times: 10 }
+        Self { calls: 6, grown_percent: 110, pause: "30s".to_owned(), times: 3, unknown_times: 10 }
     }
 }
 
@@ -149,6 +152,19 @@ struct RawErrors {
 impl Default for RawErrors {
     fn default() -> Self {
         Self { calls: 10, percent: 50, times: 3 }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawFanOut {
+    sessions: u32,
+    times: u32,
+}
+
+impl Default for RawFanOut {
+    fn default() -> Self {
+        Self { sessions: 8, times: 3 }
     }
 }
 
@@ -211,6 +227,7 @@ impl Checker<'_> {
         let raw: Result<RawRule, _> = entry.try_into();
         let raw = self.take("keys", raw.map_err(|error| Problem::Toml { detail: error.message().to_owned() }))?;
         let before = self.faults.len();
+        self.counts(&raw);
         let name = self.take("name", raw.name.filter(|name| !name.trim().is_empty()).ok_or(Problem::Missing));
         if name.as_ref().is_some_and(|name| name.len() > LONGEST_NAME || name.chars().any(char::is_control)) {
             self.fault("name", Problem::Rule { rule: "at most 128 bytes and no control characters" });
@@ -219,7 +236,7 @@ impl Checker<'_> {
         let filter = filter.and_then(|parsed| self.take("where", parsed));
         let each = self.each(raw.each);
         let on =
-            self.words("detect", raw.detect, "burn, baseline, loop, growth or errors", &Detector::ALL.map(|each| (each.as_str(), each)));
+            self.words("detect", raw.detect, "burn, baseline, loop, growth, errors or fan_out", &Detector::ALL.map(|each| (each.as_str(), each)));
         let on = |detector| on.is_empty() || on.contains(&detector);
         let actions = [("notify", ActionKind::Notify), ("hold", ActionKind::Hold)];
         let mut actions = self.words("do", raw.actions, "notify or hold", &actions);
@@ -233,12 +250,12 @@ impl Checker<'_> {
         let settle = self.span("settle", raw.settle.as_deref(), 5 * SECOND, (0, 10 * MINUTE));
         let (fast, slow) = self.windows(raw.fast.as_deref(), raw.slow.as_deref());
         let pause = self.span("growth.pause", Some(&raw.growth.pause), 0, (SECOND, HOUR));
-        let min_spend = raw.min_spend.map_or(Some(PicoUsd::from_dollars(1)), |text| self.take("min_spend", amount(&text)));
+        let min_spend = raw.min_spend.map_or(Some(PicoUsd(500_000_000_000)), |text| self.take("min_spend", amount(&text)));
         let rate = raw.burn.and_then(|burn| self.take("burn.rate", amount(&burn.rate)));
         if rate == Some(PicoUsd::ZERO) {
             self.fault("burn.rate", Problem::Rule { rule: "more than nothing" });
         }
-        self.counts(&raw.baseline, &raw.repeat, &raw.growth, &raw.errors);
+        let unknown = self.take("baseline.unknown", amount(&raw.baseline.unknown));
         if self.faults.len() > before {
             return None;
         }
@@ -247,7 +264,8 @@ impl Checker<'_> {
         let RawGrowth { calls, grown_percent, times, unknown_times, .. } = raw.growth;
         let growth = GrowthTerms { calls, grown_percent, pause, times, unknown_times };
         let RawErrors { calls, percent, times } = raw.errors;
-        let RawBaseline { fast_times, slow_times } = raw.baseline;
+        let RawBaseline { fast_times, slow_times, .. } = raw.baseline;
+        let RawFanOut { sessions, times: fan_out_times } = raw.fan_out;
         Some(Rule {
             name: name?,
             filter,
@@ -261,10 +279,11 @@ impl Checker<'_> {
             fast,
             slow,
             burn: rate.map(|rate| BurnTerms { rate }).filter(|_| on(Detector::Burn)),
-            baseline: on(Detector::Baseline).then_some(BaselineTerms { fast_times, slow_times }),
+            baseline: on(Detector::Baseline).then_some(BaselineTerms { fast_times, slow_times, unknown: unknown? }),
             repeat: on(Detector::Loop).then_some(repeat),
             growth: on(Detector::Growth).then_some(growth),
             errors: on(Detector::Errors).then_some(ErrorTerms { calls, percent, times }),
+            fan_out: on(Detector::FanOut).then_some(FanOutTerms { sessions, times: fan_out_times }),
         })
     }
 
@@ -322,7 +341,8 @@ impl Checker<'_> {
         self.take(field, length).unwrap_or(default)
     }
 
-    fn counts(&mut self, baseline: &RawBaseline, repeat: &RawLoop, growth: &RawGrowth, errors: &RawErrors) {
+    fn counts(&mut self, raw: &RawRule) {
+        let RawRule { baseline, repeat, growth, errors, fan_out, .. } = raw;
         let times = [
             ("baseline.fast_times", baseline.fast_times),
             ("baseline.slow_times", baseline.slow_times),
@@ -331,6 +351,8 @@ impl Checker<'_> {
             ("growth.unknown_times", growth.unknown_times),
             ("errors.times", errors.times),
             ("errors.calls", errors.calls),
+            ("fan_out.times", fan_out.times),
+            ("fan_out.sessions", fan_out.sessions),
         ];
         for (field, _) in times.into_iter().filter(|(_, times)| !(1..=1_000_000).contains(times)) {
             self.fault(field, Problem::Rule { rule: "at least 1 and at most a million" });
@@ -381,7 +403,7 @@ mod tests {
                     loop = { calls = 1 }\n[[runaway]]\ntypo = 1";
         let error = Rules::parse(text).expect_err("faults");
         let fields: Vec<&str> = error.faults.iter().map(|fault| fault.field).collect();
-        assert_eq!(fields, ["where", "detect", "cooldown", "min_spend", "loop.calls", "keys"], "{error}");
+        assert_eq!(fields, ["loop.calls", "where", "detect", "cooldown", "min_spend", "keys"], "{error}");
         assert!(Rules::parse("[[runaway]]\nname='a'\n[[runaway]]\nname='a'").is_err());
         assert_eq!(Rules::parse("[[runaway]]\nname='a'\nslow='2h'").expect_err("too long").faults[0].field, "slow");
     }

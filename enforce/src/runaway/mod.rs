@@ -18,7 +18,7 @@ mod verdict;
 mod watch;
 
 pub use config::{RuleFault, RulesError};
-pub use rule::{BaselineTerms, BurnTerms, ErrorTerms, GrowthTerms, LoopTerms, Rule, Rules};
+pub use rule::{BaselineTerms, BurnTerms, ErrorTerms, FanOutTerms, GrowthTerms, LoopTerms, Rule, Rules};
 pub use shape::{CallShape, ShapeView};
 pub use target::{MOST_LANES, MOST_WAITING};
 pub use verdict::{Detector, Finding, fire_id};

@@ -24,6 +24,8 @@ pub struct BaselineTerms {
     pub fast_times: u32,
     /// How many times the usual highest slow window.
     pub slow_times: u32,
+    /// What a target of which no day is known may spend in the slow window.
+    pub unknown: PicoUsd,
 }
 
 /// Near-equal calls at a steady interval.
@@ -52,8 +54,17 @@ pub struct GrowthTerms {
     pub pause: i64,
     /// How many times the dearest run of a usual day.
     pub times: u32,
-    /// How many times the least spend where nothing is known of the target's days.
+    /// How many times the least spend where no day of the target is known.
     pub unknown_times: u32,
+}
+
+/// Sessions that are opened at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FanOutTerms {
+    /// Sessions opened in the fast window.
+    pub sessions: u32,
+    /// How many times the most of a usual day.
+    pub times: u32,
 }
 
 /// Failed calls that are made again and again.
@@ -102,6 +113,8 @@ pub struct Rule {
     pub growth: Option<GrowthTerms>,
     /// See [`ErrorTerms`].
     pub errors: Option<ErrorTerms>,
+    /// See [`FanOutTerms`].
+    pub fan_out: Option<FanOutTerms>,
 }
 
 impl Rule {

@@ -19,6 +19,9 @@ pub(super) struct Sum {
     pub(super) calls: u32,
     #[serde(rename = "e")]
     pub(super) errors: u32,
+    /// Sessions that were opened.
+    #[serde(rename = "o", default)]
+    pub(super) opened: u32,
 }
 
 impl Sum {
@@ -26,6 +29,7 @@ impl Sum {
         self.spend = self.spend.saturating_add(other.spend);
         self.calls = self.calls.saturating_add(other.calls);
         self.errors = self.errors.saturating_add(other.errors);
+        self.opened = self.opened.saturating_add(other.opened);
     }
 
     pub(super) const fn spend(self) -> PicoUsd {
@@ -53,7 +57,7 @@ pub(super) struct Slices(VecDeque<(i64, Sum)>);
 
 impl Slices {
     /// Adds a call to its slice; one that is older than the slow window is left out.
-    pub(super) fn add(&mut self, call: &Seen, widths: Widths) {
+    pub(super) fn add(&mut self, call: &Seen, opens: bool, widths: Widths) {
         let index = call.at.div_euclid(widths.slice);
         let newest = self.0.back().map_or(index, |(newest, _)| *newest).max(index);
         while self.0.front().is_some_and(|(oldest, _)| *oldest <= newest - widths.slow_slices) {
@@ -62,7 +66,7 @@ impl Slices {
         if index <= newest - widths.slow_slices {
             return;
         }
-        let one = Sum { spend: i128::from(call.cost), calls: 1, errors: u32::from(call.failed) };
+        let one = Sum { spend: i128::from(call.cost), calls: 1, errors: u32::from(call.failed), opened: u32::from(opens) };
         let place = self.0.partition_point(|(other, _)| *other < index);
         match self.0.get_mut(place).filter(|(other, _)| *other == index) {
             Some((_, sum)) => sum.add(one),
@@ -98,7 +102,7 @@ mod tests {
         let widths = Widths::new(MINUTE, 10 * MINUTE);
         let times = [(605, 1), (3, 100), (640, 2), (70, 10), (641, 0)];
         let mut slices = Slices::default();
-        times.iter().for_each(|(second, cost)| slices.add(&call(*second, *cost), widths));
+        times.iter().for_each(|(second, cost)| slices.add(&call(*second, *cost), false, widths));
         let (fast, slow) = slices.windows(Micros(641 * SECOND), widths);
         assert_eq!((fast.spend, fast.calls, fast.errors), (3, 3, 1));
         // The call of the third second is older than ten minutes.

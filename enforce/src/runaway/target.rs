@@ -9,7 +9,7 @@ use sluice_schemas::time::HOUR;
 use sluice_schemas::{Micros, PicoUsd};
 
 use super::growth::Growth;
-use super::peaks::{Peaks, Usual};
+use super::peaks::Peaks;
 use super::repeat::Repeats;
 use super::rule::Rule;
 use super::shape::Seen;
@@ -49,11 +49,14 @@ struct Habits {
     /// Failed calls in the fast window.
     #[serde(rename = "e", default)]
     errors: Peaks,
+    /// Sessions opened in the fast window.
+    #[serde(rename = "o", default)]
+    opened: Peaks,
 }
 
 impl Habits {
     fn reach(&mut self, at: Micros) {
-        for peaks in [&mut self.fast, &mut self.slow, &mut self.loops, &mut self.growth, &mut self.errors] {
+        for peaks in [&mut self.fast, &mut self.slow, &mut self.loops, &mut self.growth, &mut self.errors, &mut self.opened] {
             peaks.reach(at);
         }
     }
@@ -103,7 +106,7 @@ impl Target {
     /// Takes a call and judges those that are in order by it. Returns `false` if it came too late for that.
     pub(super) fn observe(&mut self, call: Seen, rule: &Rule, out: &mut Vec<Finding>) -> bool {
         if call.at < self.head {
-            self.slices.add(&call, rule.widths());
+            self.slices.add(&call, false, rule.widths());
             return false;
         }
         self.newest = self.newest.max(call.at);
@@ -128,25 +131,26 @@ impl Target {
         let at = Micros(call.at);
         self.head = call.at;
         self.habits.reach(at);
-        self.slices.add(call, rule.widths());
+        let opens = self.follow(call, rule);
+        self.slices.add(call, opens, rule.widths());
         let (fast, slow) = self.slices.windows(at, rule.widths());
-        self.follow(call, rule);
         // Asked in this order: the most telling one speaks.
         let verdict = self.repeats(rule).or_else(|| self.grows(rule));
-        let verdict = verdict.or_else(|| self.fails(rule, fast, slow)).or_else(|| self.surges(rule, fast, slow));
-        let verdict = verdict.or_else(|| self.burns(rule, fast, slow));
+        let verdict = verdict.or_else(|| self.fails(rule, fast, slow)).or_else(|| self.fans_out(rule, fast, slow));
+        let verdict = verdict.or_else(|| self.surges(rule, fast, slow)).or_else(|| self.burns(rule, fast, slow));
         let verdict = verdict.filter(|verdict| verdict.spent >= rule.min_spend);
         self.habits.fast.note(fast.spend);
         self.habits.slow.note(slow.spend);
         self.habits.errors.note(fast.errors.into());
+        self.habits.opened.note(fast.opened.into());
         let verdict = verdict?;
         let same = self.episode.is_some_and(|episode| call.at - episode.last <= rule.cooldown);
         self.episode = Some(Episode { last: call.at });
         (!same).then(|| self.finding(&verdict, rule, fast, slow))
     }
 
-    /// Moves the call's lane to the front and adds the call to it.
-    fn follow(&mut self, call: &Seen, rule: &Rule) {
+    /// Moves the call's lane to the front and adds the call to it; tells whether it is a new one.
+    fn follow(&mut self, call: &Seen, rule: &Rule) -> bool {
         let found = self.lanes.iter().position(|lane| lane.key == call.lane);
         let mut lane = found.map_or_else(|| Lane { key: call.lane, ..Lane::default() }, |at| self.lanes.remove(at));
         if let Some(terms) = &rule.repeat
@@ -162,12 +166,27 @@ impl Target {
         }
         self.lanes.insert(0, lane);
         self.lanes.truncate(MOST_LANES);
+        found.is_none()
+    }
+
+    /// Tells whether enough of the target's days are known.
+    const fn is_known(&self) -> bool {
+        self.habits.slow.usual().is_some()
+    }
+
+    /// Returns what a run may cost.
+    fn limit(&self, rule: &Rule, runs: &Peaks, times: u32, unknown_times: u32) -> PicoUsd {
+        match runs.known_or_seen() {
+            Some(usual) => PicoUsd(usual.limit(times)).max(rule.min_spend),
+            None if self.is_known() => rule.min_spend,
+            None => PicoUsd(rule.min_spend.0.saturating_mul(i128::from(unknown_times))),
+        }
     }
 
     fn repeats(&self, rule: &Rule) -> Option<Verdict> {
         let terms = rule.repeat.as_ref()?;
         let run = self.lanes.first()?.repeats.latest(self.head).filter(|run| run.is_loop(terms))?;
-        let limit = limit(rule, self.habits.loops.known_or_seen(), terms.times, 1);
+        let limit = self.limit(rule, &self.habits.loops, terms.times, 1);
         let verdict = Verdict { detector: Detector::Loop, start: run.first, spent: run.spend(), limit };
         (verdict.spent >= limit).then_some(verdict)
     }
@@ -175,7 +194,7 @@ impl Target {
     fn grows(&self, rule: &Rule) -> Option<Verdict> {
         let terms = rule.growth.as_ref()?;
         let growth = &self.lanes.first()?.growth;
-        let limit = limit(rule, self.habits.growth.known_or_seen(), terms.times, terms.unknown_times);
+        let limit = self.limit(rule, &self.habits.growth, terms.times, terms.unknown_times);
         let verdict = Verdict { detector: Detector::Growth, start: growth.first, spent: growth.spend(), limit };
         (growth.last == self.head && growth.is_snowball(terms) && verdict.spent >= limit).then_some(verdict)
     }
@@ -189,12 +208,22 @@ impl Target {
         (many && share).then_some(verdict)
     }
 
+    fn fans_out(&self, rule: &Rule, fast: Sum, slow: Sum) -> Option<Verdict> {
+        let terms = rule.fan_out.as_ref()?;
+        let most = self.habits.opened.known_or_seen()?.limit(terms.times);
+        let many = fast.opened >= terms.sessions && i128::from(fast.opened) >= most;
+        let verdict = Verdict { detector: Detector::FanOut, start: self.head, spent: slow.spend(), limit: rule.min_spend };
+        many.then_some(verdict)
+    }
+
     fn surges(&self, rule: &Rule, fast: Sum, slow: Sum) -> Option<Verdict> {
         let terms = rule.baseline.as_ref()?;
-        let (usual_fast, usual_slow) = (self.habits.fast.usual()?, self.habits.slow.usual()?);
-        let limit = PicoUsd(usual_slow.limit(terms.slow_times)).max(rule.min_spend);
+        // Few days are not yet the measure, but what was seen in them was all right.
+        let usual = |peaks: &Peaks, times: u32| peaks.known_or_seen().map_or(0, |usual| usual.limit(times));
+        let least = if self.is_known() { rule.min_spend } else { terms.unknown };
+        let limit = PicoUsd(usual(&self.habits.slow, terms.slow_times)).max(least);
         let verdict = Verdict { detector: Detector::Baseline, start: self.head, spent: slow.spend(), limit };
-        (fast.spend >= usual_fast.limit(terms.fast_times) && slow.spend() >= limit).then_some(verdict)
+        (fast.spend >= usual(&self.habits.fast, terms.fast_times) && slow.spend() >= limit).then_some(verdict)
     }
 
     fn burns(&self, rule: &Rule, fast: Sum, slow: Sum) -> Option<Verdict> {
@@ -220,28 +249,22 @@ impl Target {
                 format!("{} calls in {length}, input grew with each from {from} to {to} tokens, {}", growth.calls, spent.shown(2))
             }
             (Detector::Errors, ..) => format!("{} of {} calls failed in {in_fast}", fast.errors, fast.calls),
+            (Detector::FanOut, ..) => format!("{} sessions opened in {in_fast}", fast.opened),
             (Detector::Burn, ..) => {
                 let rate = rule.burn.map_or(PicoUsd::ZERO, |terms| terms.rate).shown(2);
                 format!("{} in {in_fast} and {} in {in_slow}, both above {rate} an hour", fast.spend().shown(2), slow.spend().shown(2))
             }
             _ => {
-                let usual = self.habits.fast.usual().map_or(0, |usual| usual.median);
-                format!("{} in {in_fast}, {} the most of a usual day", fast.spend().shown(2), times(fast.spend, usual))
+                let usual = self.habits.fast.known_or_seen().map(|usual| times(fast.spend, usual.median));
+                let usual = usual.map_or_else(String::new, |usual| format!(", {usual} the most of a usual day"));
+                format!("{} in {in_fast}{usual}", fast.spend().shown(2))
             }
         };
-        let usual = self.habits.slow.usual().map_or_else(
-            || "its usual days are not known yet".to_owned(),
+        let usual = self.habits.slow.known_or_seen().map_or_else(
+            || "of its days none is known".to_owned(),
             |usual| format!("{} the most of a usual day", times(slow.spend, usual.median)),
         );
         let explanation = format!("{}: {seen}; {} calls, {} in {in_slow}, {usual}", detector.as_str(), slow.calls, slow.spend().shown(2));
         Finding { detector, start: Micros(start), at: Micros(self.head), spent, limit, explanation }
-    }
-}
-
-/// Returns what a run may cost.
-fn limit(rule: &Rule, usual: Option<Usual>, times: u32, unknown_times: u32) -> PicoUsd {
-    match usual {
-        Some(usual) => PicoUsd(usual.limit(times)).max(rule.min_spend),
-        None => PicoUsd(rule.min_spend.0.saturating_mul(i128::from(unknown_times))),
     }
 }

@@ -11,7 +11,7 @@ use crate::fire::{BREACH_SCHEMA, Crossing, HoldTerms, Withheld};
 
 /// Which detector found something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum Detector {
     /// Near-equal calls at a steady interval.
     Loop,
@@ -19,6 +19,8 @@ pub enum Detector {
     Growth,
     /// Failed calls that are made again and again.
     Errors,
+    /// Sessions that are opened at once.
+    FanOut,
     /// Spend above the target's own usual days.
     Baseline,
     /// Spend above a chosen rate.
@@ -27,7 +29,7 @@ pub enum Detector {
 
 impl Detector {
     /// Every detector, the most telling first: where several see the same, the first one speaks.
-    pub const ALL: [Self; 5] = [Self::Loop, Self::Growth, Self::Errors, Self::Baseline, Self::Burn];
+    pub const ALL: [Self; 6] = [Self::Loop, Self::Growth, Self::Errors, Self::FanOut, Self::Baseline, Self::Burn];
 
     /// Returns the word of the file and of a breach.
     #[must_use]
@@ -36,6 +38,7 @@ impl Detector {
             Self::Loop => "loop",
             Self::Growth => "growth",
             Self::Errors => "errors",
+            Self::FanOut => "fan_out",
             Self::Baseline => "baseline",
             Self::Burn => "burn",
         }

@@ -13,28 +13,28 @@ const BEFORE: i64 = 12;
 
 /// A runaway that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caught {
+pub(crate) struct Caught {
     /// Event time of the newest call when it was found, after the onset.
-    pub after: i64,
+    pub(crate) after: i64,
     /// What the runaway had spent by then.
-    pub spent: PicoUsd,
+    pub(crate) spent: PicoUsd,
     /// Which detector found it.
-    pub detector: String,
+    pub(crate) detector: String,
     /// What was said.
-    pub explanation: String,
+    pub(crate) explanation: String,
 }
 
 /// What came of one runaway.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// Nothing if it went unnoticed as long as it lasted.
-    pub caught: Option<Caught>,
+    pub(crate) caught: Option<Caught>,
     /// When the runaway had spent the least amount that is ever told of, after the onset: no rule may be faster.
-    pub worth_telling: Option<i64>,
+    pub(crate) worth_telling: Option<i64>,
 }
 
 /// Gives an agent of a kind twelve days of normal work (none for no kind), and lets it run away.
-pub fn trial(rules: &Rules, shape: Shape, host: Option<Kind>, seed: u64) -> Outcome {
+pub(crate) fn trial(rules: &Rules, shape: Shape, host: Option<Kind>, seed: u64) -> Outcome {
     let mut random = Random::new(seed);
     let mut traffic = Traffic::default();
     if let Some(kind) = host {
@@ -80,7 +80,7 @@ fn worth_telling(wild: &[CallShape], from: i64, floor: PicoUsd) -> Option<i64> {
 }
 
 /// Runs a month of an agent's normal work; returns what was said of it, by detector, with the day and the words, and the number of calls.
-pub fn false_alarms(rules: &Rules, kind: Kind, seed: u64) -> (BTreeMap<String, Vec<(i64, String)>>, usize) {
+pub(crate) fn false_alarms(rules: &Rules, kind: Kind, seed: u64) -> (BTreeMap<String, Vec<(i64, String)>>, usize) {
     let mut traffic = Traffic::default();
     normal(&mut traffic, &mut Random::new(seed), kind, "agent", MONTH);
     traffic.sort();

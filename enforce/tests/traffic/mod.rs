@@ -7,9 +7,9 @@ mod normal;
 mod random;
 mod runaways;
 
-pub use measure::{Caught, Outcome, false_alarms, trial};
-pub use normal::{KINDS, Kind, normal};
-pub use runaways::{SHAPES, Shape, runaway};
+pub(crate) use measure::{Caught, Outcome, false_alarms, trial};
+pub(crate) use normal::{KINDS, Kind, normal};
+pub(crate) use runaways::{SHAPES, Shape, runaway};
 
 use random::Random;
 use sluice_enforce::runaway::{CallShape, ShapeView};
@@ -17,35 +17,35 @@ use sluice_schemas::time::DAY;
 use sluice_schemas::{EnrichedBatch, Micros, Owner, Profile, Sym};
 
 /// First seed of what thresholds are chosen on.
-pub const TUNING: u64 = 1_000_000;
+pub(crate) const TUNING: u64 = 1_000_000;
 /// First seed of what figures are of.
-pub const HELD_OUT: u64 = 9_000_000;
+pub(crate) const HELD_OUT: u64 = 9_000_000;
 /// Days of an agent's month.
-pub const MONTH: i64 = 30;
+pub(crate) const MONTH: i64 = 30;
 /// Midnight of a Monday: 2026-08-31.
-pub const START: i64 = 20_696 * DAY;
+pub(crate) const START: i64 = 20_696 * DAY;
 
 /// Price of a token, in pico-dollars.
 #[derive(Clone, Copy, Debug)]
-pub struct Price {
+pub(crate) struct Price {
     /// Of the prompt.
-    pub input: i64,
+    pub(crate) input: i64,
     /// Of the answer.
-    pub output: i64,
+    pub(crate) output: i64,
 }
 
 /// Three and fifteen dollars a million tokens.
-pub const LARGE: Price = Price { input: 3_000_000, output: 15_000_000 };
+pub(crate) const LARGE: Price = Price { input: 3_000_000, output: 15_000_000 };
 /// One and five.
-pub const SMALL: Price = Price { input: 1_000_000, output: 5_000_000 };
+pub(crate) const SMALL: Price = Price { input: 1_000_000, output: 5_000_000 };
 /// The large one with most of the prompt read from the cache.
-pub const CACHED: Price = Price { input: 750_000, output: 15_000_000 };
+pub(crate) const CACHED: Price = Price { input: 750_000, output: 15_000_000 };
 /// Two cents a million.
-pub const EMBED: Price = Price { input: 20_000, output: 0 };
+pub(crate) const EMBED: Price = Price { input: 20_000, output: 0 };
 
 /// Calls of a few agents.
 #[derive(Default)]
-pub struct Traffic {
+pub(crate) struct Traffic {
     batch: EnrichedBatch,
     shapes: Vec<CallShape>,
     sessions: Vec<(u32, u32)>,
@@ -53,14 +53,14 @@ pub struct Traffic {
 
 /// Who calls: profiles of a session, for calls that succeed and calls that fail.
 #[derive(Clone, Copy, Debug)]
-pub struct Caller {
+pub(crate) struct Caller {
     fine: u32,
     failed: u32,
 }
 
 impl Traffic {
     /// Adds a session of an agent; the empty name for calls without one.
-    pub fn session(&mut self, agent: &str, session: &str) -> Caller {
+    pub(crate) fn session(&mut self, agent: &str, session: &str) -> Caller {
         let strings = &mut self.batch.batch.strings;
         let (agent_id, session_id, throttled) = (strings.intern(agent), strings.intern(session), strings.intern("ThrottlingException"));
         let mut add = |error_code: Sym| {
@@ -74,13 +74,13 @@ impl Traffic {
     }
 
     /// Adds a call that succeeded. Logs tell whole seconds.
-    pub fn call(&mut self, who: Caller, at: i64, prompt: i64, output: i64, price: Price) {
+    pub(crate) fn call(&mut self, who: Caller, at: i64, prompt: i64, output: i64, price: Price) {
         let cost_picousd = prompt * price.input + output * price.output;
         self.push(who.fine, at, prompt, output, cost_picousd);
     }
 
     /// Adds a call that failed, which costs nothing.
-    pub fn failure(&mut self, who: Caller, at: i64, prompt: i64) {
+    pub(crate) fn failure(&mut self, who: Caller, at: i64, prompt: i64) {
         self.push(who.failed, at, prompt, 0, 0);
     }
 
@@ -100,7 +100,7 @@ impl Traffic {
     }
 
     /// Returns how many calls there are.
-    pub fn calls(&self) -> usize {
+    pub(crate) fn calls(&self) -> usize {
         self.shapes.len()
     }
 }

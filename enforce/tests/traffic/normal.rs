@@ -6,7 +6,7 @@ use super::{CACHED, Caller, EMBED, LARGE, Random, SMALL, Traffic};
 
 /// A kind of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// People in an office: long chats whose contexts grow.
     Chat,
     /// A coding agent: tasks of many steps at a machine's pace, contexts that grow and are compacted.
@@ -38,7 +38,7 @@ pub enum Kind {
 }
 
 /// Every kind.
-pub const KINDS: [Kind; 14] = [
+pub(crate) const KINDS: [Kind; 14] = [
     Kind::Chat,
     Kind::Coding,
     Kind::Rag,
@@ -56,7 +56,7 @@ pub const KINDS: [Kind; 14] = [
 ];
 
 /// Adds `days` of an agent's work.
-pub fn normal(traffic: &mut Traffic, random: &mut Random, kind: Kind, agent: &str, days: i64) {
+pub(crate) fn normal(traffic: &mut Traffic, random: &mut Random, kind: Kind, agent: &str, days: i64) {
     let size = random.within(60, 180);
     let mut sessions = 0;
     for day in 0..days {

@@ -6,7 +6,7 @@ use super::{CACHED, LARGE, Random, Traffic};
 
 /// How an agent runs away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
+pub(crate) enum Shape {
     /// One prompt again and again, as fast as answers come.
     TightLoop,
     /// A loop of two steps that take turns.
@@ -26,7 +26,7 @@ pub enum Shape {
 }
 
 /// Every shape.
-pub const SHAPES: [Shape; 8] = [
+pub(crate) const SHAPES: [Shape; 8] = [
     Shape::TightLoop,
     Shape::TwoStepLoop,
     Shape::RetryStorm,
@@ -38,7 +38,7 @@ pub const SHAPES: [Shape; 8] = [
 ];
 
 /// Adds a runaway of `agent` that begins at `onset` and goes on for `length`.
-pub fn runaway(traffic: &mut Traffic, random: &mut Random, shape: Shape, agent: &str, onset: i64, length: i64) {
+pub(crate) fn runaway(traffic: &mut Traffic, random: &mut Random, shape: Shape, agent: &str, onset: i64, length: i64) {
     let end = onset + length;
     let context = random.within(20_000, 60_000);
     match shape {
