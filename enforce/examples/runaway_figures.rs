@@ -23,7 +23,10 @@ fn main() {
     let (trials, agents, told) = (number(1, 100), number(2, 8), words.iter().any(|word| word == "-v"));
     let rules = Rules::parse(RULE).unwrap_or_default();
     println!("Runaways: {trials} of each shape, after 12 days of an agent's normal work (one in five after none)");
-    println!("{:<12} {:>7} {:>9} {:>6} {:>6} {:>6} {:>8} {:>9}  found by", "shape", "caught", "in 60 s", "p50 s", "p90 s", "max s", "$1 at s", "p50 spent");
+    println!(
+        "{:<12} {:>7} {:>9} {:>6} {:>6} {:>6} {:>8} {:>9}  found by",
+        "shape", "caught", "in 60 s", "p50 s", "p90 s", "max s", "floor s", "p50 spent"
+    );
     for shape in SHAPES {
         shape_line(&rules, shape, first, trials, told);
     }

@@ -137,7 +137,7 @@ struct RawGrowth {
 
 impl Default for RawGrowth {
     fn default() -> Self {
-        Self { calls: 6, grown_percent: 110, pause: "30s".to_owned(), times: 3, unknown_times: 10 }
+        Self { calls: 5, grown_percent: 110, pause: "30s".to_owned(), times: 3, unknown_times: 10 }
     }
 }
 
@@ -164,7 +164,7 @@ struct RawFanOut {
 
 impl Default for RawFanOut {
     fn default() -> Self {
-        Self { sessions: 8, times: 3 }
+        Self { sessions: 6, times: 3 }
     }
 }
 
@@ -235,8 +235,12 @@ impl Checker<'_> {
         let filter = raw.filter.as_deref().map(|text| Predicate::parse(text).map_err(Problem::from));
         let filter = filter.and_then(|parsed| self.take("where", parsed));
         let each = self.each(raw.each);
-        let on =
-            self.words("detect", raw.detect, "burn, baseline, loop, growth, errors or fan_out", &Detector::ALL.map(|each| (each.as_str(), each)));
+        let on = self.words(
+            "detect",
+            raw.detect,
+            "burn, baseline, loop, growth, errors or fan_out",
+            &Detector::ALL.map(|each| (each.as_str(), each)),
+        );
         let on = |detector| on.is_empty() || on.contains(&detector);
         let actions = [("notify", ActionKind::Notify), ("hold", ActionKind::Hold)];
         let mut actions = self.words("do", raw.actions, "notify or hold", &actions);

@@ -6,6 +6,7 @@
 //! The way of a call: [`Watch::apply`] puts the calls of a target in order → every detector follows them → the first that finds
 //! something begins an episode, which fires once.
 
+mod backtest;
 mod config;
 mod growth;
 mod peaks;
@@ -17,6 +18,7 @@ mod target;
 mod verdict;
 mod watch;
 
+pub use backtest::{Backtest, Replayed};
 pub use config::{RuleFault, RulesError};
 pub use rule::{BaselineTerms, BurnTerms, ErrorTerms, FanOutTerms, GrowthTerms, LoopTerms, Rule, Rules};
 pub use shape::{CallShape, ShapeView};

@@ -210,7 +210,8 @@ impl Target {
 
     fn fans_out(&self, rule: &Rule, fast: Sum, slow: Sum) -> Option<Verdict> {
         let terms = rule.fan_out.as_ref()?;
-        let most = self.habits.opened.known_or_seen()?.limit(terms.times);
+        let unknown = i128::from(terms.sessions) * i128::from(terms.times);
+        let most = self.habits.opened.known_or_seen().map_or(unknown, |usual| usual.limit(terms.times));
         let many = fast.opened >= terms.sessions && i128::from(fast.opened) >= most;
         let verdict = Verdict { detector: Detector::FanOut, start: self.head, spent: slow.spend(), limit: rule.min_spend };
         many.then_some(verdict)

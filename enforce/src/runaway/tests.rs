@@ -82,9 +82,9 @@ fn a_loop_fires_once_and_says_what_was_seen() {
     let breach = &crossing.breach;
     assert_eq!((breach.budget.as_str(), breach.target.as_str(), breach.threshold.as_str()), ("r", "agent_id=a", "loop"));
     assert_eq!(breach.fire_id, fire_id("r", "agent_id=a", Detector::Loop, Micros(DAY)));
-    // A dollar is spent with the thirteenth call.
-    let said = "loop: 13 near-equal calls in 72 s, input 8100 to 8100 tokens, every 6.0 s, $1.04; 13 calls, $1.04 in 10 min, its usual days \
-                are not known yet";
+    // Fifty cents are spent with the seventh call.
+    let said = "loop: 7 near-equal calls in 36 s, input 8100 to 8100 tokens, every 6.0 s, $0.56; 7 calls, $0.56 in 10 min, of its days none is \
+                known";
     assert_eq!(breach.explanation.as_deref(), Some(said));
     assert_eq!(crossing.actions, [ActionKind::Notify]);
     assert_eq!(crossing.hold, None);
@@ -109,14 +109,17 @@ fn cents_page_nobody() {
 
 #[test]
 fn a_schedule_is_no_loop_and_neither_are_embeddings() {
-    assert!(all(&rules(""), &steady(500, DAY, 5 * MINUTE)).is_empty());
+    let rules = rules("detect = ['loop']");
+    assert!(all(&rules, &steady(500, DAY, 5 * MINUTE)).is_empty());
     let embeddings: Vec<Made> = steady(500, DAY, SECOND).into_iter().map(|call| Made { output: 0, ..call }).collect();
-    assert!(all(&rules(""), &embeddings).is_empty());
+    assert!(all(&rules, &embeddings).is_empty());
 }
 
 #[test]
 fn growing_prompts_and_failures_are_told_apart() {
-    let grown: Vec<Made> = (0..60).map(|number| Made { prompt: 5_000 + 900 * number as u32, cost: 30 * CENT, ..Made::at(DAY + number * 5 * SECOND) }).collect();
+    let grown: Vec<Made> = (0..60)
+        .map(|number| Made { prompt: 5_000 + 900 * number as u32, cost: 30 * CENT, ..Made::at(DAY + number * 5 * SECOND) })
+        .collect();
     let crossings = feed(&mut Watch::new(&rules("")), &grown);
     assert_eq!(crossings.iter().map(|crossing| crossing.breach.threshold.as_str()).collect::<Vec<_>>(), ["growth"]);
     let failing: Vec<Made> = (0..60)
@@ -134,22 +137,28 @@ fn growing_prompts_and_failures_are_told_apart() {
 fn own_days_are_the_measure_of_a_surge() {
     let rules = rules("detect = ['baseline']");
     let day = |day: i64, cost: i64| -> Vec<Made> {
-        let call = |number: i64| Made { cost, prompt: 1_000 + 997 * (number as u32 % 13), ..Made::at(day * DAY + 9 * HOUR + number * 20 * SECOND) };
+        let call = |number: i64| Made {
+            cost,
+            prompt: 1_000 + 997 * (number as u32 % 13),
+            ..Made::at(day * DAY + 9 * HOUR + number * 20 * SECOND)
+        };
         (0..90).map(call).collect()
     };
     let usual: Vec<Made> = (1..5).flat_map(|number| day(number, 5 * CENT)).collect();
     let with = |last: Vec<Made>| all(&rules, &[usual.clone(), last].concat());
     assert!(with(day(5, 7 * CENT)).is_empty());
     assert_eq!(with(day(5, 50 * CENT)).len(), 1);
-    // An agent of which nothing is known has no measure.
-    assert!(all(&rules, &day(5, 50 * CENT)).is_empty());
+    // An agent of which no day is known may spend ten dollars in ten minutes.
+    assert!(all(&rules, &day(5, 20 * CENT)).is_empty());
+    assert_eq!(all(&rules, &day(5, 50 * CENT)).len(), 1);
 }
 
 #[test]
 fn burn_asks_both_windows() {
     let rules = rules("detect = ['burn']\nburn = { rate = '36.00 USD' }");
     // Six dollars in ten minutes: a minute alone does not make it, ten do.
-    let burst = |calls: i64| -> Vec<Made> { (0..calls).map(|number| Made { cost: 50 * CENT, ..Made::at(DAY + number * 5 * SECOND) }).collect() };
+    let burst =
+        |calls: i64| -> Vec<Made> { (0..calls).map(|number| Made { cost: 50 * CENT, ..Made::at(DAY + number * 5 * SECOND) }).collect() };
     assert!(all(&rules, &burst(11)).is_empty());
     assert_eq!(all(&rules, &burst(20)).len(), 1);
 }
@@ -283,4 +292,30 @@ fn a_rule_that_watches_something_else_begins_anew() {
         (key, value)
     });
     assert!(Watch::load(&rules(""), damaged).is_err());
+}
+
+#[test]
+fn rules_that_change_keep_what_they_know_if_they_watch_the_same() {
+    let mut watch = Watch::new(&rules(""));
+    watch.learned();
+    feed(&mut watch, &steady(40, DAY, 6 * SECOND));
+    watch.take_dirty();
+    watch.reconfigure(&rules("mode = 'enforce'"));
+    assert!(watch.unlearned().is_empty());
+    // The episode goes on.
+    assert!(feed(&mut watch, &steady(40, DAY + 5 * MINUTE, 6 * SECOND)).is_empty());
+    watch.reconfigure(&rules("each = ['session_id']"));
+    assert_eq!(watch.unlearned(), ["r"]);
+    assert_eq!(watch.status()[0].targets, 0);
+    assert!(watch.take_dirty().iter().any(|(_, value)| value.is_none()));
+}
+
+#[test]
+fn a_backtest_says_what_the_watch_would_have() {
+    let (rules, made) = (rules("do = ['hold']"), steady(100, DAY, 6 * SECOND));
+    let mut backtest = Backtest::new(&rules);
+    let found: Vec<Replayed> =
+        made.chunks(7).flat_map(|part| backtest.replay(ShapeView { batch: &batch(), shapes: &shapes(part) })).collect();
+    assert_eq!(found.iter().map(|found| found.fire_id.clone()).collect::<Vec<_>>(), all(&rules, &made));
+    assert_eq!(found[0].row()[1..5], ["r", "agent_id=a", "loop", "yes"]);
 }

@@ -61,16 +61,24 @@ impl Watch {
     /// Returns an empty watch; each rule waits for its history.
     #[must_use]
     pub fn new(rules: &Rules) -> Self {
-        let room = |rule: &Arc<Rule>| Room {
-            rule: Arc::clone(rule),
-            digest: rule.state_digest(),
-            targets: HashMap::default(),
-            dirty: Vec::new(),
-            dirty_self: true,
-            is_new: true,
-            late: 0,
-        };
-        Self { rooms: rules.iter().map(room).collect(), deletes: Vec::new(), most_targets: MOST_TARGETS }
+        Self { rooms: rules.iter().map(Room::new).collect(), deletes: Vec::new(), most_targets: MOST_TARGETS }
+    }
+
+    /// Puts other rules in force. One that watches the same as before keeps what it knows; a new one waits for its history.
+    pub fn reconfigure(&mut self, rules: &Rules) {
+        let mut old = std::mem::take(&mut self.rooms);
+        for rule in rules.iter() {
+            let mut room = Room::new(rule);
+            if let Some(at) = old.iter().position(|known| known.digest == room.digest) {
+                room = Room { rule: Arc::clone(rule), ..old.swap_remove(at) };
+            }
+            self.rooms.push(room);
+        }
+        for gone in old {
+            let name = &gone.rule.name;
+            self.deletes.extend(gone.targets.keys().map(|target| codec::watched_key(name, target)));
+            self.deletes.push(codec::rule_key(name));
+        }
     }
 
     /// Tells whether there are no rules, so that no shapes are needed.
@@ -200,6 +208,18 @@ struct Placed {
 }
 
 impl Room {
+    fn new(rule: &Arc<Rule>) -> Self {
+        Self {
+            rule: Arc::clone(rule),
+            digest: rule.state_digest(),
+            targets: HashMap::default(),
+            dirty: Vec::new(),
+            dirty_self: true,
+            is_new: true,
+            late: 0,
+        }
+    }
+
     fn fold(&mut self, view: ShapeView<'_>, mut found: impl FnMut(&Self, &str, Finding)) {
         let mut kinds: HashMap<(u32, u32, u32), Option<Placed>, FixedState> = HashMap::default();
         let mut findings = Vec::new();

@@ -7,7 +7,7 @@ mod normal;
 mod random;
 mod runaways;
 
-pub(crate) use measure::{Caught, Outcome, false_alarms, trial};
+pub(crate) use measure::{false_alarms, trial};
 pub(crate) use normal::{KINDS, Kind, normal};
 pub(crate) use runaways::{SHAPES, Shape, runaway};
 
