@@ -63,6 +63,8 @@ pub(crate) enum Verb {
     Coverage(super::args_coverage::CoverageArgs),
     /// Show and test budgets
     Budget(BudgetArgs),
+    /// Find agents that loop, snowball or burn more than they usually do
+    Runaway(super::args_runaway::RunawayArgs),
     /// Show and release holds
     Hold(HoldArgs),
     /// Show the shards of streams; let one that stopped at a gap go on

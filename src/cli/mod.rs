@@ -4,6 +4,7 @@ mod agents;
 mod args;
 mod args_coverage;
 mod args_reconcile;
+mod args_runaway;
 mod args_simulate;
 mod args_tables;
 mod args_who;
@@ -20,6 +21,7 @@ mod replay;
 mod rerate;
 mod rules;
 mod run;
+mod runaway;
 mod simulate;
 mod source;
 mod status;
@@ -92,6 +94,7 @@ fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Status(args) => status::run(&args),
         Verb::Coverage(args) => coverage::run(&args),
         Verb::Budget(args) => budget::run(&args),
+        Verb::Runaway(args) => runaway::run(&args),
         Verb::Hold(args) => hold::run(&args),
         Verb::Source(args) => source::run(&args),
         Verb::Pause(args) => hold::pause(&args),

@@ -10,7 +10,7 @@ use super::{DELTAS, Mode, Pipeline};
 impl Pipeline {
     /// Makes a batch part of every state.
     pub(super) fn apply(&mut self, folded: Folded) -> anyhow::Result<()> {
-        let Folded { span, arrival, upstream, batch, deltas, delta_rows, rows, calls, counts, rejected, sequence: _ } = folded;
+        let Folded { span, arrival, upstream, batch, deltas, delta_rows, rows, calls, shapes, counts, rejected, sequence: _ } = folded;
         if !counts.balanced() {
             return Err(InvariantError { invariant: Invariant::C1, detail: format!("{counts:?}") }.into());
         }
@@ -18,7 +18,8 @@ impl Pipeline {
         self.counts.add(&counts);
         let view = SpendView { batch: &batch, deltas: &deltas };
         self.directory.note(&batch.batch);
-        let crossings = self.ledger.apply(view, now);
+        let mut crossings = self.ledger.apply(view, now);
+        crossings.extend(self.judge(&batch, &shapes, now));
         self.live.fold(view, now);
         self.live.arrived(now, counts.records, u64::try_from((now.0 - arrival.0) / 1_000).unwrap_or(0));
         self.meter.applied(arrival, self.settings.clock.now(), counts.records);

@@ -80,7 +80,8 @@ impl Pipeline {
         if holds.is_empty() {
             return Ok(());
         }
-        for change in reconcile_holds(&self.ledger.status_of_held(&holds, now), &self.ledger.overview(), &holds, now) {
+        let known: Vec<_> = self.ledger.overview().into_iter().chain(self.watch.overview()).collect();
+        for change in reconcile_holds(&self.ledger.status_of_held(&holds, now), &known, &holds, now) {
             match hold::apply_change(&*self.shared, &change, now) {
                 Ok(hold) => self.live.event(now, Level::Info, format!("hold on {}: {}", hold.target, change.change)),
                 Err(error) => tracing::warn!(hold = change.id, %error, "hold could not be changed; tried again"),

@@ -268,7 +268,7 @@ proptest! {
         let mut first = Watch::new(&rules);
         let (known, rest) = (feed(&mut first, before), feed(&mut first, after));
         let mut again = Watch::new(&rules);
-        again.learn(ShapeView { batch: &batch(), shapes: &shapes(before) }, true);
+        again.learn(ShapeView { batch: &batch(), shapes: &shapes(before) });
         known.iter().for_each(|crossing| again.note_found("r", &crossing.breach.target, crossing.breach.event_time));
         prop_assert_eq!(ids(&feed(&mut again, after)), ids(&rest));
     }

@@ -101,10 +101,9 @@ impl Watch {
         crossings
     }
 
-    /// Learns from calls that were judged before, or that are older than a new rule: nothing follows from them. `new_only` leaves out the
-    /// rules that know their history.
-    pub fn learn(&mut self, view: ShapeView<'_>, new_only: bool) {
-        for room in self.rooms.iter_mut().filter(|room| room.is_new || !new_only) {
+    /// Lets the rules that wait for their history learn from it: nothing follows from these calls.
+    pub fn learn(&mut self, view: ShapeView<'_>) {
+        for room in self.rooms.iter_mut().filter(|room| room.is_new) {
             room.fold(view, |_, _, _| {});
             self.deletes.extend(room.forget(self.most_targets));
         }
