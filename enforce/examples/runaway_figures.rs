@@ -69,6 +69,14 @@ fn shape_line(rules: &Rules, shape: traffic::Shape, first: u64, trials: u64, tol
         worth.get(worth.len() / 2).map_or_else(|| "-".to_owned(), |after| (after / SECOND).to_string()),
         median
     );
+    let mut hosts: Vec<String> = Vec::new();
+    for (place, name) in HOSTS.iter().enumerate() {
+        let of_host: Vec<_> = outcomes.iter().skip(place).step_by(HOSTS.len()).collect();
+        let soon = of_host.iter().filter(|outcome| outcome.caught.as_ref().is_some_and(|caught| caught.after <= 60 * SECOND)).count();
+        let name = name.map_or_else(|| "unknown".to_owned(), |kind| format!("{kind:?}"));
+        hosts.push(format!("{name} {}%", soon * 100 / of_host.len().max(1)));
+    }
+    println!("{:<12} in 60 s by who runs away: {}", "", hosts.join(", "));
     if told {
         for (number, outcome) in outcomes.iter().enumerate() {
             let host = host(number as u64);
