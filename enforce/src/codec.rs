@@ -12,15 +12,16 @@ use crate::fire::Crossing;
 use crate::ring::Ring;
 use crate::tally::{Burn, Tally};
 
+mod watch;
+
+pub(crate) use watch::{is_watch_key, read_json, read_watch_key, rule_key, watched_key, write_json};
+
 /// Version that is written.
 const VERSION: u8 = 1;
 const BOOK: u8 = b'b';
 const COUNTER: u8 = b'c';
 const BUCKET: u8 = b'r';
 const PENDING: u8 = b'p';
-/// Rows of a watch: a rule, and what is known of a target.
-const RULE: u8 = b'v';
-const WATCHED: u8 = b'w';
 
 /// A stored row that cannot be read.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -101,33 +102,6 @@ pub(crate) fn pending_key(fire_id: &str) -> Vec<u8> {
     let mut out = vec![PENDING];
     put_text(&mut out, fire_id);
     out
-}
-
-pub(crate) fn rule_key(rule: &str) -> Vec<u8> {
-    let mut out = vec![RULE];
-    put_text(&mut out, rule);
-    out
-}
-
-pub(crate) fn watched_key(rule: &str, target: &str) -> Vec<u8> {
-    let mut out = vec![WATCHED];
-    put_text(&mut out, rule);
-    put_text(&mut out, target);
-    out
-}
-
-/// Tells whether a row is of a watch.
-pub(crate) fn is_watch_key(key: &[u8]) -> bool {
-    matches!(key.first(), Some(&RULE | &WATCHED))
-}
-
-/// Reads the rule of a watch's row, and its target if it is one of a target.
-pub(crate) fn read_watch_key(bytes: &[u8]) -> Result<(String, Option<String>), LedgerError> {
-    let mut reader = Reader { key: bytes, rest: bytes };
-    let kind = reader.byte()?;
-    let rule = reader.text()?;
-    let target = if kind == WATCHED { Some(reader.text()?) } else { None };
-    Ok((rule, target))
 }
 
 fn target_key(kind: u8, budget: &str, key: KeyRef<'_>) -> Vec<u8> {
@@ -271,18 +245,6 @@ pub(crate) fn write_pending(crossing: &Crossing) -> Vec<u8> {
 pub(crate) fn read_pending(key: &[u8], value: &[u8]) -> Result<Crossing, LedgerError> {
     let reader = Reader::versioned(key, value)?;
     serde_json::from_slice(reader.rest).map_err(|_| reader.corrupt("crossing"))
-}
-
-/// Writes what is made of texts, numbers and lists: it cannot fail, and an empty row would be refused when read.
-pub(crate) fn write_json(value: &impl serde::Serialize) -> Vec<u8> {
-    let mut out = vec![VERSION];
-    out.extend(serde_json::to_vec(value).unwrap_or_default());
-    out
-}
-
-pub(crate) fn read_json<T: serde::de::DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, LedgerError> {
-    let reader = Reader::versioned(key, value)?;
-    serde_json::from_slice(reader.rest).map_err(|_| reader.corrupt("value"))
 }
 
 fn put_signed(out: &mut Vec<u8>, number: i128) {
