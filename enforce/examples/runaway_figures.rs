@@ -20,7 +20,7 @@ fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let first = if words.first().is_some_and(|word| word == "tuning") { TUNING } else { HELD_OUT };
     let number = |at: usize, default: u64| words.get(at).and_then(|word| word.parse().ok()).unwrap_or(default);
-    let (trials, agents, told) = (number(1, 100), number(2, 8), words.iter().any(|word| word == "-v"));
+    let (trials, agents, told) = (number(1, 100).max(1), number(2, 8).max(1), words.iter().any(|word| word == "-v"));
     let rules = Rules::parse(RULE).unwrap_or_default();
     println!("Runaways: {trials} of each shape, after 12 days of an agent's normal work (one in five after none)");
     println!(

@@ -43,6 +43,8 @@ struct Room {
     digest: String,
     targets: HashMap<Box<str>, Target, FixedState>,
     dirty: Vec<Box<str>>,
+    /// Keys of the rows of targets that were forgotten.
+    deletes: Vec<Vec<u8>>,
     /// Its own row differs.
     dirty_self: bool,
     /// Waits for its history.
@@ -54,14 +56,13 @@ struct Room {
 pub struct Watch {
     rooms: Vec<Room>,
     deletes: Vec<Vec<u8>>,
-    most_targets: usize,
 }
 
 impl Watch {
     /// Returns an empty watch; each rule waits for its history.
     #[must_use]
     pub fn new(rules: &Rules) -> Self {
-        Self { rooms: rules.iter().map(Room::new).collect(), deletes: Vec::new(), most_targets: MOST_TARGETS }
+        Self { rooms: rules.iter().map(Room::new).collect(), deletes: Vec::new() }
     }
 
     /// Puts other rules in force. One that watches the same as before keeps what it knows; a new one waits for its history.
@@ -75,6 +76,7 @@ impl Watch {
             self.rooms.push(room);
         }
         for gone in old {
+            self.deletes.extend(gone.deletes);
             let name = &gone.rule.name;
             self.deletes.extend(gone.targets.keys().map(|target| codec::watched_key(name, target)));
             self.deletes.push(codec::rule_key(name));
@@ -96,7 +98,6 @@ impl Watch {
             room.fold(view, |room, target, finding| {
                 crossings.push(crossing(&room.rule, target, finding, room.targets.len() as u64, now));
             });
-            self.deletes.extend(room.forget(self.most_targets));
         }
         crossings
     }
@@ -105,7 +106,6 @@ impl Watch {
     pub fn learn(&mut self, view: ShapeView<'_>) {
         for room in self.rooms.iter_mut().filter(|room| room.is_new) {
             room.fold(view, |_, _, _| {});
-            self.deletes.extend(room.forget(self.most_targets));
         }
     }
 
@@ -149,6 +149,7 @@ impl Watch {
         let mut rows: Vec<(Vec<u8>, Option<Vec<u8>>)> = std::mem::take(&mut self.deletes).into_iter().map(|key| (key, None)).collect();
         for room in &mut self.rooms {
             let name = &room.rule.name;
+            rows.extend(std::mem::take(&mut room.deletes).into_iter().map(|key| (key, None)));
             if !room.is_new && std::mem::take(&mut room.dirty_self) {
                 rows.push((codec::rule_key(name), Some(codec::write_json(&room.digest))));
             }
@@ -213,6 +214,7 @@ impl Room {
             digest: rule.state_digest(),
             targets: HashMap::default(),
             dirty: Vec::new(),
+            deletes: Vec::new(),
             dirty_self: true,
             is_new: true,
             late: 0,
@@ -230,7 +232,10 @@ impl Room {
             let seen = Seen { at: event_time.0, lane: placed.lane, prompt, output, cost: cost_picousd, failed: placed.failed };
             let known = match self.targets.get_mut(placed.target.as_str()) {
                 Some(known) => known,
-                None => self.targets.entry(placed.target.as_str().into()).or_default(),
+                None => {
+                    self.forget();
+                    self.targets.entry(placed.target.as_str().into()).or_default()
+                }
             };
             self.late += u64::from(!known.observe(seen, &rule, &mut findings));
             if !known.dirty {
@@ -250,16 +255,18 @@ impl Room {
         }
     }
 
-    /// Forgets the targets that had no call for longest; returns the keys of their rows.
-    fn forget(&mut self, most: usize) -> Vec<Vec<u8>> {
-        if self.targets.len() <= most {
-            return Vec::new();
+    /// Makes room for one more target: where there is none, those that had no call for longest are forgotten.
+    fn forget(&mut self) {
+        if self.targets.len() < MOST_TARGETS {
+            return;
         }
         let mut idle: Vec<(i64, Box<str>)> = self.targets.iter().map(|(name, known)| (known.newest, name.clone())).collect();
         idle.sort_unstable();
-        idle.truncate(self.targets.len() - most + most / 10);
-        idle.iter().for_each(|(_, name)| drop(self.targets.remove(name)));
-        idle.iter().map(|(_, name)| codec::watched_key(&self.rule.name, name)).collect()
+        idle.truncate(MOST_TARGETS / 10);
+        for (_, name) in &idle {
+            self.targets.remove(name);
+            self.deletes.push(codec::watched_key(&self.rule.name, name));
+        }
     }
 }
 
