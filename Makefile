@@ -12,7 +12,7 @@ KILLS ?= 4
 DENY := 0.20.2
 LIVE := $(CARGO) test --locked --profile $(PROFILE) --workspace --features $(FEATURES)
 
-.PHONY: all build demo test test-rust test-peers test-kill test-live test-live-services test-live-chaos bench bench-live fmt lint deny deny-advisories deny-tool clean tools
+.PHONY: all build demo test test-rust test-peers test-kill test-live test-live-services test-live-chaos bench bench-live bench-runaway fmt lint deny deny-advisories deny-tool clean tools
 
 all: build
 
@@ -60,6 +60,10 @@ bench: build
 
 bench-live: build
 	bench/live.sh $(BIN)
+
+# How soon runaways are caught and how often normal work is called one, on seeds that no threshold was chosen on.
+bench-runaway:
+	$(CARGO) run --locked --profile $(PROFILE) -p sluice-enforce --example runaway_figures -- held-out 200 20
 
 fmt:
 	$(CARGO) fmt --all --check

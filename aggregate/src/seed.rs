@@ -80,6 +80,21 @@ pub fn spend_since(engine: &QueryEngine, from: Micros, to: Option<Micros>) -> Re
     Ok((callers.batch, callers.deltas))
 }
 
+/// Hands on each call in `[from, to)` as a delta of its own, in no order; returns what their symbols and profiles refer to.
+///
+/// # Errors
+/// See [`QueryError`]; calls handed on before are then not the whole.
+pub fn for_each_call(
+    engine: &QueryEngine,
+    from: Micros,
+    to: Option<Micros>,
+    each: &mut dyn FnMut(&SpendDelta),
+) -> Result<EnrichedBatch, QueryError> {
+    let mut callers = Callers::default();
+    engine.for_each(&spend_sql(from, to), |rows| deltas(&mut callers, rows, |_, delta| each(&delta)))?;
+    Ok(callers.batch)
+}
+
 /// Returns the calls without a price, most calls first.
 ///
 /// # Errors
@@ -221,6 +236,11 @@ fn span(from: Micros, to: Option<Micros>) -> String {
 
 /// Adds rows of `calls` to the sums of their callers.
 fn fold(callers: &mut Callers, rows: &RecordBatch) -> Result<(), QueryError> {
+    deltas(callers, rows, Callers::add)
+}
+
+/// Hands on each row of `calls` as a delta.
+fn deltas(callers: &mut Callers, rows: &RecordBatch, mut each: impl FnMut(&mut Callers, SpendDelta)) -> Result<(), QueryError> {
     let at = times(rows, "event_time")?;
     let tokens = tokens(rows)?;
     let (cost, cost_max) = (money(rows, "cost_usd")?, money(rows, "cost_max_usd")?);
@@ -241,7 +261,7 @@ fn fold(callers: &mut Callers, rows: &RecordBatch) -> Result<(), QueryError> {
             cost_max: PicoUsd(if cost_max.is_null(row) { cost } else { cost_max.value(row) }),
         };
         let last_event = Micros(at.value(row));
-        callers.add(SpendDelta { minute: last_event.floor(MINUTE), last_event, profile, model, scope, sums });
+        each(callers, SpendDelta { minute: last_event.floor(MINUTE), last_event, profile, model, scope, sums });
     }
     Ok(())
 }

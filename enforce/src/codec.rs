@@ -12,6 +12,10 @@ use crate::fire::Crossing;
 use crate::ring::Ring;
 use crate::tally::{Burn, Tally};
 
+mod watch;
+
+pub(crate) use watch::{is_watch_key, read_json, read_watch_key, rule_key, watched_key, write_json};
+
 /// Version that is written.
 const VERSION: u8 = 1;
 const BOOK: u8 = b'b';
@@ -235,10 +239,7 @@ pub(crate) fn read_bucket(key: &[u8], value: &[u8]) -> Result<Tally, LedgerError
 }
 
 pub(crate) fn write_pending(crossing: &Crossing) -> Vec<u8> {
-    let mut out = vec![VERSION];
-    // Texts, numbers and lists only: it cannot fail, and an empty row would be refused when read.
-    out.extend(serde_json::to_vec(crossing).unwrap_or_default());
-    out
+    write_json(crossing)
 }
 
 pub(crate) fn read_pending(key: &[u8], value: &[u8]) -> Result<Crossing, LedgerError> {

@@ -156,6 +156,7 @@ pub(crate) fn crossing(budget: &Budget, target: &str, threshold: &Threshold, fir
         mode: budget.mode.as_str().to_owned(),
         epoch: 0,
         note: withheld.map(|reason| format!("hold not put: {}", reason.as_str())),
+        explanation: None,
     };
     Crossing { breach, actions, withheld, hold }
 }

@@ -33,6 +33,7 @@ pub mod predicate;
 pub mod reconcile;
 pub mod ring;
 pub mod rivals;
+pub mod runaway;
 pub mod store;
 pub mod tally;
 pub mod target;

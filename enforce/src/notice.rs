@@ -345,6 +345,7 @@ impl<'a> Notice<'a> {
         let mut lines = vec![self.title()];
         match self {
             Self::Breach(breach) => {
+                lines.extend(breach.explanation.as_deref().map(|seen| escape(seen).into_owned()));
                 if let Some(projected) = breach.projected_usd {
                     lines.push(format!("At this rate it comes to {} by the end of the period.", dollars(projected)));
                 }

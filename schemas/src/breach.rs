@@ -54,4 +54,7 @@ pub struct Breach {
     /// Why a hold that the budget asks for was not put.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// What was seen, in words with numbers, where a rule of runaway detection found it; absent for a budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<String>,
 }

@@ -64,6 +64,8 @@ pub(crate) enum Verb {
     Coverage(super::args_coverage::CoverageArgs),
     /// Show and test budgets
     Budget(BudgetArgs),
+    /// Find agents that loop, snowball or burn more than they usually do
+    Runaway(super::args_runaway::RunawayArgs),
     /// Show and release holds
     Hold(HoldArgs),
     /// Check, list and export the audit trail

@@ -7,6 +7,7 @@ mod args_coverage;
 mod args_flag;
 mod args_hold;
 mod args_reconcile;
+mod args_runaway;
 mod args_simulate;
 mod args_simulate_budget;
 mod args_tables;
@@ -30,6 +31,7 @@ mod replay;
 mod rerate;
 mod rules;
 mod run;
+mod runaway;
 mod simulate;
 mod source;
 mod status;
@@ -104,6 +106,7 @@ fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Coverage(args) => coverage::run(&args),
         Verb::Budget(args) => budget::run(&args),
         Verb::Audit(args) => audit::run(&args),
+        Verb::Runaway(args) => runaway::run(&args),
         Verb::Hold(args) => hold::run(&args),
         Verb::Flag(args) => flag::run(&args),
         Verb::Source(args) => source::run(&args),

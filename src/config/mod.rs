@@ -75,6 +75,8 @@ pub(crate) struct Config {
     pub(crate) prices_file: Option<PathBuf>,
     /// Budgets.
     pub(crate) budgets: Budgets,
+    /// Rules of runaway detection.
+    pub(crate) runaway: sluice_enforce::runaway::Rules,
     /// User-declared windows: name and SQL.
     pub(crate) windows: Vec<(String, String)>,
     /// Where breaches are appended as JSON lines.

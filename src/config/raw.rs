@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use sluice_enforce::Budgets;
+use sluice_enforce::{Budgets, runaway};
 use sluice_enrich::agents::{AgentsError, AgentsFile};
 use sluice_enrich::config::{EnrichConfig, RawEnrich};
 use sluice_enrich::rules::{Rules, RulesError};
@@ -35,6 +35,7 @@ struct Raw {
     coverage: RawCoverage,
     directory: RawDirectory,
     budget: Vec<toml::Table>,
+    runaway: Vec<toml::Table>,
     window: Vec<RawWindow>,
     notify: Vec<toml::Table>,
     flags: Option<toml::Table>,
@@ -112,6 +113,7 @@ pub(crate) fn validate(table: toml::Table, base: &Path, origin: &Origin, faults:
     let agents = agents(enrich.as_ref().and_then(|enrich| enrich.agents_file.as_ref()).map(|path| base.join(path)), faults);
     let rules = rules(enrich.as_ref().and_then(|enrich| enrich.rules_file.as_ref()).map(|path| base.join(path)), faults);
     let budgets = budgets(raw.budget, faults);
+    let runaway = runaway(raw.runaway, budgets.as_ref(), faults);
     let webhook = raw.enforce.webhook.clone();
     if let Some(url) = webhook.as_deref().filter(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
         faults.push(format!("enforce.webhook: '{url}' is not an http(s) address"));
@@ -141,6 +143,7 @@ pub(crate) fn validate(table: toml::Table, base: &Path, origin: &Origin, faults:
         agents: agents?,
         rules: Arc::new(rules?),
         budgets: budgets?,
+        runaway: runaway?,
         windows: windows(raw.window, faults),
         breaches_file: place(raw.enforce.breaches_file.clone(), "breaches.jsonl"),
         webhook,
@@ -270,6 +273,16 @@ fn budgets(budgets: Vec<toml::Table>, faults: &mut Vec<String>) -> Option<Budget
     }
 }
 
+fn runaway(rules: Vec<toml::Table>, budgets: Option<&Budgets>, faults: &mut Vec<String>) -> Option<runaway::Rules> {
+    let rules = runaway::Rules::from_entries(rules.into_iter().map(toml::Value::Table).collect());
+    let rules = rules.map_err(|error| faults.extend(error.faults.iter().map(ToString::to_string))).ok()?;
+    let known = |name: &str| budgets.is_some_and(|budgets| budgets.get(name).is_some());
+    for rule in rules.iter().filter(|rule| known(&rule.name)) {
+        faults.push(format!("runaway '{}': a budget has that name, and holds tell them apart by it", rule.name));
+    }
+    Some(rules)
+}
+
 fn sources(tables: Vec<toml::Table>, faults: &mut Vec<String>) -> Vec<Arc<dyn Configured>> {
     let mut sources = Vec::new();
     for (number, table) in tables.into_iter().enumerate() {
@@ -354,6 +367,14 @@ mod tests {
         let faults = check("[lake]\ncommit_interval = '45s'\n[files]\npoll_interval = '7'\n[enforce]\nwebhook = 'ftp://x'").unwrap_err();
         assert_eq!(faults.len(), 4, "{faults:?}");
         assert!(check("[lake]\npath = 'x'\ntypo = 1").unwrap_err()[0].contains("typo"));
+    }
+
+    #[test]
+    fn runaway_rules_and_budgets_share_their_names() {
+        let budget = "[lake]\npath = 'x'\n[[budget]]\nname = 'a'\nlimit = '1 USD'\nwindow = 'day'\n";
+        assert_eq!(check(&format!("{budget}[[runaway]]\nname = 'b'")).unwrap().runaway.iter().len(), 1);
+        assert_eq!(check(&format!("{budget}[[runaway]]\nname = 'a'")).unwrap_err().len(), 1);
+        assert!(check(&format!("{budget}[[runaway]]\nname = 'b'\nsettle = 'soon'")).unwrap_err()[0].starts_with("runaway 'b': settle"));
     }
 
     #[test]

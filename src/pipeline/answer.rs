@@ -103,8 +103,10 @@ impl Pipeline {
         self.ledger.set_limits(super::seed::limits(&config));
         let needed = self.ledger.reconfigure(Arc::new(config.budgets.clone()));
         let seeded: Vec<String> = needed.iter().map(|need| need.budget.clone()).collect();
+        self.watch.reconfigure(&config.runaway);
         self.settings.config = config;
         self.note_versions();
+        self.learn_history().context("what is usual could not be learned")?;
         self.seed(needed).context("the new budgets could not be filled")?;
         self.confirm_known()?;
         let waiting: Vec<String> = self.ledger.unconfirmed().map(str::to_owned).collect();

@@ -10,7 +10,7 @@ use super::{DELTAS, Mode, Pipeline};
 impl Pipeline {
     /// Makes a batch part of every state.
     pub(super) fn apply(&mut self, folded: Folded) -> anyhow::Result<()> {
-        let Folded { span, arrival, upstream, batch, deltas, delta_rows, rows, calls, counts, rejected, sequence: _ } = folded;
+        let Folded { span, arrival, upstream, batch, deltas, delta_rows, rows, calls, shapes, counts, rejected, sequence: _ } = folded;
         if !counts.balanced() {
             return Err(InvariantError { invariant: Invariant::C1, detail: format!("{counts:?}") }.into());
         }
@@ -19,7 +19,8 @@ impl Pipeline {
         let view = SpendView { batch: &batch, deltas: &deltas };
         self.directory.note(&batch.batch);
         self.note_delays(&batch, arrival, now);
-        let crossings = self.ledger.apply(view, now);
+        let mut crossings = self.ledger.apply(view, now);
+        crossings.extend(self.judge(&batch, &shapes, now));
         self.live.fold(view, now);
         self.note_usage(view, 1);
         self.live.arrived(now, counts.records, u64::try_from((now.0 - arrival.0) / 1_000).unwrap_or(0));

@@ -51,7 +51,8 @@ impl Pipeline {
         let newest = decoded.batch.batch.invocations.iter().map(|call| call.event_time).max();
         self.newest_event = self.newest_event.max(newest);
         let bulk = self.settings.mode == Mode::Bulk;
-        Ok(FoldJob { decoded, upstream, keep, keep_trail, informed, late, encode: bulk, want_calls: !self.windows.is_empty() })
+        let (want_calls, want_shapes) = (!self.windows.is_empty(), !self.watch.is_empty());
+        Ok(FoldJob { decoded, upstream, keep, keep_trail, informed, late, encode: bulk, want_calls, want_shapes })
     }
 
     /// Drops what a worker delivered before, and returns how far the batch leads in the shards upstream. A stretch that no worker

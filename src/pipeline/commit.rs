@@ -27,7 +27,7 @@ impl Pipeline {
 
     /// Writes everything since the last one to local state, all or nothing (live mode).
     pub(super) fn commit_local(&mut self) -> anyhow::Result<()> {
-        let ledger = self.ledger.take_dirty();
+        let ledger = self.dirty_rows();
         if !self.has_segment() && ledger.is_empty() {
             return Ok(());
         }
@@ -85,7 +85,7 @@ impl Pipeline {
             epoch.seal()?.with_enforcement(self.enforcement()?).with_evidence_settled(self.evidence_settled(), self.evidence_from());
         let next_segment = if self.settings.mode == Mode::Live { self.base.next_segment } else { 0 };
         self.base.sealing = Some(Sealing { epoch: sealed.epoch(), uuid: sealed.uuid().to_owned(), next_segment });
-        let ledger = self.ledger.take_dirty();
+        let ledger = self.dirty_rows();
         let write = LocalWrite { ledger, ..self.local_write() };
         self.local.commit(&write)?;
         let manifest = self.lake.commit(sealed, self.positions.clone(), watermark, now)?;

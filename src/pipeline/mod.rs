@@ -27,6 +27,7 @@ mod receivers;
 mod records;
 mod refused;
 mod rerate;
+mod runaway;
 mod seed;
 mod settle;
 mod source;
@@ -53,6 +54,7 @@ use sluice_aggregate::lake::{EpochWriter, Lake};
 use sluice_aggregate::store::{Base, LocalStore, segment};
 use sluice_aggregate::windows::Rollups;
 use sluice_enforce::guard::Scoping;
+use sluice_enforce::runaway::Watch;
 use sluice_enforce::{Ledger, SharedStore};
 use sluice_enrich::enricher::Enricher;
 use sluice_ingest::committed::Committed;
@@ -63,6 +65,7 @@ pub(crate) use coordinate::{Command, Exit, Handle};
 pub(crate) use counters::Progressed;
 pub(crate) use exposure::{Exposed, stated_delays};
 pub(crate) use rerate::Order as RateOrder;
+pub(crate) use runaway::for_each_stretch;
 pub(crate) use seed::{catalogue, limits};
 
 use crate::config::Config;
@@ -136,6 +139,8 @@ pub(crate) struct Pipeline {
     /// Keys of pending rows by event hour, for hours that are loaded before those rows are in the lake.
     pending_keys: HashMap<i64, Vec<u128>>,
     pub(crate) ledger: Ledger,
+    /// Rules of runaway detection and what they know.
+    watch: Watch,
     pub(crate) rollups: Rollups,
     pub(crate) windows: windows::Windows,
     /// Rows since the last local commit (live mode).

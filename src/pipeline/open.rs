@@ -13,6 +13,7 @@ use sluice_aggregate::lake::Lake;
 use sluice_aggregate::store::recovery::{LakeHead, RecoveryDecision, recover};
 use sluice_aggregate::store::{Base, LocalState, LocalStore, LocalWrite, StoreError, segment};
 use sluice_aggregate::windows::Rollups;
+use sluice_enforce::runaway::Watch;
 use sluice_enforce::{Ledger, SharedStore};
 use sluice_ingest::committed::Durable;
 use sluice_schemas::{ErrorClass, tables};
@@ -62,6 +63,7 @@ impl Pipeline {
             applied: 0,
             pending_keys: Default::default(),
             ledger: Ledger::new(Arc::new(config.budgets.clone()), limits),
+            watch: Watch::new(&config.runaway),
             rollups,
             windows,
             segment: Vec::new(),
@@ -96,6 +98,7 @@ impl Pipeline {
             (RecoveryDecision::Resume { next_segment }, Some(state)) => pipeline.resume(state, next_segment)?,
             _ => pipeline.rebuild()?,
         }
+        pipeline.learn_history()?;
         pipeline.remember_evidence()?;
         pipeline.committed.note(Durable::Lake, pipeline.lake.state().positions.clone());
         pipeline.committed.note(Durable::Local, pipeline.positions.clone());
@@ -122,10 +125,13 @@ impl Pipeline {
     fn resume(&mut self, state: LocalState, next_segment: u64) -> anyhow::Result<()> {
         let limits = super::seed::limits(&self.settings.config);
         let budgets = Arc::new(self.settings.config.budgets.clone());
-        let ledger = Ledger::load(Arc::clone(&budgets), limits, state.ledger.into_iter()).map_err(anyhow::Error::from);
+        let (watch, ledger): (Vec<_>, Vec<_>) = state.ledger.into_iter().partition(|(key, _)| Watch::is_row(key));
+        let ledger = Watch::load(&self.settings.config.runaway, watch.into_iter())
+            .and_then(|watch| Ok((Ledger::load(Arc::clone(&budgets), limits, ledger.into_iter())?, watch)))
+            .map_err(anyhow::Error::from);
         let pending = state.segments.iter().filter(|(sequence, _)| *sequence >= next_segment);
         let segments = pending.map(|(_, bytes)| segment::decode(bytes)).collect::<Result<Vec<_>, _>>().map_err(anyhow::Error::from);
-        let (ledger, segments) = match (ledger, segments) {
+        let ((ledger, watch), segments) = match (ledger, segments) {
             (Ok(ledger), Ok(segments)) => (ledger, segments),
             (Err(error), _) | (_, Err(error)) => {
                 let path = self.settings.config.state.display();
@@ -150,8 +156,8 @@ impl Pipeline {
         for (table, day, batch) in segments.into_iter().flatten() {
             self.take_pending(table, day, batch)?;
         }
-        self.ledger = ledger;
-        if !budgets.is_empty() {
+        (self.ledger, self.watch) = (ledger, watch);
+        if !budgets.is_empty() || !self.watch.is_empty() {
             // A rebuild may have written rows of breaches whose facts are still to be read again.
             self.recorded = crate::lakeview::breaches(&crate::lakeview::engine(&self.lake, self.live_rows())?)?.into_keys().collect();
         }

@@ -106,7 +106,8 @@ impl Pipeline {
         let overrides = Overrides::read(&*self.shared)?;
         let status = self.ledger.status_of_held(&holds, now);
         self.watch_overshoot(&holds, &status, now);
-        let changes = reconcile_holds(&status, &self.ledger.overview(), &holds, &overrides, now);
+        let known: Vec<_> = self.ledger.overview().into_iter().chain(self.watch.overview()).collect();
+        let changes = reconcile_holds(&status, &known, &holds, &overrides, now);
         if !changes.is_empty() {
             self.nudge();
         }

@@ -31,15 +31,12 @@ impl Pipeline {
         let rows = breach_rows(std::slice::from_ref(breach), &self.versions)?;
         self.keep_rows(Rows::Plain(tables::BREACHES.to_owned(), breach.event_time.day(), rows))?;
         let level = if crossing.hold.is_some() { Level::Alarm } else { Level::Warn };
-        let text = format!(
-            "{}: {} crossed {} of {} ({} spent) → {}",
-            breach.budget,
-            breach.target,
-            breach.threshold,
-            breach.limit_usd.shown(2),
-            breach.spent_usd.shown(4),
-            breach.actions.join(", ")
+        let (limit, spent) = (breach.limit_usd.shown(2), breach.spent_usd.shown(4));
+        let happened = breach.explanation.as_ref().map_or_else(
+            || format!("{} crossed {} of {limit} ({spent} spent)", breach.target, breach.threshold),
+            |seen| format!("{} {seen}", breach.target),
         );
+        let text = format!("{}: {happened} → {}", breach.budget, breach.actions.join(", "));
         self.live.event(now, level, text);
         self.breaches.push(breach.clone());
         Ok(())

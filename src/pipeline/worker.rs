@@ -12,6 +12,7 @@ use sluice_aggregate::evidence::{event_key, evidence_rows, request_key};
 use sluice_aggregate::facts;
 use sluice_aggregate::lake::{EncodedGroup, LakeError, encode_group};
 use sluice_aggregate::windows::delta_rows;
+use sluice_enforce::runaway::CallShape;
 use sluice_enrich::enricher::{EnrichCache, Enricher};
 use sluice_enrich::evidence::CallEvidence;
 use sluice_ingest::decode::{AllowList, Decoder};
@@ -62,6 +63,8 @@ pub(crate) struct FoldJob {
     pub(crate) encode: bool,
     /// Keep the rows of `calls` as batches as well, for user-declared windows.
     pub(crate) want_calls: bool,
+    /// Keep the shapes of calls as well, for runaway detection.
+    pub(crate) want_shapes: bool,
 }
 
 /// Rows of one table and date.
@@ -87,6 +90,8 @@ pub(crate) struct Folded {
     pub(crate) delta_rows: Option<RecordBatch>,
     pub(crate) rows: Vec<Rows>,
     pub(crate) calls: Vec<(i32, RecordBatch)>,
+    /// The new calls, where somebody judges them.
+    pub(crate) shapes: Vec<CallShape>,
     pub(crate) counts: Counts,
     /// Rejected records by reason.
     pub(crate) rejected: Vec<(&'static str, u64)>,
@@ -190,11 +195,12 @@ fn fold(job: FoldJob, enricher: &Enricher, cache: &mut EnrichCache) -> Done {
 }
 
 pub(super) fn try_fold(job: FoldJob, enricher: &Enricher, cache: &mut EnrichCache) -> Result<Folded, LakeError> {
-    let FoldJob { decoded, upstream, keep, keep_trail, informed, late, encode, want_calls } = job;
+    let FoldJob { decoded, upstream, keep, keep_trail, informed, late, encode, want_calls, want_shapes } = job;
     let Decoded { sequence, span, arrival, mut batch, trail_keys: _ } = decoded;
     enricher.attribute_informed(&mut batch, &informed, cache);
     let deltas = facts::spend_deltas(&batch, &keep);
     let delta_rows = (!deltas.is_empty()).then(|| delta_rows(SpendView { batch: &batch, deltas: &deltas }));
+    let shapes = if want_shapes { shapes(&batch, &keep) } else { Vec::new() };
     let counts = count(&batch, &deltas, &keep, late);
     let rejected = reasons(&batch);
     let mut rows = Vec::new();
@@ -216,7 +222,12 @@ pub(super) fn try_fold(job: FoldJob, enricher: &Enricher, cache: &mut EnrichCach
     batch.batch.rejected = Vec::new();
     batch.batch.trail = Vec::new();
     batch.pricing = Vec::new();
-    Ok(Folded { sequence, span, arrival, upstream, batch, deltas, delta_rows, rows, calls, counts, rejected })
+    Ok(Folded { sequence, span, arrival, upstream, batch, deltas, delta_rows, rows, calls, shapes, counts, rejected })
+}
+
+fn shapes(batch: &EnrichedBatch, keep: &[bool]) -> Vec<CallShape> {
+    let new = batch.calls().zip(keep).filter(|(_, keep)| **keep);
+    new.map(|(call, _)| CallShape::of(&call)).collect()
 }
 
 /// Rows as the epoch takes them: encoded here where it goes straight to the lake and they are worth it.

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::Value;
 use sluice_schemas::breach::BREACH_JSON_SCHEMA;
-use sluice_schemas::time::{DAY, HOUR};
+use sluice_schemas::time::{DAY, HOUR, MINUTE, SECOND};
 
 use super::*;
 use crate::test_support::{Spend, apply, ledger};
@@ -146,6 +146,34 @@ fn every_kind_of_breach_follows_the_published_schema() {
         }
     }
     assert!(seen > 32, "{seen}");
+}
+
+#[test]
+fn findings_of_runaway_rules_follow_the_published_schema() {
+    use crate::runaway::{CallShape, Detector, Rules, ShapeView, Watch};
+    let shape = |second: i64| CallShape {
+        event_time: Micros(OCTOBER * MINUTE + second * SECOND),
+        cost_picousd: 1_000_000_000_000,
+        profile: 0,
+        model: sluice_schemas::Sym::EMPTY,
+        scope: sluice_schemas::Sym::EMPTY,
+        prompt: 1_000 + u32::try_from(second).expect("small"),
+        output: 1_000,
+    };
+    let shapes: Vec<CallShape> = (0..120).map(shape).collect();
+    let batch = sluice_schemas::EnrichedBatch::default();
+    for detector in [Detector::Loop, Detector::Growth, Detector::Baseline, Detector::Burn] {
+        let toml = format!("[[runaway]]\nname = 'r'\ndo = ['hold']\ndetect = ['{}']\nburn = {{ rate = '1 USD' }}", detector.as_str());
+        let rules = Rules::parse(&toml).expect("valid");
+        for now in [Micros(OCTOBER * MINUTE), Micros(OCTOBER * MINUTE * 2)] {
+            let mut crossings = Watch::new(&rules).apply(ShapeView { batch: &batch, shapes: &shapes }, now);
+            let breach = crossings.pop().expect("found").breach;
+            let json = serde_json::to_value(&breach).expect("json");
+            assert_eq!(valid(&json), Ok(()), "{json}");
+            assert_eq!(serde_json::from_value::<Breach>(json).expect("a breach"), breach);
+            assert!(crossings.is_empty());
+        }
+    }
 }
 
 #[test]

@@ -98,6 +98,25 @@ pub struct Overview {
     pub too_late_calls: u64,
 }
 
+impl Overview {
+    /// Returns the overview of a rule that has no counters to show: a hold of it ends at its own time, or by a person.
+    #[must_use]
+    pub(crate) fn without_counters(rule: &str) -> Self {
+        Self {
+            budget: rule.to_owned(),
+            confirmed: true,
+            needs_seed: true,
+            forgets_after: None,
+            live_counters: 0,
+            spilled_counters: 0,
+            unplaced: PicoUsd::ZERO,
+            unplaced_calls: 0,
+            too_late: PicoUsd::ZERO,
+            too_late_calls: 0,
+        }
+    }
+}
+
 impl BudgetStatus {
     /// Returns the bound on what can be spent past the limit before a hold works. The rate is the highest of any five minutes seen; what is in
     /// flight is what that rate spends within a call, and one mean call.

@@ -39,6 +39,7 @@ pub fn sample_crossing(fire_id: &str, target: &str) -> Crossing {
         mode: "enforce".to_owned(),
         epoch: 7,
         note: None,
+        explanation: None,
     };
     let hold = Some(HoldTerms { approval: false, until: breach.period_end, live_targets: 100, hold_at: None, why: None });
     Crossing { breach, actions: vec![ActionKind::Notify, ActionKind::Hold], withheld: None, hold }
