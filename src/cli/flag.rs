@@ -79,6 +79,10 @@ mod tests {
             approved_by: None,
             released: None,
             revision: 0,
+            scope: sluice_enforce::guard::Scope::default(),
+            burn: sluice_schemas::PicoUsd::ZERO,
+            note: None,
+            approve_by: None,
         }
     }
 

@@ -3,6 +3,7 @@
 //! Calls are told from second deliveries by their ids. Refused records and control messages have none, so their place tells:
 //! in the shard, or upstream where stateless workers delivered them.
 
+use sluice_aggregate::evidence::Kinds;
 use sluice_ingest::admit::{admit, refuse_gap, upstream_key};
 use sluice_schemas::invariant::{Invariant, InvariantError};
 use sluice_schemas::position::{ChainDecision, Positions, chain};
@@ -25,6 +26,7 @@ impl Pipeline {
                 decoded.span.to = last.clone();
                 decoded.batch = EnrichedBatch::default();
                 decoded.trail_keys.clear();
+                decoded.trail_kinds = Kinds::default();
             }
             (decision, _) => {
                 let detail = format!("{}: {decision:?} at {:?}", decoded.span.shard, decoded.span.to.place());

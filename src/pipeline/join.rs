@@ -12,7 +12,7 @@ use sluice_aggregate::evidence::{Hour, event_keys_of_hour, events, events_of_hou
 use sluice_aggregate::known::KnownError;
 use sluice_aggregate::lake::Lake;
 use sluice_enrich::enricher::Enricher;
-use sluice_enrich::evidence::{CallEvidence, CallKey, Evidence, REACH, Touched, Wanted};
+use sluice_enrich::evidence::{Alike, CallEvidence, CallKey, Evidence, REACH, Touched, Wanted};
 use sluice_schemas::time::{HOUR, SECOND};
 use sluice_schemas::trail::TrailEvent;
 use sluice_schemas::{EnrichedBatch, Micros, tables};
@@ -78,6 +78,12 @@ impl Join {
         self.evidence.committed(batches);
     }
 
+    /// Forgets what only reading on would need; everything is stored.
+    pub(super) fn rest(&mut self) {
+        (self.evidence, self.ids) = (Evidence::new(EVIDENCE_BYTES), Dedup::new(EVENT_ID_BYTES));
+        (self.callers, self.callers_since) = (HashMap::default(), Micros(i64::MAX));
+    }
+
     /// Tells whether there ever was evidence.
     pub(super) const fn is_used(&self) -> bool {
         self.any
@@ -107,6 +113,15 @@ impl Join {
     }
 }
 
+/// What is known of the events of a batch that are alike.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    is_evidence: Option<bool>,
+    /// Hour of those that wait for the log to bring their calls.
+    waits: Option<i64>,
+    alike: Alike,
+}
+
 impl Pipeline {
     /// Takes in the events of a batch; returns which of them are new and say something.
     pub(super) fn take_evidence(&mut self, decoded: &Decoded) -> anyhow::Result<Vec<bool>> {
@@ -122,19 +137,34 @@ impl Pipeline {
             Ok::<_, KnownError>(keys)
         });
         let mut keep = new.context("ids of events")?;
-        for ((event, (_, request)), keep) in trail.iter().zip(&decoded.trail_keys).zip(&mut keep) {
-            *keep = *keep && Evidence::is_evidence(event) && self.settings.config.cloudtrail.join;
-            if *keep {
-                if !self.join.any {
-                    (self.join.any, self.join.callers_since) = (true, self.settings.clock.now());
-                }
-                if self.settings.config.cloudtrail.meter_after.is_some() {
-                    self.join.meter.wait(event, decoded.arrival);
-                }
-                self.join.begin_hour(&self.lake, event.event_time.hour())?;
-                if let Some(touched) = self.join.evidence.add(event, *request) {
-                    self.queue(touched, decoded.arrival)?;
-                }
+        if !self.settings.config.cloudtrail.join {
+            keep.fill(false);
+            return Ok(keep);
+        }
+        let meters = self.settings.config.cloudtrail.meter_after.is_some();
+        let mut kinds = vec![Seen::default(); decoded.trail_kinds.len()];
+        let kind_of = decoded.trail_kinds.of_events().iter().map(|kind| *kind as usize);
+        for (((event, (_, request)), kind), keep) in trail.iter().zip(&decoded.trail_keys).zip(kind_of).zip(&mut keep) {
+            if !*keep {
+                continue;
+            }
+            let hour = event.event_time.hour();
+            let Some(seen) = kinds.get_mut(kind) else { continue };
+            // Whether it opens a session is its own word, the rest is that of its kind.
+            *keep = event.assumed.is_some() || *seen.is_evidence.get_or_insert_with(|| Evidence::is_evidence(event));
+            if !*keep {
+                continue;
+            }
+            if !self.join.any {
+                (self.join.any, self.join.callers_since) = (true, self.settings.clock.now());
+            }
+            if meters && seen.waits != Some(hour) {
+                self.join.meter.wait(event, decoded.arrival);
+                seen.waits = (!event.request_id.is_empty()).then_some(hour);
+            }
+            self.join.begin_hour(&self.lake, hour)?;
+            if let Some(touched) = self.join.evidence.add_alike(event, *request, &mut seen.alike) {
+                self.queue(touched, decoded.arrival)?;
             }
         }
         self.join.evidence.evict();

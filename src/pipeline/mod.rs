@@ -205,6 +205,9 @@ impl Pipeline {
 
     /// Merges the small files of all dates and deletes what nobody needs; nothing is being written any more.
     pub(crate) fn compact_all(&mut self) -> anyhow::Result<()> {
+        // What is known of calls and events makes room.
+        self.dedup = Dedup::new(DEDUP_BYTES);
+        self.join.rest();
         let now = self.settings.clock.now();
         for table in self.lake.tables() {
             self.lake.compact(&table, i32::MAX, now)?;

@@ -11,7 +11,7 @@ use anyhow::Context;
 use hashbrown::HashMap;
 use sluice_aggregate::correct::{Change, StoredCall, Terms, correct_files};
 use sluice_aggregate::dedup::{self, profile_salts, stored_key};
-use sluice_aggregate::evidence::{Hour, Rests, events_of_hour, rests_of_hour};
+use sluice_aggregate::evidence::{Hour, Kinds, Rests, events_of_hour, rests_of_hour};
 use sluice_enrich::enricher::EnrichCache;
 use sluice_enrich::evidence::REACH;
 use sluice_schemas::position::Span;
@@ -244,7 +244,8 @@ impl Pipeline {
                 (pricing.status, pricing.cost, pricing.cost_max) = (PriceStatus::Unpriced, PicoUsd::ZERO, PicoUsd::ZERO);
             }
         }
-        let decoded = Decoded { sequence: 0, span, arrival: self.settings.clock.now(), batch, trail_keys: Vec::new() };
+        let arrival = self.settings.clock.now();
+        let decoded = Decoded { sequence: 0, span, arrival, batch, trail_keys: Vec::new(), trail_kinds: Kinds::default() };
         let job = self.dedup(decoded)?;
         let folded = worker::try_fold(job, &enricher, &mut cache).context("rows of metered calls")?;
         tracing::debug!(event = "metered", calls = count, "calls known from CloudTrail alone");

@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 
 use arrow::array::RecordBatch;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, select};
-use sluice_aggregate::evidence::{event_key, evidence_rows, request_key};
+use sluice_aggregate::evidence::{Kinds, event_key, evidence_rows, request_key};
 use sluice_aggregate::facts;
 use sluice_aggregate::lake::{EncodedGroup, LakeError, encode_group};
 use sluice_aggregate::windows::delta_rows;
@@ -45,6 +45,8 @@ pub(crate) struct Decoded {
     pub(crate) batch: EnrichedBatch,
     /// Keys of each event and of the request it tells of.
     pub(crate) trail_keys: Vec<(u128, u128)>,
+    /// Which events are alike. Found here, where the texts of events are at hand: the coordinator then need not read them one by one.
+    pub(crate) trail_kinds: Kinds,
 }
 
 /// A batch whose new calls are known.
@@ -184,7 +186,8 @@ pub(super) fn decode(
     }
     let batch = enricher.enrich(batch, cache);
     let trail_keys = batch.batch.trail.iter().map(|event| (event_key(&event.event_id), request_key(event))).collect();
-    Done::Decoded(Box::new(Decoded { sequence: job.sequence, span, arrival, batch, trail_keys }))
+    let trail_kinds = Kinds::of(&batch.batch.trail);
+    Done::Decoded(Box::new(Decoded { sequence: job.sequence, span, arrival, batch, trail_keys, trail_kinds }))
 }
 
 fn fold(job: FoldJob, enricher: &Enricher, cache: &mut EnrichCache) -> Done {
@@ -196,7 +199,7 @@ fn fold(job: FoldJob, enricher: &Enricher, cache: &mut EnrichCache) -> Done {
 
 pub(super) fn try_fold(job: FoldJob, enricher: &Enricher, cache: &mut EnrichCache) -> Result<Folded, LakeError> {
     let FoldJob { decoded, upstream, keep, keep_trail, informed, late, encode, want_calls, want_shapes } = job;
-    let Decoded { sequence, span, arrival, mut batch, trail_keys: _ } = decoded;
+    let Decoded { sequence, span, arrival, mut batch, trail_keys: _, trail_kinds } = decoded;
     enricher.attribute_informed(&mut batch, &informed, cache);
     let deltas = facts::spend_deltas(&batch, &keep);
     let delta_rows = (!deltas.is_empty()).then(|| delta_rows(SpendView { batch: &batch, deltas: &deltas }));
@@ -211,7 +214,7 @@ pub(super) fn try_fold(job: FoldJob, enricher: &Enricher, cache: &mut EnrichCach
         }
         rows.push(group(tables::CALLS, day, batch, encode)?);
     }
-    for (day, events) in evidence_rows(&batch.batch.trail, &keep_trail, &span.shard, arrival) {
+    for (day, events) in evidence_rows(&batch.batch.trail, &trail_kinds, &keep_trail, &span.shard, arrival) {
         rows.push(group(tables::EVIDENCE, day, events, encode)?);
     }
     if let Some(rejected) = facts::rejected_rows(&batch.batch, &span.shard, arrival) {

@@ -10,7 +10,7 @@ mod tests;
 
 pub use metered::{Rests, rests_of_hour};
 pub use read::{Hour, event_keys_of_hour, events, events_of_hour, events_since, for_each_event_key};
-pub use rows::evidence_rows;
+pub use rows::{Kinds, evidence_rows};
 
 use sluice_schemas::trail::TrailEvent;
 

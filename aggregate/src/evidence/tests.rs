@@ -48,7 +48,7 @@ fn rows_read_back_as_the_events_they_were() {
     let events: Vec<TrailEvent> = (0..40).map(|number| event(number, Micros(1_790_000_000_000_000))).collect();
     let keep: Vec<bool> = (0..40).map(|number| number != 11).collect();
     let mut read = Vec::new();
-    for (_, rows) in evidence_rows(&events, &keep, "kinesis:s/0", Micros(5)) {
+    for (_, rows) in evidence_rows(&events, &Kinds::of(&events), &keep, "kinesis:s/0", Micros(5)) {
         super::events(&rows, |_, _| true, |event| read.push(event)).unwrap();
     }
     let expected: Vec<TrailEvent> = events.into_iter().zip(keep).filter(|(_, keep)| *keep).map(|(event, _)| event).collect();
@@ -63,7 +63,7 @@ fn an_hour_of_the_lake_gives_its_events_and_no_others() {
     let mut lake = Lake::open_writer(folder.path(), &clock).unwrap();
     let events: Vec<TrailEvent> = (0..60_u32).map(|number| event(number, start.plus(i64::from(number) * HOUR / 10))).collect();
     let mut epoch = lake.begin_epoch();
-    for (day, rows) in evidence_rows(&events, &[true; 60], "s", start.plus(7)) {
+    for (day, rows) in evidence_rows(&events, &Kinds::of(&events), &[true; 60], "s", start.plus(7)) {
         epoch.append(tables::EVIDENCE, day, rows).unwrap();
     }
     let sealed = epoch.seal().unwrap();

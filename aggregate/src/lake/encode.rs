@@ -18,7 +18,7 @@ use super::stats::Stats;
 use super::{LakeError, columns, numbers, text};
 
 /// Columns whose values hardly ever repeat: a dictionary would cost time and save nothing.
-const DISTINCT: [&str; 4] = ["request_id", "fire_id", "sha256", "raw"];
+const DISTINCT: [&str; 5] = ["request_id", "event_id", "fire_id", "sha256", "raw"];
 
 /// A row group whose columns are encoded, to be appended to its file in order.
 #[derive(Debug)]

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Int64Array, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Decimal128Type, Int64Type, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
-use arrow::row::{OwnedRow, RowConverter, SortField};
+use arrow::row::{RowConverter, SortField};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use sluice_schemas::tables::{SPEND_DAY, SPEND_HOUR, SPEND_MINUTE, SPEND_SESSION};
 
-/// Keys held at once; with more of them some keys keep several rows, which is as right.
-const KEYS: usize = 1 << 20;
+/// Bytes held at once; with more of them some keys keep several rows, which is as right.
+const BYTES: usize = 96 << 20;
 
 /// What becomes of a column when rows of one key meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,9 +31,83 @@ pub(crate) struct Merger {
     converter: RowConverter,
     index: HashTable<u32>,
     hasher: FixedState,
-    keys: Vec<OwnedRow>,
-    /// For each column that is no key, the value of each key; null where no row had one.
-    values: Vec<Vec<Option<i128>>>,
+    keys: Keys,
+    /// For each column that is no key, the value of each key.
+    values: Vec<Values>,
+}
+
+/// Keys in the form of [`RowConverter`], one after the other.
+#[derive(Debug, Default)]
+struct Keys {
+    text: Vec<u8>,
+    /// Where each key ends.
+    ends: Vec<usize>,
+}
+
+impl Keys {
+    fn push(&mut self, key: &[u8]) {
+        self.text.extend_from_slice(key);
+        self.ends.push(self.text.len());
+    }
+
+    fn get(&self, at: usize) -> &[u8] {
+        let start = at.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.text[start..self.ends[at]]
+    }
+}
+
+/// The value of each key; absent where no row had one.
+#[derive(Debug)]
+struct Values {
+    known: Vec<bool>,
+    numbers: Numbers,
+}
+
+/// Hardly any sum needs more than eight bytes, so all of a column have them until one does.
+#[derive(Debug)]
+enum Numbers {
+    Narrow(Vec<i64>),
+    Wide(Vec<i128>),
+}
+
+impl Values {
+    const fn new() -> Self {
+        Self { known: Vec::new(), numbers: Numbers::Narrow(Vec::new()) }
+    }
+
+    fn grow(&mut self, keys: usize) {
+        self.known.resize(keys, false);
+        match &mut self.numbers {
+            Numbers::Narrow(numbers) => numbers.resize(keys, 0),
+            Numbers::Wide(numbers) => numbers.resize(keys, 0),
+        }
+    }
+
+    fn get(&self, at: usize) -> Option<i128> {
+        let number = match &self.numbers {
+            Numbers::Narrow(numbers) => i128::from(numbers[at]),
+            Numbers::Wide(numbers) => numbers[at],
+        };
+        self.known[at].then_some(number)
+    }
+
+    fn set(&mut self, at: usize, number: i128) {
+        self.known[at] = true;
+        if let (Numbers::Narrow(numbers), Err(_)) = (&self.numbers, i64::try_from(number)) {
+            self.numbers = Numbers::Wide(numbers.iter().copied().map(i128::from).collect());
+        }
+        match &mut self.numbers {
+            Numbers::Narrow(numbers) => numbers[at] = number as i64,
+            Numbers::Wide(numbers) => numbers[at] = number,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match &self.numbers {
+            Numbers::Narrow(numbers) => numbers.len() * (1 + size_of::<i64>()),
+            Numbers::Wide(numbers) => numbers.len() * (1 + size_of::<i128>()),
+        }
+    }
 }
 
 impl Merger {
@@ -51,14 +125,16 @@ impl Merger {
         let roles: Vec<Role> = schema.fields().iter().map(role).collect();
         let keys = schema.fields().iter().zip(&roles).filter(|(_, role)| **role == Role::Key);
         let converter = RowConverter::new(keys.map(|(field, _)| SortField::new(field.data_type().clone())).collect())?;
-        let values = roles.iter().filter(|role| **role != Role::Key).map(|_| Vec::new()).collect();
+        let values = roles.iter().filter(|role| **role != Role::Key).map(|_| Values::new()).collect();
         let (table, schema, hasher) = (table.to_owned(), Arc::clone(schema), FixedState::default());
-        Ok(Some(Self { table, schema, roles, converter, index: HashTable::new(), hasher, keys: Vec::new(), values }))
+        Ok(Some(Self { table, schema, roles, converter, index: HashTable::new(), hasher, keys: Keys::default(), values }))
     }
 
     /// Tells whether it is time to take what has been added up.
     pub(crate) fn is_full(&self) -> bool {
-        self.keys.len() >= KEYS
+        let each_key = size_of::<usize>() + 2 * size_of::<u32>();
+        let keys = self.keys.text.len() + self.keys.ends.len() * each_key;
+        keys + self.values.iter().map(Values::bytes).sum::<usize>() >= BYTES
     }
 
     /// Adds rows.
@@ -68,23 +144,26 @@ impl Merger {
         let rows = self.converter.convert_columns(&keys)?;
         let mut places = Vec::with_capacity(rows.num_rows());
         for row in &rows {
-            let hash = self.hasher.hash_one(row.as_ref());
+            let row = row.as_ref();
+            let hash = self.hasher.hash_one(row);
             let (known, hasher) = (&mut self.keys, &self.hasher);
-            let found = self.index.find(hash, |at| known[*at as usize].row() == row).copied();
+            let found = self.index.find(hash, |at| known.get(*at as usize) == row).copied();
             places.push(found.unwrap_or_else(|| {
-                let at = known.len() as u32;
-                known.push(row.owned());
-                self.index.insert_unique(hash, at, |at| hasher.hash_one(known[*at as usize].row().as_ref()));
+                let at = known.ends.len() as u32;
+                known.push(row);
+                self.index.insert_unique(hash, at, |at| hasher.hash_one(known.get(*at as usize)));
                 at
             }));
         }
         let others: Vec<(&ArrayRef, Role)> =
             columns.iter().zip(self.roles.iter().copied()).filter(|(_, role)| *role != Role::Key).collect();
         for (values, (column, role)) in self.values.iter_mut().zip(others) {
-            values.resize(self.keys.len(), None);
+            values.grow(self.keys.ends.len());
             for (place, value) in places.iter().zip(numbers(column)?) {
-                let known = &mut values[*place as usize];
-                *known = join(role, *known, value)?;
+                let at = *place as usize;
+                if let Some(joined) = join(role, values.get(at), value)? {
+                    values.set(at, joined);
+                }
             }
         }
         Ok(())
@@ -94,15 +173,17 @@ impl Merger {
     pub(crate) fn take(&mut self) -> Result<Vec<ArrayRef>, ArrowError> {
         let keys = std::mem::take(&mut self.keys);
         self.index.clear();
-        let mut order: Vec<usize> = (0..keys.len()).collect();
-        order.sort_unstable_by(|a, b| keys[*a].cmp(&keys[*b]));
-        let mut key_columns = self.converter.convert_rows(order.iter().map(|at| keys[*at].row()))?.into_iter();
-        let mut values = self.values.iter_mut().map(std::mem::take);
+        let mut order: Vec<usize> = (0..keys.ends.len()).collect();
+        order.sort_unstable_by(|a, b| keys.get(*a).cmp(keys.get(*b)));
+        let parser = self.converter.parser();
+        let mut key_columns = self.converter.convert_rows(order.iter().map(|at| parser.parse(keys.get(*at))))?.into_iter();
+        drop(keys);
+        let mut values = self.values.iter_mut().map(|values| std::mem::replace(values, Values::new()));
         let mut columns = Vec::with_capacity(self.roles.len());
         for (field, role) in self.schema.fields().iter().zip(&self.roles) {
             let column = match role {
                 Role::Key => key_columns.next(),
-                _ => values.next().map(|values| column(field.data_type(), order.iter().map(|at| values[*at]))).transpose()?,
+                _ => values.next().map(|values| column(field.data_type(), order.iter().map(|at| values.get(*at)))).transpose()?,
             };
             columns.push(column.ok_or_else(|| ArrowError::ComputeError(format!("column {} of {} is lost", field.name(), self.table)))?);
         }

@@ -157,6 +157,13 @@ pub(crate) struct Judged<'a> {
     pub(crate) team: Option<usize>,
 }
 
+impl Judged<'_> {
+    /// Tells whether the session is the one that the metadata claims.
+    pub(crate) fn names_claimed_session(&self) -> bool {
+        self.session.and_then(|at| self.said.sayings.get(at)).is_some_and(|saying| saying.kind == Kind::Metadata)
+    }
+}
+
 /// Decides.
 pub(crate) fn judge<'a>(sources: &Sources<'a>, asked: &Asked<'a>, base: &Base<'a>) -> Judged<'a> {
     let (context, mut said, base_at) = collect(sources, asked, base);

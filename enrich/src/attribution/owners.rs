@@ -1,5 +1,6 @@
 //! Owners of the profiles of one batch: reads each distinct ARN and metadata object once, decides, and names the outcome.
 
+mod alike;
 mod revise;
 
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use sluice_schemas::{AgentStatus, Micros, Owner, Profile, Rank, StringTable, Sym};
 
+use self::alike::{Alike, Weighed};
 use super::claims::{Claim, ClaimReader, Claims, KeyNames, Keys};
 use super::findings::{self, NewAgent, Sources};
 use super::ladder::{Decision, Evidence, Facts, Named, decide};
@@ -129,6 +131,8 @@ pub(crate) struct Owners<'a> {
     claims_at: Vec<u32>,
     /// Agents that own calls of the batch, by number.
     registered: HashMap<u32, AgentSyms, FixedState>,
+    /// What evidence came to, for calls that differ in nothing it could depend on.
+    weighed: HashMap<Alike, Weighed, FixedState>,
 }
 
 impl<'a> Owners<'a> {
@@ -153,9 +157,9 @@ impl<'a> Owners<'a> {
 
     fn with(sources: Sources<'a>, cache: &'a mut OwnerCache, fixed: &Fixed) -> Self {
         let reader = ClaimReader::new(Arc::clone(&fixed.keys));
-        let (callers, claims, registered) = (Vec::new(), Vec::new(), HashMap::default());
+        let (callers, claims, registered, weighed) = (Vec::new(), Vec::new(), HashMap::default(), HashMap::default());
         let (caller_at, claims_at, arn) = (Vec::new(), Vec::new(), String::new());
-        Self { sources, cache, words: fixed.words, callers, caller_at, arn, reader, claims, claims_at, registered }
+        Self { sources, cache, words: fixed.words, callers, caller_at, arn, reader, claims, claims_at, registered, weighed }
     }
 
     /// Returns the owner of calls of a profile of the batch whose strings these are, in the light of evidence and of the time they were
@@ -163,6 +167,28 @@ impl<'a> Owners<'a> {
     pub(crate) fn owner(&mut self, profile: &Profile, evidence: &CallEvidence, at: Option<Micros>, strings: &mut StringTable) -> Owner {
         let caller = self.caller(profile.principal_arn, strings);
         let claims = self.claims(profile.metadata, strings);
+        let alike = self.alike(profile, claims, evidence, at);
+        if let Some(known) = alike.as_ref().and_then(|alike| self.weighed.get(alike)) {
+            let (mut owner, decision, accused, told) = known.of(self.claims[claims].session);
+            self.tag(&mut owner, claims, decision, accused, &told, strings);
+            return owner;
+        }
+        let weighed = self.weigh((profile, evidence, at), (caller, claims), strings);
+        let (mut owner, decision, accused, told) = weighed.of(self.claims[claims].session);
+        self.tag(&mut owner, claims, decision, accused, &told, strings);
+        if let Some(alike) = alike {
+            self.weighed.insert(alike, weighed);
+        }
+        owner
+    }
+
+    /// Decides about calls of a profile; tags that depend on no evidence are for later.
+    fn weigh(
+        &mut self,
+        (profile, evidence, at): (&Profile, &CallEvidence, Option<Micros>),
+        (caller, claims): (Caller, usize),
+        strings: &mut StringTable,
+    ) -> Weighed {
         let claim = self.claims[claims].agent;
         let through = self.sources.agents.on_profile(strings.get(profile.model_id));
         let mut decision = self.decide(caller, claim, through, strings);
@@ -171,20 +197,20 @@ impl<'a> Owners<'a> {
             (AgentStatus::Spoofed, &[agent]) if claim.text.is_empty() => self.registered(agent, strings),
             _ => claim.text,
         };
-        let mut tags = Vec::new();
+        let (mut told, mut claimed_session) = (Arc::default(), false);
         if self.is_more_known(caller, profile, evidence, strings) {
             let (judged, base) = self.judged((profile, evidence, at), (caller, claims, through, decision), &owner, strings);
+            claimed_session = judged.names_claimed_session();
             let findings = findings::find(judged, base.agent.map_or("", |(_, told)| told.text));
             if let Some(claimed) = &findings.claimed
                 && (accused.is_empty() || matches!(findings.agent, NewAgent::Spoofed(_)))
             {
                 accused = strings.intern(claimed);
             }
-            tags = findings.tags.iter().map(|(key, value)| (strings.intern(key), strings.intern(value))).collect();
+            told = findings.tags.iter().map(|(key, value)| (strings.intern(key), strings.intern(value))).collect();
             self.revise(&mut owner, &mut decision, &findings, caller, strings);
         }
-        self.tag(&mut owner, claims, decision, accused, &tags, strings);
-        owner
+        Weighed { owner, decision, accused, told, claimed_session, evidence: evidence.clone() }
     }
 
     /// Returns the owner that agents file, session name and metadata decide, without tags.

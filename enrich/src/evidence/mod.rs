@@ -146,6 +146,13 @@ pub enum Touched {
     Resource(String, Micros, Micros),
 }
 
+/// Where the caller of events is kept that are alike in all that tells who called; good until anything is forgotten.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Alike {
+    /// Hour, and place in it.
+    caller: Option<(i64, u32)>,
+}
+
 /// What is known, bounded in bytes.
 #[derive(Debug)]
 pub struct Evidence {
@@ -211,15 +218,21 @@ impl Evidence {
 
     /// Takes in an event that is not stored yet; returns the calls it speaks of.
     pub fn add(&mut self, event: &TrailEvent, request: u128) -> Option<Touched> {
-        self.keep(event, request, self.clock.max(1))
+        self.add_alike(event, request, &mut Alike::default())
+    }
+
+    /// As [`Evidence::add`], where `alike` is that of earlier events with the same caller, if there were any in this batch: who called is
+    /// then not read again.
+    pub fn add_alike(&mut self, event: &TrailEvent, request: u128, alike: &mut Alike) -> Option<Touched> {
+        self.keep(event, request, self.clock.max(1), alike)
     }
 
     /// Takes in an event that is stored; returns the calls it speaks of.
     pub fn remind(&mut self, event: &TrailEvent, request: u128) -> Option<Touched> {
-        self.keep(event, request, 0)
+        self.keep(event, request, 0, &mut Alike::default())
     }
 
-    fn keep(&mut self, event: &TrailEvent, request: u128, dirty: u64) -> Option<Touched> {
+    fn keep(&mut self, event: &TrailEvent, request: u128, dirty: u64, alike: &mut Alike) -> Option<Touched> {
         if let Some(assumed) = &event.assumed {
             return self.sessions.add(event, assumed, dirty);
         }
@@ -232,7 +245,7 @@ impl Evidence {
         if event.request_id.is_empty() {
             return None;
         }
-        self.requests.add(event, request, dirty);
+        self.requests.add(event, request, dirty, alike);
         Some(Touched::Request(request, event.event_time))
     }
 
@@ -271,7 +284,7 @@ impl Evidence {
             return Ok(());
         }
         for (request, event) in load(Wanted { hour, openings: false })? {
-            self.keep(&event, request, 0);
+            self.remind(&event, request);
         }
         self.requests.loaded(hour, self.uses);
         self.sessions.loaded(hour, self.uses);
@@ -284,7 +297,7 @@ impl Evidence {
         }
         for (request, event) in load(Wanted { hour, openings: true })? {
             if event.assumed.is_some() || event.invoked.is_some() && event.event_source != SPAN_SOURCE {
-                self.keep(&event, request, 0);
+                self.remind(&event, request);
             }
         }
         self.sessions.loaded(hour, self.uses);

@@ -7,7 +7,7 @@ use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashTable};
 use sluice_schemas::trail::{Invoked, SPAN_SOURCE, TrailEvent};
 
-use super::{Caller, text_bytes};
+use super::{Alike, Caller, text_bytes};
 
 /// Bytes that a request takes, free slots included.
 const BYTES_PER_REQUEST: usize = 44;
@@ -46,6 +46,15 @@ impl<T: Hash> Interned<T> {
     fn get(&self, place: u32) -> Option<&Arc<T>> {
         self.values.get(place as usize)
     }
+
+    /// Returns which of two places has the greater value: where two events tell of one request, the same one wins in whatever order
+    /// they come.
+    fn greater(&self, before: u32, new: u32) -> u32
+    where
+        T: Ord,
+    {
+        if before != new && self.get(before).is_some_and(|before| self.get(new).is_some_and(|new| before >= new)) { before } else { new }
+    }
 }
 
 /// One hour.
@@ -70,16 +79,23 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    pub(super) fn add(&mut self, event: &TrailEvent, request: u128, dirty: u64) {
-        let hour = self.hours.entry(event.event_time.hour()).or_default();
+    pub(super) fn add(&mut self, event: &TrailEvent, request: u128, dirty: u64, alike: &mut Alike) {
+        let at = event.event_time.hour();
+        let hour = self.hours.entry(at).or_default();
         hour.dirty = hour.dirty.max(dirty);
-        let before = *hour.requests.entry(request).or_insert((NONE, NONE));
-        let after = if event.event_source == SPAN_SOURCE {
-            (before.0, hour.run(event, before.1))
-        } else {
-            (hour.caller(event, before.0), before.1)
+        if event.event_source == SPAN_SOURCE {
+            let run = hour.run(event);
+            let (_, known) = hour.requests.entry(request).or_insert((NONE, NONE));
+            *known = run.map_or(*known, |run| hour.runs.greater(*known, run));
+            return;
+        }
+        let caller = match alike.caller {
+            Some((known, caller)) if known == at => caller,
+            _ => hour.caller(event),
         };
-        hour.requests.insert(request, after);
+        alike.caller = Some((at, caller));
+        let (known, _) = hour.requests.entry(request).or_insert((NONE, NONE));
+        *known = hour.callers.greater(*known, caller);
     }
 
     /// Returns the caller and the run of a request.
@@ -133,8 +149,8 @@ impl Hour {
         self.requests.len() * BYTES_PER_REQUEST + self.bytes
     }
 
-    /// Notes who made a call. Where two events tell of one request, the same one wins in whatever order they come.
-    fn caller(&mut self, event: &TrailEvent, before: u32) -> u32 {
+    /// Returns where the caller is that an event tells of.
+    fn caller(&mut self, event: &TrailEvent) -> u32 {
         let fields = |caller: &Caller| {
             caller.principal_id == event.principal_id
                 && caller.access_key_id == event.access_key_id
@@ -168,11 +184,12 @@ impl Hour {
             let texts = texts.into_iter().chain([&event.invoked_by, &event.user_agent]);
             self.bytes += texts.map(|text| text_bytes(text)).sum::<usize>() + size_of::<Caller>();
         }
-        if self.callers.get(before).is_some_and(|before| self.callers.get(place).is_some_and(|new| before >= new)) { before } else { place }
+        place
     }
 
-    fn run(&mut self, event: &TrailEvent, before: u32) -> u32 {
-        let Some(invoked) = &event.invoked else { return before };
+    /// Returns where the run is that an event tells of.
+    fn run(&mut self, event: &TrailEvent) -> Option<u32> {
+        let invoked = event.invoked.as_ref()?;
         let known = self.runs.values.len();
         let place = self.runs.place(FixedState::default().hash_one(invoked), |run| run == invoked, || invoked.clone());
         if self.runs.values.len() > known {
@@ -180,6 +197,6 @@ impl Hour {
             let claims = invoked.claims.iter().flat_map(|(key, value)| [key, value]);
             self.bytes += texts.into_iter().chain(claims).map(|text| text_bytes(text)).sum::<usize>() + size_of::<Invoked>();
         }
-        if self.runs.get(before).is_some_and(|before| self.runs.get(place).is_some_and(|new| before >= new)) { before } else { place }
+        Some(place)
     }
 }
