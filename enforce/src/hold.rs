@@ -145,6 +145,14 @@ impl Hold {
         flag.into_iter().collect()
     }
 
+    /// Tells whether it may come into force on a person's word alone, and nobody has said it.
+    #[must_use]
+    pub fn needs_word(&self) -> bool {
+        let is_breach = matches!(self.cause, Cause::Breach { .. });
+        let harms_others = self.scope.obstacle.as_ref().is_some_and(|obstacle| obstacle.approvable);
+        is_breach && self.approved_by.is_none() && (self.approve_by.is_some() || self.mode == Mode::Approve || harms_others)
+    }
+
     /// Returns why it was put, for people.
     #[must_use]
     pub fn reason(&self) -> String {

@@ -2,10 +2,12 @@
 //!
 //! Source of the paths: AWS, "Using service-linked roles" and "IAM Identity Center: referencing permission sets in resource policies".
 
+use super::usage;
+
 /// The list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Protected {
-    /// ARN of the role or user this program acts as.
+    /// ARN of the role or user this program acts as, or of its session.
     pub own: Vec<String>,
     /// Patterns of the configuration: targets, pairs, values, ARNs or names of roles; a final `*` stands for any rest.
     pub patterns: Vec<String>,
@@ -21,7 +23,8 @@ impl Protected {
         let (_, resource) = arn.rsplit_once(':').unwrap_or(("", arn));
         let name = resource.rsplit('/').next().unwrap_or(resource);
         let lower = name.to_ascii_lowercase();
-        if self.own.iter().any(|own| own == arn || same_role(own, arn)) {
+        let of_session = |own: &String| usage::principal(own).unwrap_or_else(|| own.clone());
+        if self.own.iter().map(of_session).any(|own| own == arn || same_role(&own, arn)) {
             return Some("it is what this program acts as".to_owned());
         }
         if resource.starts_with("role/aws-service-role/") || name.starts_with("AWSServiceRoleFor") {
@@ -35,7 +38,9 @@ impl Protected {
         if BREAK_GLASS.iter().any(|part| lower.contains(part)) {
             return Some("it is a role that gets people back in".to_owned());
         }
-        let listed = self.patterns.iter().find(|pattern| is_like(pattern, arn) || is_like(pattern, name) || is_like(pattern, resource));
+        let is_listed =
+            |pattern: &&String| is_like(pattern, arn) || is_like(pattern, name) || is_like(pattern, resource) || same_role(pattern, arn);
+        let listed = self.patterns.iter().find(is_listed);
         listed.map(|pattern| format!("it is protected by '{pattern}'"))
     }
 

@@ -103,7 +103,11 @@ pub fn resolve(target: &str, from: Micros, usage: &Usage, policy: &ScopePolicy, 
             approvable: false,
         }));
     }
-    let spend = spend_by_principal(target, from, usage);
+    let mut spend = spend_by_principal(target, from, usage);
+    if spend.values().any(|volume| volume.cost <= PicoUsd::ZERO) {
+        // Calls without a price are not for nothing: then all are counted alike.
+        spend.values_mut().for_each(|volume| volume.cost = PicoUsd::ZERO);
+    }
     let total: i128 = spend.values().map(|volume| weight(*volume)).sum();
     if total == 0 {
         return only_flag(Some(Obstacle {
@@ -150,7 +154,7 @@ fn flag_of(target: &str) -> Pull {
     Pull { lever: LeverKind::Flag, subject: Subject::Target { target: target.to_owned() } }
 }
 
-/// Cost, or where nothing has a price, calls.
+/// Cost, or without one, calls.
 fn weight(volume: Volume) -> i128 {
     if volume.cost == PicoUsd::ZERO { i128::from(volume.calls) } else { volume.cost.0.max(0) }
 }
@@ -250,12 +254,23 @@ fn candidates(lever: LeverKind, target: &str, principal: &str, usage: &Usage) ->
 }
 
 fn whole(lever: LeverKind, subject: Subject, target: &str, principal: &str, usage: &Usage) -> Candidate {
-    let cells = if is_of_sessions(target) {
-        tally_sessions(target, usage, |session| *session.caller.principal == *principal)
-    } else {
-        tally_callers(target, usage, |caller| *caller.principal == *principal)
-    };
-    candidate(Pull { lever, subject }, cells)
+    let of_principal = |caller: &Caller| *caller.principal == *principal;
+    if !is_of_sessions(target) {
+        return candidate(Pull { lever, subject }, tally_callers(target, usage, of_principal));
+    }
+    // Sessions are known of the last days alone, and not always all of them: every other call of the principal is of others.
+    let mut tally = Tally { own: 0, others: BTreeMap::new() };
+    for (caller, volume) in usage.callers(Micros(i64::MIN)).filter(|(caller, _)| of_principal(caller)) {
+        count(&mut tally, false, &caller.agent, volume);
+    }
+    let own = usage.sessions().filter(|(session, _)| of_principal(&session.caller) && matches(target, &session.caller, Some(session)));
+    for (session, volume) in own {
+        tally.own += volume.calls;
+        let others = tally.others.entry(session.caller.agent.to_string()).or_default();
+        *others = others.saturating_sub(volume.calls).max(0);
+    }
+    tally.others.retain(|_, calls| *calls > 0);
+    candidate(Pull { lever, subject }, tally)
 }
 
 /// Inference profiles that the target calls through this principal: all its calls have to go through one.
@@ -280,7 +295,7 @@ fn sessions(target: &str, principal: &str, usage: &Usage) -> Option<Vec<Candidat
     let own = usage.sessions().filter(|(session, _)| *session.caller.principal == *principal);
     let names: BTreeSet<String> =
         own.filter(|(session, _)| matches(target, &session.caller, Some(session))).map(|(s, _)| s.name.to_string()).collect();
-    if names.is_empty() || usage.sessions_are_partial && !is_of_sessions(target) {
+    if names.is_empty() || usage.sessions_are_partial {
         return None;
     }
     let candidate = |name: String| {
@@ -360,7 +375,8 @@ fn advice(target: &str, principal: &str, usage: &Usage) -> String {
 }
 
 fn merge(obstacles: Vec<Obstacle>) -> Option<Obstacle> {
-    let approvable = obstacles.iter().all(|obstacle| obstacle.approvable);
+    // One that a person's word takes away is waited for, whatever else remains in the way.
+    let approvable = obstacles.iter().any(|obstacle| obstacle.approvable);
     let mut reasons: Vec<String> = obstacles.iter().map(|obstacle| obstacle.reason.clone()).collect();
     let mut advice: Vec<String> = obstacles.into_iter().map(|obstacle| obstacle.advice).filter(|advice| !advice.is_empty()).collect();
     advice.dedup();

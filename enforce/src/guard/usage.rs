@@ -73,6 +73,8 @@ pub struct Usage {
     texts: HashMap<Arc<str>, (), FixedState>,
     /// Sessions were forgotten: what is known of them is not all.
     pub sessions_are_partial: bool,
+    /// Newest day when sessions were forgotten.
+    forgot_on: i32,
     newest: i32,
 }
 
@@ -84,6 +86,10 @@ impl Usage {
             let Some(day) = i32::try_from(delta.minute.0.div_euclid(DAY)).ok() else { continue };
             let known = of_profile.entry(delta.profile).or_insert_with(|| self.caller(view, delta.profile as usize));
             let Some(session) = known else { continue };
+            if i64::from(self.newest - day) > DAYS {
+                // It is forgotten, or a correction of what is.
+                continue;
+            }
             let calls = i64::try_from(delta.sums.calls).unwrap_or(i64::MAX).saturating_mul(sign);
             let volume = Volume { calls, cost: PicoUsd(delta.sums.cost.0.saturating_mul(i128::from(sign))) };
             self.newest = self.newest.max(day);
@@ -102,6 +108,8 @@ impl Usage {
         let today = i32::try_from(now.0.div_euclid(DAY)).unwrap_or(i32::MAX);
         drop_old(&mut self.callers, today.saturating_sub(DAYS as i32));
         drop_old(&mut self.sessions, today.saturating_sub(SESSION_DAYS as i32));
+        // By then every session that is counted began after some were forgotten.
+        self.sessions_are_partial &= i64::from(today.saturating_sub(self.forgot_on)) <= SESSION_DAYS;
         let (callers, sessions) = (&self.callers, &self.sessions);
         if self.texts.len() > 4 * (callers.len() + sessions.len()) + 1_024 {
             self.texts.retain(|text, ()| Arc::strong_count(text) > 1);
@@ -159,7 +167,7 @@ impl Usage {
 
     /// Forgets the half of the sessions that had the fewest calls.
     fn forget_sessions(&mut self) {
-        self.sessions_are_partial = true;
+        (self.sessions_are_partial, self.forgot_on) = (true, self.newest);
         let mut calls: Vec<i64> = self.sessions.values().map(|days| since(days, i32::MIN).calls).collect();
         let middle = calls.len() / 2;
         let (_, median, _) = calls.select_nth_unstable(middle);
@@ -224,7 +232,8 @@ pub fn untold(target: &str) -> Option<String> {
 /// Tells whether a target is one of sessions.
 #[must_use]
 pub fn is_of_sessions(target: &str) -> bool {
-    ["session_id", "role_session_name"].iter().any(|name| target::value_in(target, name).is_some())
+    let named = ["session_id", "role_session_name"].iter().any(|name| target::value_in(target, name).is_some());
+    named || target::value_in(target, "principal_arn").is_some_and(|arn| arn.contains(":assumed-role/"))
 }
 
 /// Tells whether calls of a caller count for a target, as far as callers tell.
@@ -234,7 +243,8 @@ pub fn matches(target: &str, caller: &Caller, session: Option<&SessionCaller>) -
         return true;
     }
     let is = |name: &str, value: &str| target::value_in(target, name).is_none_or(|wanted| wanted == value);
-    let role = caller.principal.rsplit('/').next().unwrap_or_default();
+    // A user has no role, whatever its name.
+    let role = caller.principal.split_once(":role/").and_then(|(_, name)| name.rsplit('/').next()).unwrap_or_default();
     let by_principal = target::value_in(target, "principal_arn").is_none_or(|wanted| match session {
         Some(session) => wanted.ends_with(&format!("/{}", session.name)) && principal(&wanted).as_deref() == Some(&*caller.principal),
         None => wanted == *caller.principal,

@@ -92,7 +92,9 @@ fn put(policy: &HoldPolicy, crossing: &Crossing, terms: &HoldTerms, holds: &[Hol
     let since = |age: i64| {
         let recent = |hold: &&Hold| matches!(hold.cause, Cause::Breach { .. }) && hold.created_at.0 > breach.detected_at.0 - age;
         let active = |hold: &&Hold| hold.approved_by.is_none() && hold.state != HoldState::PendingApproval;
-        holds.iter().filter(recent).filter(active).count()
+        // What only observes stops nobody, and takes no place from what does.
+        let alike = |known: &&Hold| (known.mode == Mode::Observe) == (hold.mode == Mode::Observe);
+        holds.iter().filter(recent).filter(active).filter(alike).count()
     };
     let open = holds.iter().filter(|hold| hold.is_open() && hold.budget() == Some(&breach.budget)).count() as u64;
     let allowed = (terms.live_targets * u64::from(policy.most_percent) / 100).max(ALWAYS_ALLOWED);

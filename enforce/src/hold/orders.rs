@@ -192,15 +192,26 @@ pub fn apply_change(store: &dyn SharedStore, change: &HoldChange, now: Micros) -
             if hold.released.as_ref().is_none_or(|released| released.actor != SELF) {
                 return Err(HoldError::State { id: hold.id, state: hold.state });
             }
-            // One that nobody approved waits again.
-            let approve_by = hold.approve_by.map(|by| by.max(now.plus(DAY)));
-            let state = if approve_by.is_some() { HoldState::PendingApproval } else { HoldState::Active };
-            let hold = Hold { state, released: None, approve_by, ..hold };
+            let hold = waiting_if_needed(Hold { state: HoldState::Active, released: None, ..hold }, now);
             Ok(store.update_hold(&hold, &entry(&hold, "hold", SELF, "its reason is back", now))?)
         }
         Change::Mode(mode) => {
-            let hold = Hold { mode: *mode, ..open_hold(store, &change.id)? };
+            let hold = open_hold(store, &change.id)?;
+            let pulled_nothing = hold.mode == Mode::Observe && hold.state == HoldState::Active;
+            let hold = Hold { mode: *mode, ..hold };
+            let hold = if pulled_nothing { waiting_if_needed(hold, now) } else { hold };
             Ok(store.update_hold(&hold, &entry(&hold, "mode", SELF, mode.as_str(), now))?)
         }
     }
+}
+
+/// Lets a hold that would come into force wait for a person, if it may not without one and nobody has approved it.
+fn waiting_if_needed(hold: Hold, now: Micros) -> Hold {
+    if hold.mode == Mode::Observe && hold.approve_by.is_none() || !hold.needs_word() {
+        return hold;
+    }
+    let approve_by = hold.approve_by.map_or(now.plus(DAY), |by| by.max(now.plus(DAY)));
+    let of_others = || hold.scope.obstacle.as_ref().map(|obstacle| obstacle.reason.clone());
+    let note = hold.note.clone().or_else(of_others).or_else(|| Some("the budget asks for a person's word".to_owned()));
+    Hold { state: HoldState::PendingApproval, approve_by: Some(approve_by), note, ..hold }
 }

@@ -1,12 +1,13 @@
 //! What becomes of a look or a pull that failed: another try, the next lever of the chain, or the breaker.
 
+use serde_json::Value;
 use sluice_schemas::time::SECOND;
 use sluice_schemas::{ErrorClass, Micros};
 
 use super::event::Happened;
-use super::intent::Stage;
+use super::intent::{Intent, Stage};
 use super::note::{Kept, adopt, blank};
-use super::step::look_again;
+use super::step::{Pacing, look_again};
 use super::want::Want;
 use super::{Reconciler, Went};
 use crate::aws::CallError;
@@ -26,7 +27,7 @@ impl Reconciler {
         }
         let throttled = matches!(&error, LeverError::Call(call) if call.is_throttling());
         if throttled {
-            self.writes.refused(now);
+            self.refused(now);
         }
         let transient = error.class() == ErrorClass::Transient;
         if transient && kept.is_none() {
@@ -37,19 +38,35 @@ impl Reconciler {
         let unplanned = kept.is_none();
         let known = kept.get_or_insert_with(|| Kept { intent: blank(want, self.fence, now), revision: 0 });
         let intent = &mut known.intent;
+        let same_holds = intent.holds == want.holds;
         adopt(intent, want);
         let before = (intent.stage, intent.trouble.clone());
+        let gone = matches!(error, LeverError::Gone { .. }) || matches!(&error, LeverError::Call(call) if call.is_gone());
+        if gone && may_be_late(intent, now, &self.settings.pacing) {
+            intent.absent_since = intent.absent_since.or(Some(now));
+            intent.again_at = Some(look_again(intent.stage, true, now, &self.settings.pacing));
+            self.save(kept, None, now)?;
+            return Ok(Went::Enough);
+        }
         intent.tries = intent.tries.saturating_add(1);
         intent.trouble = Some(error.to_string());
         let happened = if transient {
             intent.again_at = Some(now.plus(wait(intent.tries)));
             (intent.tries == TOLD_AFTER).then_some(Happened::Failing)
         } else {
-            let gone = matches!(error, LeverError::Gone { .. }) || matches!(&error, LeverError::Call(call) if call.is_gone());
             intent.stage = if gone { Stage::Gone } else { Stage::Refused };
-            intent.again_at = Some(look_again(intent.stage, false, now, &self.settings.pacing));
-            let new = unplanned || before != (intent.stage, intent.trouble.clone());
-            new.then_some(if gone { Happened::Gone } else { Happened::Refused })
+            if gone {
+                // What was put went with it, and whoever comes back under the name had nothing taken away.
+                (intent.touched, intent.image, intent.absent_since) = (false, Value::Null, None);
+            }
+            let again = look_again(intent.stage, false, now, &self.settings.pacing);
+            intent.again_at = Some(again);
+            if !unplanned && same_holds && before == (intent.stage, intent.trouble.clone()) {
+                // Nothing new is not worth a write.
+                self.looks.insert(intent.id(), again);
+                return Ok(Went::Enough);
+            }
+            Some(if gone { Happened::Gone } else { Happened::Refused })
         };
         let detail = error.to_string();
         let audit = happened.map(|what| ("pull", what.as_str(), detail.as_str()));
@@ -66,6 +83,12 @@ impl Reconciler {
         Ok(Went::Enough)
     }
 
+    /// AWS asks for fewer calls; it does not say of which kind.
+    pub(super) fn refused(&mut self, now: Micros) {
+        self.writes.refused(now);
+        self.reads.refused(now);
+    }
+
     /// A call was not made because this process may not act: tells whether for good.
     pub(super) fn withheld(&self, reason: &str) -> Result<StoreError, StoreError> {
         let current = self.store.fence()?;
@@ -74,6 +97,12 @@ impl Reconciler {
         }
         Ok(StoreError::Fenced { own: self.fence, current })
     }
+}
+
+/// Tells whether a subject that is not seen may be there nevertheless: something was put on it, and one look may lag behind.
+fn may_be_late(intent: &Intent, now: Micros, pacing: &Pacing) -> bool {
+    let seen_for = intent.absent_since.map_or(0, |since| now.0.saturating_sub(since.0));
+    intent.touched && (0..pacing.spread).contains(&seen_for)
 }
 
 pub(super) fn wait(tries: u32) -> i64 {

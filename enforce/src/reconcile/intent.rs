@@ -107,8 +107,18 @@ impl Intent {
     /// Tells whether something of it may be in AWS.
     #[must_use]
     pub fn may_stand(&self) -> bool {
-        self.touched && self.stage != Stage::Foreign && self.stage != Stage::TakenOff
+        self.touched && self.stage != Stage::Foreign && (self.stage != Stage::TakenOff || takes_several(self.lever))
     }
+}
+
+/// Tells whether a lever takes several things away, of which a person may give back some: what is left is given back in the end.
+pub(super) const fn takes_several(lever: LeverKind) -> bool {
+    matches!(lever, LeverKind::Detach)
+}
+
+/// Tells whether a lever is pulled with one call that changes something: then a refusal means that nothing was changed.
+pub(super) const fn is_one_write(lever: LeverKind) -> bool {
+    matches!(lever, LeverKind::DenyPolicy | LeverKind::DenySession | LeverKind::RevokeSessions | LeverKind::Boundary)
 }
 
 /// Returns the id of a lever on a subject.

@@ -56,7 +56,13 @@ impl Reconciler {
         let order =
             Order { subject: &intent.subject, holds: &intent.holds, reason: &intent.reason, since: intent.since, until: intent.until, now };
         let done = lever.lift(&self.guarded(), &order, &intent.image)?;
-        let away = lever.about().undo == Undo::Nothing || !lever.look(&self.guarded(), &order)?.stands;
+        let away = lever.about().undo == Undo::Nothing
+            || match lever.look(&self.guarded(), &order) {
+                Ok(sight) => !sight.stands,
+                // What is in the way there now is not ours, and ours was lifted.
+                Err(LeverError::Unfit { .. }) => true,
+                Err(error) => return Err(error),
+            };
         Ok((done.requests, done.detail, away))
     }
 
@@ -65,7 +71,7 @@ impl Reconciler {
             return Err(self.withheld(reason)?);
         }
         if matches!(error, LeverError::Call(call) if call.is_throttling()) {
-            self.writes.refused(now);
+            self.refused(now);
         }
         let Some(known) = kept.as_mut() else { return Ok(Went::Enough) };
         let intent = &mut known.intent;

@@ -8,7 +8,7 @@
 //!
 //! There is no thread and no timer in here: whoever runs it calls [`Reconciler::turn`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sluice_schemas::{Clock, Micros};
@@ -25,11 +25,13 @@ pub mod pace;
 pub mod step;
 pub mod want;
 
+mod agenda;
 mod fail;
 mod lift;
 mod note;
 mod pull;
 
+use agenda::agenda;
 use breaker::{Breaker, BreakerLimits};
 pub use breaker::{close, tripped};
 use event::{Event, Turn};
@@ -46,9 +48,9 @@ pub struct Settings {
     pub on_manual_detach: OnManualDetach,
     /// Its times.
     pub pacing: Pacing,
-    /// Most calls a second that change something.
+    /// Most pulls and lifts a second: each is one call that changes something, or a few.
     pub writes_per_second: u32,
-    /// Most calls a second that only read.
+    /// Most looks a second: each is one call that only reads, or a few.
     pub reads_per_second: u32,
     /// When the breaker trips.
     pub breaker: BreakerLimits,
@@ -80,6 +82,12 @@ pub struct Reconciler {
     events: Vec<Event>,
     /// When to look again at what is as noted: not worth a write, and a new process looks at once.
     looks: BTreeMap<String, Micros>,
+    /// The intents as they are stored, with their revisions: only who has the fence writes them.
+    intents: BTreeMap<String, Intent>,
+    revisions: BTreeMap<String, u64>,
+    /// When they were read; none if they have to be.
+    read_at: Option<Micros>,
+    turns: usize,
 }
 
 /// Lets a call through as long as this process is the one that acts.
@@ -135,6 +143,10 @@ impl Reconciler {
             breaker: Breaker::default(),
             events: Vec::new(),
             looks: BTreeMap::new(),
+            intents: BTreeMap::new(),
+            revisions: BTreeMap::new(),
+            read_at: None,
+            turns: 0,
         }
     }
 
@@ -143,34 +155,57 @@ impl Reconciler {
     /// # Errors
     /// The store failed: nothing more may be done if it is fenced or corrupt, else the next turn goes on where this one ended.
     pub fn turn(&mut self, goes_on: &dyn Fn() -> bool) -> Result<Turn, StoreError> {
-        let mut kept = self.read()?;
+        let now = self.clock.now();
+        if !self.read_at.is_some_and(|at| (0..self.settings.pacing.resync).contains(&now.0.saturating_sub(at.0))) {
+            self.read()?;
+            self.read_at = Some(now);
+        }
         let holds = self.store.holds()?;
-        let intents: BTreeMap<String, Intent> = kept.iter().map(|(id, kept)| (id.clone(), kept.intent.clone())).collect();
-        let wanted = wants(&holds, &intents);
-        let may_pull = !self.store.stopped()? && tripped(&*self.store)?.is_none();
-        let mut ids: Vec<&String> = kept.keys().chain(wanted.keys()).collect::<BTreeSet<_>>().into_iter().collect();
-        // Whoever burns most is stopped first; what is to be given back follows.
-        ids.sort_by_key(|id| std::cmp::Reverse(wanted.get(*id).map(|want| want.burn)));
-        let ids: Vec<String> = ids.into_iter().cloned().collect();
-        let mut turn = Turn::default();
-        for id in &ids {
+        let wanted = wants(&holds, &self.intents);
+        let may_pull = self.may_pull()?;
+        self.turns = self.turns.wrapping_add(1);
+        for id in &agenda(&wanted, &self.intents, now, self.turns) {
             if !goes_on() {
                 break;
             }
-            let mut current = kept.remove(id);
+            let intent = self.intents.remove(id);
+            let mut current = intent.map(|intent| Kept { intent, revision: self.revisions.remove(id).unwrap_or_default() });
             let result = self.work(wanted.get(id), &mut current, may_pull);
-            match current.map(|kept| kept.intent.stage) {
-                Some(Stage::Planned | Stage::Pulled | Stage::Lifting) => turn.under_way += 1,
-                Some(Stage::Stands) => turn.standing += 1,
-                _ => {}
+            if let Some(Kept { intent, revision }) = current {
+                self.intents.insert(id.clone(), intent);
+                self.revisions.insert(id.clone(), revision);
             }
-            match result {
-                Ok(()) | Err(StoreError::Conflict { .. }) => {}
-                Err(error) => return Err(error),
+            if let Err(error) = result {
+                // What is stored may be another thing than what is known here.
+                self.read_at = None;
+                if !matches!(error, StoreError::Conflict { .. }) {
+                    return Err(error);
+                }
             }
         }
-        turn.events = std::mem::take(&mut self.events);
-        Ok(turn)
+        Ok(self.summed(&wanted, may_pull))
+    }
+
+    /// Sums a turn up.
+    fn summed(&mut self, wanted: &BTreeMap<String, Want>, may_pull: bool) -> Turn {
+        let mut turn = Turn { events: std::mem::take(&mut self.events), ..Turn::default() };
+        for (id, intent) in &self.intents {
+            match intent.stage {
+                Stage::Planned | Stage::Pulled | Stage::Lifting => turn.under_way += 1,
+                _ if !wanted.contains_key(id) => turn.under_way += 1,
+                Stage::Stands => turn.standing += 1,
+                Stage::Foreign | Stage::TakenOff | Stage::Refused | Stage::Gone => {}
+            }
+        }
+        if may_pull {
+            turn.under_way += wanted.keys().filter(|id| !self.intents.contains_key(*id)).count();
+        }
+        turn
+    }
+
+    /// Tells whether something may be pulled now: read before each pull, so that a switch is heard at once.
+    fn may_pull(&self) -> Result<bool, StoreError> {
+        Ok(!self.store.stopped()? && tripped(&*self.store)?.is_none())
     }
 
     /// Returns the calls that would be made for a hold's levers now, without making those that change something.
@@ -180,7 +215,7 @@ impl Reconciler {
     pub fn rehearse(&self, want: &Want) -> Result<Vec<Call>, LeverError> {
         let dry = DryRun::new(&*self.aws);
         if let Some(lever) = self.levers.get(&want.lever) {
-            let order = order(want, &want.subject, &want.holds, self.clock.now());
+            let order = self.order(want, None, self.clock.now());
             if !lever.look(&dry, &order)?.stands {
                 lever.pull(&dry, &order)?;
             }
@@ -193,18 +228,20 @@ impl Reconciler {
         self.breaker.reset();
     }
 
-    fn read(&mut self) -> Result<BTreeMap<String, Kept>, StoreError> {
-        let mut kept = BTreeMap::new();
+    fn read(&mut self) -> Result<(), StoreError> {
+        let (mut intents, mut revisions) = (BTreeMap::new(), BTreeMap::new());
         for record in self.store.records(RecordKind::Intent)? {
             let mut intent: Intent = serde_json::from_value(record.body).map_err(|error| StoreError::Corrupt {
                 place: "the shared store".to_owned(),
                 detail: format!("intent {}: {error}", record.id),
             })?;
             intent.again_at = intent.again_at.max(self.looks.get(&record.id).copied());
-            kept.insert(record.id, Kept { intent, revision: record.revision });
+            revisions.insert(record.id.clone(), record.revision);
+            intents.insert(record.id, intent);
         }
-        self.looks.retain(|id, _| kept.contains_key(id));
-        Ok(kept)
+        self.looks.retain(|id, _| intents.contains_key(id));
+        (self.intents, self.revisions) = (intents, revisions);
+        Ok(())
     }
 
     /// Takes one intent as far as it goes now.
@@ -232,23 +269,34 @@ impl Reconciler {
         if kept.is_none() && !may_pull {
             return Ok(Went::Enough);
         }
-        let kicked = kept.as_ref().is_some_and(|kept| kept.intent.stage == Stage::Stands) && self.only_interrupts(want.lever);
-        if kicked {
+        let kicked =
+            kept.as_ref().filter(|_| self.only_interrupts(want.lever)).map(|kept| (kept.intent.stage, is_renewed(want, &kept.intent)));
+        match kicked {
             // Nothing of it can be seen: only a hold that came after it is a reason for another.
-            let renewed = kept.as_ref().is_some_and(|kept| is_renewed(want, &kept.intent));
-            return if renewed && may_pull { self.pull(want, kept, false, now) } else { self.keep(want, kept, now) };
+            Some((Stage::Stands, true)) if !may_pull => return Ok(Went::Enough),
+            Some((Stage::Stands, true)) => return self.pull(want, kept, false, now),
+            Some((Stage::Stands, false)) => return self.keep(want, kept, now),
+            Some((Stage::Pulled, _)) => return self.stands(want, kept, Sight { stands: true, ..Sight::default() }, now),
+            _ => {}
         }
-        if self.reads.take(now).is_err() {
+        // A look that would lead to a pull waits until there may be one.
+        let stage = kept.as_ref().map(|kept| kept.intent.stage);
+        let leads_to_pull = matches!(stage, None | Some(Stage::Planned | Stage::Lifting));
+        if leads_to_pull && !self.writes.has(now) || self.reads.take(now).is_err() {
             return Ok(Went::Enough);
         }
-        let sight = self.see(want, now);
-        let sight = match sight {
+        let sight = match self.see(want, kept.as_ref(), now) {
             Ok(sight) => sight,
             Err(error) => return self.failed(want, kept, error, now),
         };
+        self.reads.accepted();
         let then = seen(want, kept.as_ref().map(|kept| &kept.intent), &sight, now, self.settings.on_manual_detach, &self.settings.pacing);
         match then {
-            Then::Plan | Then::Foreign => self.plan(want, kept, sight, then == Then::Foreign, now),
+            Then::Foreign => self.plan(want, kept, sight, true, now),
+            Then::Plan => {
+                self.plan(want, kept, sight, false, now)?;
+                if may_pull { self.pull(want, kept, false, now) } else { Ok(Went::Enough) }
+            }
             Then::Pull | Then::Repair if !may_pull => Ok(Went::Enough),
             Then::Pull | Then::Repair => self.pull(want, kept, then == Then::Repair, now),
             Then::Stands => self.stands(want, kept, sight, now),
@@ -256,15 +304,19 @@ impl Reconciler {
             Then::TakenOff => self.taken_off(want, kept, now),
             Then::Keep => {
                 let changed = kept.as_ref().is_some_and(|kept| kept.intent.ineffective != sight.ineffective);
-                if changed && sight.stands { self.stands(want, kept, sight, now) } else { self.keep(want, kept, now) }
+                match stage {
+                    Some(Stage::Stands) if changed && sight.stands => self.stands(want, kept, sight, now),
+                    Some(Stage::Foreign) if changed => self.foreign_changed(want, kept, sight, now),
+                    _ => self.keep(want, kept, now),
+                }
             }
         }
     }
 
-    fn see(&self, want: &Want, now: Micros) -> Result<Sight, LeverError> {
+    fn see(&self, want: &Want, kept: Option<&Kept>, now: Micros) -> Result<Sight, LeverError> {
         let lever = self.lever(want.lever, &want.subject)?;
         lever.fits(&want.subject)?;
-        lever.look(&self.guarded(), &order(want, &want.subject, &want.holds, now))
+        lever.look(&self.guarded(), &self.order(want, kept, now))
     }
 
     fn lever(&self, kind: LeverKind, subject: &Subject) -> Result<&dyn Lever, LeverError> {
@@ -279,10 +331,12 @@ impl Reconciler {
     fn guarded(&self) -> Guarded<'_> {
         Guarded { aws: &*self.aws, store: &*self.store, fence: self.fence }
     }
-}
 
-pub(super) fn order<'a>(want: &'a Want, subject: &'a Subject, holds: &'a [String], now: Micros) -> Order<'a> {
-    Order { subject, holds, reason: &want.reason, since: want.since, until: want.until, now }
+    /// The order for what is wanted; `since` is the intent's as soon as there is one, whichever holds come and go.
+    fn order<'a>(&self, want: &'a Want, kept: Option<&Kept>, now: Micros) -> Order<'a> {
+        let since = kept.map_or(want.since, |kept| kept.intent.since);
+        Order { subject: &want.subject, holds: &want.holds, reason: &want.reason, since, until: want.until, now }
+    }
 }
 
 #[cfg(test)]

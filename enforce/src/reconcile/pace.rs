@@ -34,7 +34,23 @@ impl Pace {
 
     /// Takes leave for one call; `Err` says when to ask again.
     pub fn take(&mut self, now: Micros) -> Result<(), Micros> {
-        if now < self.paused_until {
+        self.fill(now)?;
+        if self.tokens >= TOKEN {
+            self.tokens -= TOKEN;
+            return Ok(());
+        }
+        let missing = TOKEN - self.tokens;
+        Err(now.plus((missing * 1_000 / (self.rate / 1_000).max(1)).max(1)))
+    }
+
+    /// Tells whether [`Pace::take`] would give leave.
+    pub fn has(&mut self, now: Micros) -> bool {
+        self.fill(now).is_ok() && self.tokens >= TOKEN
+    }
+
+    fn fill(&mut self, now: Micros) -> Result<(), Micros> {
+        // A pause that ends later than any does was noted by a clock that was set back since.
+        if (1..=LONGEST_PAUSE).contains(&self.paused_until.0.saturating_sub(now.0)) {
             return Err(self.paused_until);
         }
         if let Some(filled) = self.filled_at {
@@ -42,12 +58,7 @@ impl Pace {
             self.tokens = (self.tokens + self.rate / 1_000 * passed / 1_000).min(self.rate.max(TOKEN));
         }
         self.filled_at = Some(now);
-        if self.tokens >= TOKEN {
-            self.tokens -= TOKEN;
-            return Ok(());
-        }
-        let missing = TOKEN - self.tokens;
-        Err(now.plus((missing * 1_000 / (self.rate / 1_000).max(1)).max(1)))
+        Ok(())
     }
 
     /// Hears that a call was taken.

@@ -1,14 +1,15 @@
 //! From a look to a stop that stands: plan, pull, verify, and what is noted on the way.
 
-use sluice_schemas::Micros;
+use serde_json::Value;
+use sluice_schemas::{ErrorClass, Micros};
 
 use super::event::Happened;
-use super::intent::{Intent, Stage};
+use super::intent::{Intent, Stage, is_one_write, takes_several};
 use super::note::{Kept, adopt, remember};
 use super::step::look_again;
 use super::want::Want;
-use super::{Reconciler, Went, order};
-use crate::lever::Sight;
+use super::{Reconciler, Went};
+use crate::lever::{LeverError, Sight};
 use crate::store::StoreError;
 
 impl Reconciler {
@@ -22,21 +23,24 @@ impl Reconciler {
         now: Micros,
     ) -> Result<Went, StoreError> {
         let stage = if foreign { Stage::Foreign } else { Stage::Planned };
+        // Of several things some may still be away: they are part of what is put back.
+        let before = kept.as_ref().map(|kept| &kept.intent).filter(|before| before.touched && takes_several(want.lever));
+        let (image, touched) = before.map_or((sight.image.clone(), false), |before| (joined(&before.image, &sight.image), true));
         let intent = Intent {
             lever: want.lever,
             subject: want.subject.clone(),
             holds: want.holds.clone(),
             reason: want.reason.clone(),
             stage,
-            touched: false,
-            image: sight.image,
+            touched,
+            image,
             fence: self.fence,
             since: now,
             until: want.until,
             pulled_at: None,
             confirmed_at: None,
             absent_since: None,
-            ineffective: None,
+            ineffective: sight.ineffective.filter(|_| foreign),
             tries: 0,
             trouble: None,
             again_at: foreign.then(|| look_again(stage, false, now, &self.settings.pacing)),
@@ -53,22 +57,30 @@ impl Reconciler {
     }
 
     pub(super) fn pull(&mut self, want: &Want, kept: &mut Option<Kept>, repair: bool, now: Micros) -> Result<Went, StoreError> {
-        if self.writes.take(now).is_err() {
+        if self.writes.take(now).is_err() || !self.may_pull()? {
             return Ok(Went::Enough);
         }
         let Some(known) = kept.as_mut() else { return Ok(Went::Enough) };
+        let was_touched = known.intent.touched;
         adopt(&mut known.intent, want);
         known.intent.stage = Stage::Planned;
         known.intent.touched = true;
         known.intent.fence = self.fence;
         // The word that it was begun has to be durable before it begins.
         self.save(kept, None, now)?;
-        let pulled = self
-            .lever(want.lever, &want.subject)
-            .and_then(|lever| lever.pull(&self.guarded(), &order(want, &want.subject, &want.holds, now)));
+        let pulled =
+            self.lever(want.lever, &want.subject).and_then(|lever| lever.pull(&self.guarded(), &self.order(want, kept.as_ref(), now)));
         let done = match pulled {
             Ok(done) => done,
-            Err(error) => return self.failed(want, kept, error, now),
+            Err(error) => {
+                let is_refused = error.class() != ErrorClass::Transient && is_one_write(want.lever);
+                let is_gone = matches!(error, LeverError::Gone { .. });
+                if let Some(known) = kept.as_mut().filter(|_| !was_touched && (is_refused || is_gone)) {
+                    // Nothing was changed: what stands there later is somebody else's.
+                    known.intent.touched = false;
+                }
+                return self.failed(want, kept, error, now);
+            }
         };
         self.writes.accepted();
         self.breaker.pulled();
@@ -110,6 +122,16 @@ impl Reconciler {
         Ok(Went::Enough)
     }
 
+    /// What somebody else put stops the calls no longer, or does again.
+    pub(super) fn foreign_changed(&mut self, want: &Want, kept: &mut Option<Kept>, sight: Sight, now: Micros) -> Result<Went, StoreError> {
+        let why = sight.ineffective.clone();
+        let went = self.note(want, kept, false, now, |intent| intent.ineffective = sight.ineffective)?;
+        if let Some(why) = why {
+            self.tell(kept, Happened::Ineffective, &why, now);
+        }
+        Ok(went)
+    }
+
     pub(super) fn taken_off(&mut self, want: &Want, kept: &mut Option<Kept>, now: Micros) -> Result<Went, StoreError> {
         let detail = "a person took it off; it stays off until the hold ends";
         let Some(known) = kept.as_mut() else { return Ok(Went::Enough) };
@@ -129,7 +151,7 @@ impl Reconciler {
         let Some(known) = kept.as_mut() else { return Ok(Went::Enough) };
         let unsure = known.intent.absent_since.is_some();
         let stage = known.intent.stage;
-        let news = known.intent.holds != want.holds && stage != Stage::TakenOff || known.intent.until != want.until;
+        let news = stage != Stage::TakenOff && (known.intent.holds != want.holds || known.intent.until != want.until);
         if stage != Stage::TakenOff {
             adopt(&mut known.intent, want);
         }
@@ -157,4 +179,18 @@ impl Reconciler {
         self.save(kept, None, now)?;
         Ok(Went::Enough)
     }
+}
+
+/// Joins what was taken away before and what stands now.
+fn joined(before: &Value, now: &Value) -> Value {
+    let mut joined = now.clone();
+    for (key, known) in before.as_object().into_iter().flatten() {
+        let (Some(known), Some(list)) = (known.as_array(), joined[key].as_array_mut()) else { continue };
+        for one in known {
+            if !list.contains(one) {
+                list.push(one.clone());
+            }
+        }
+    }
+    joined
 }

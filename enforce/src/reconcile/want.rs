@@ -46,24 +46,36 @@ pub struct Want {
 
 /// Returns what has to stand, by id of the intent.
 ///
-/// A lever that cannot act is stood in for by the next of its chain as long as it cannot; where none can, the hold is only told.
+/// A lever that cannot act is stood in for by the next of its chain as long as it cannot, and until it is seen to stand; where none can,
+/// the hold is only told.
 #[must_use]
 pub fn wants(holds: &[Hold], intents: &BTreeMap<String, Intent>) -> BTreeMap<String, Want> {
     let mut wants: BTreeMap<String, Want> = BTreeMap::new();
     for hold in holds {
         for grip in hold.pulls() {
             // A lever that was refused stays wanted, so that it is tried again; the next of the chain stands in for it.
-            for pull in &grip.chain {
-                let id = id(pull.lever, &pull.subject);
-                let refused = intents.get(&id).is_some_and(|intent| intent.stage == Stage::Refused);
+            let mut links = grip.chain.iter().map(|pull| (id(pull.lever, &pull.subject), pull)).peekable();
+            while let Some((id, pull)) = links.next() {
+                let stage = intents.get(&id).map(|intent| intent.stage);
                 add(&mut wants, id, pull, hold);
-                if !refused {
+                let stand_in = links.peek().and_then(|(next, _)| intents.get(next)).is_some_and(|next| !is_over(next.stage));
+                let goes_on = match stage {
+                    Some(Stage::Refused) => true,
+                    Some(Stage::Planned | Stage::Pulled) => stand_in,
+                    _ => false,
+                };
+                if !goes_on {
                     break;
                 }
             }
         }
     }
     wants
+}
+
+/// Tells whether a stand-in is on its way out, or was never one.
+const fn is_over(stage: Stage) -> bool {
+    matches!(stage, Stage::Lifting | Stage::TakenOff | Stage::Gone)
 }
 
 fn add(wants: &mut BTreeMap<String, Want>, id: String, pull: &Pull, hold: &Hold) {
