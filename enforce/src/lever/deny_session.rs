@@ -36,9 +36,9 @@ const ABOUT: About = About {
 ]"#,
     cannot: "RISK: IAM has no condition on the name or content of an inline policy, so who holds this grant can give these roles any \
              permission, or take any inline policy from them; keep ${AgentPath} narrow and put a permissions boundary on these roles. \
-             All inline policies of a role have 10,240 characters together: some eighty sessions; when they are full the next lever acts. \
-             A session that is made anew under another name is another session. Denies of two sessions written within the seconds that \
-             IAM needs to spread a change may undo each other; the next look puts that right.",
+             All inline policies of a role have 10,240 characters together, room for about a hundred sessions with the longest names; when \
+             they are full the next lever acts. A session that is made anew under another name is another session. Denies of two sessions \
+             written within the seconds that IAM needs to spread a change may undo each other; the next look puts that right.",
     undo: Undo::Exact,
 };
 
