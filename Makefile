@@ -29,7 +29,8 @@ test-rust: tools
 	$(CARGO) test --locked --profile $(PROFILE) --workspace
 
 test-peers: build
-	PRICE_CALLS="$(CARGO) run --locked --quiet --profile $(PROFILE) -p sluice-enrich --example price_calls" tests/peers/run.sh $(BIN) $(VENV)
+	PRICE_CALLS="$(CARGO) run --locked --quiet --profile $(PROFILE) -p sluice-enrich --example price_calls" \
+		MESSAGES="$(CARGO) run --locked --quiet --profile $(PROFILE) -p sluice-enforce --example messages" tests/peers/run.sh $(BIN) $(VENV)
 
 test-kill: build
 	tests/peers/venv.sh $(VENV) duckdb deltalake pyarrow
@@ -49,6 +50,7 @@ test-live-chaos: tools
 	mkdir -p $(TARGET)/live
 	cp $(BIN) $(TARGET)/live/sluice
 	tests/peers/venv.sh $(VENV) deltalake pyarrow boto3 confluent-kafka
+	$(VENV)/bin/python tests/live/flags.py --bin $(TARGET)/live/sluice
 	$(VENV)/bin/python tests/live/chaos.py --bin $(TARGET)/live/sluice --kills $(KILLS)
 
 # Heavy peers: real servers, Spark as a reader, long kill loops.

@@ -27,8 +27,6 @@ const FIRST_WAIT: i64 = SECOND;
 const LONGEST_WAIT: i64 = 10 * 60 * SECOND;
 /// After this an action that keeps failing is given up: news of yesterday's breach helps nobody.
 const GIVE_UP_AFTER: i64 = 24 * HOUR;
-/// Rows of the shared store in one step.
-const ROWS: usize = 500;
 
 /// Why the outbox cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -137,6 +135,20 @@ pub fn next_step(job: &Job, actions: &[(ActionKind, &str)], permit: &CommitPermi
     earliest.map_or(Step::Finish, Step::Wait)
 }
 
+/// Part of a tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Claiming and putting holds.
+    Hold,
+    /// Claiming what is only told.
+    Claim,
+    /// Telling.
+    Tell,
+}
+
+/// Says whether a stage may begin something further.
+pub type GoesOn<'a> = &'a (dyn Fn(Stage) -> bool + Sync);
+
 /// Crossings on their way to the world.
 pub struct Outbox {
     store: Arc<dyn SharedStore>,
@@ -202,30 +214,28 @@ impl Outbox {
     /// # Errors
     /// Returns [`OutboxError`] if another process took over or the store is damaged: then nothing more may be done.
     pub fn tick(&mut self, permit: &CommitPermit, now: Micros) -> Result<Vec<String>, OutboxError> {
-        self.tick_while(permit, now, &|| true)
+        self.tick_while(permit, now, &|_| true)
     }
 
-    /// Does what is due as [`Outbox::tick`] does, and begins nothing further once `goes_on` says no.
+    /// Does what is due as [`Outbox::tick`] does, and begins nothing further in a stage once `goes_on` says no. The stages follow each
+    /// other all the same: one that is slow leaves the next its turn.
     ///
     /// # Errors
     /// As for [`Outbox::tick`].
-    pub fn tick_while(
-        &mut self,
-        permit: &CommitPermit,
-        now: Micros,
-        goes_on: &(dyn Fn() -> bool + Sync),
-    ) -> Result<Vec<String>, OutboxError> {
+    pub fn tick_while(&mut self, permit: &CommitPermit, now: Micros, goes_on: GoesOn<'_>) -> Result<Vec<String>, OutboxError> {
         let fire_ids: Vec<String> = self.jobs.keys().cloned().collect();
         // All holds before any news: a slow receiver must not keep a runaway going.
         let asks_for_hold = |job: &Job| job.crossing.actions.contains(&ActionKind::Hold);
         let (first, rest): (Vec<String>, Vec<String>) =
             fire_ids.iter().cloned().partition(|id| self.jobs.get(id).is_some_and(asks_for_hold));
-        for ids in first.chunks(ROWS).take_while(|_| goes_on()) {
+        // After each step new crossings may come in.
+        let rows = self.store.rows_at_once().max(1);
+        for ids in first.chunks(rows).take_while(|_| goes_on(Stage::Hold)) {
             self.claim(ids, permit, now)?;
             self.write(ids, permit, now)?;
             self.hold(ids, permit, now, goes_on)?;
         }
-        for ids in rest.chunks(ROWS).take_while(|_| goes_on()) {
+        for ids in rest.chunks(rows).take_while(|_| goes_on(Stage::Claim)) {
             self.claim(ids, permit, now)?;
             self.write(ids, permit, now)?;
         }
@@ -289,7 +299,7 @@ impl Outbox {
     /// Writes the receipts that the store does not hold yet.
     fn write(&mut self, ids: &[String], permit: &CommitPermit, now: Micros) -> Result<(), OutboxError> {
         let due = self.at_step(ids, permit, now, |step| *step == Step::Write);
-        for ids in due.chunks(ROWS) {
+        for ids in due.chunks(self.store.rows_at_once().max(1)) {
             let unwritten = ids.iter().filter_map(|id| self.jobs.get(id)).flat_map(|job| job.unwritten.values().cloned());
             let ended: Vec<Ended> = unwritten.collect();
             if let Err(source) = self.store.put_receipts(&ended) {
@@ -309,7 +319,7 @@ impl Outbox {
     fn finish(&mut self, ids: &[String], permit: &CommitPermit, now: Micros) -> Result<Vec<String>, OutboxError> {
         let mut settled = self.at_step(ids, permit, now, |step| *step == Step::Settled);
         let due = self.at_step(ids, permit, now, |step| *step == Step::Finish);
-        for ids in due.chunks(ROWS) {
+        for ids in due.chunks(self.store.rows_at_once().max(1)) {
             match self.store.mark_all_done(ids, now) {
                 Ok(()) => settled.extend_from_slice(ids),
                 Err(source) => self.store_failed(ids, source, now)?,

@@ -3,15 +3,15 @@
 //! Owns: the thread around the outbox. Does not own: what is due; the ledger keeps a crossing until it is settled, and the
 //! shared store keeps what was done, so neither a crash here nor one there loses or repeats anything.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use sluice_enforce::notice::Receiver as Person;
-use sluice_enforce::outbox::OutboxError;
+use sluice_enforce::outbox::{OutboxError, Stage};
 use sluice_enforce::{Action, CommitPermit, Crossing, FileAction, HoldAction, Outbox};
 use sluice_schemas::Clock;
 
@@ -21,8 +21,10 @@ use crate::config::Config;
 /// How long an ending process waits for actions that are being carried out. What waits for another try is not waited for: it is in
 /// the shared store, and goes on at the next start.
 pub(super) const DRAIN: Duration = Duration::from_secs(10);
-/// Longest time for one look: then what was settled is handed back, and new crossings come in.
-const LONGEST_LOOK: Duration = Duration::from_secs(1);
+/// Time for claiming and for telling in one look, where no new crossing waits and where one does: it may ask for a hold, which goes before
+/// any news, and news must not starve.
+const CLAIMING: [Duration; 2] = [Duration::from_millis(500), Duration::from_millis(100)];
+const TELLING: [Duration; 2] = [Duration::from_millis(1000), Duration::from_millis(300)];
 /// Longest pause between two looks at waiting actions.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -45,6 +47,30 @@ pub(super) struct Told {
 
 /// What came of them.
 pub(super) type Delivered = Result<Told, OutboxError>;
+
+/// How long the stages of one look have taken.
+#[derive(Default)]
+struct Turns {
+    claiming: OnceLock<Instant>,
+    telling: OnceLock<Instant>,
+    cut: AtomicBool,
+}
+
+impl Turns {
+    /// Tells whether a stage goes on, and notes where it does not.
+    fn goes_on(&self, stage: Stage, others_wait: bool) -> bool {
+        let (since, longest) = match stage {
+            Stage::Hold => return true,
+            Stage::Claim => (&self.claiming, CLAIMING),
+            Stage::Tell => (&self.telling, TELLING),
+        };
+        let in_time = since.get_or_init(Instant::now).elapsed() < longest[usize::from(others_wait)];
+        if !in_time {
+            self.cut.store(true, Ordering::Relaxed);
+        }
+        in_time
+    }
+}
 
 /// Starts the thread; it ends when the jobs do, or once `ending` is set and the action under way is done.
 ///
@@ -72,12 +98,11 @@ pub(super) fn start(
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            // New crossings may ask for holds, which go before any news.
-            let started = Instant::now();
-            let goes_on = || !ending.load(Ordering::Relaxed) && (last || jobs.is_empty() && started.elapsed() < LONGEST_LOOK);
+            let turns = Turns::default();
+            let goes_on = |stage| !ending.load(Ordering::Relaxed) && (last || turns.goes_on(stage, !jobs.is_empty()));
             let result = outbox.tick_while(&permit, clock.now(), &goes_on).map(|settled| Told { settled, last });
             // What was cut short goes on at once.
-            pause = if started.elapsed() < LONGEST_LOOK { LOOK } else { Duration::ZERO };
+            pause = if turns.cut.into_inner() { Duration::ZERO } else { LOOK };
             let failed = result.is_err();
             let worth_telling = result.as_ref().map_or(true, |told| told.last || !told.settled.is_empty());
             if worth_telling && delivered.send(result).is_err() {

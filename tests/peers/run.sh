@@ -29,6 +29,10 @@ echo "== metrics"
 tests/peers/venv.sh "$venv" prometheus-client opentelemetry-proto
 "$python" tests/peers/read_metrics.py --bin "$sluice"
 
+echo "== messages"
+tests/peers/venv.sh "$venv" jsonschema
+${MESSAGES:-cargo run --quiet -p sluice-enforce --example messages} | "$python" tests/peers/read_messages.py
+
 echo "== prices"
 "$python" tests/peers/litellm_prices.py
 

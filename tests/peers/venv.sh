@@ -17,6 +17,7 @@ pinned() {
     duckdb) echo duckdb==2.0.0 ;;
     deltalake) echo deltalake==1.6.6 ;;
     pyarrow) echo pyarrow==26.0.1 ;;
+    jsonschema) echo jsonschema==4.25.1 ;;
     litellm) echo litellm==1.109.1 ;;
     chdb) echo chdb==4.4.0 ;;
     deflate) echo deflate==0.9.0 ;;

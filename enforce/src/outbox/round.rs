@@ -8,7 +8,7 @@ use std::thread;
 
 use sluice_schemas::Micros;
 
-use super::{Outbox, OutboxError, ROWS, Step, next_step, note, postpone, told};
+use super::{GoesOn, Outbox, OutboxError, Stage, Step, next_step, note, postpone, told};
 use crate::actions::{Action, ActionError};
 use crate::budget::ActionKind;
 use crate::fire::Crossing;
@@ -16,7 +16,7 @@ use crate::permit::CommitPermit;
 use crate::store::{Receipt, SharedStore, StoreError};
 
 /// Results on their way back; a full channel makes those who tell wait until receipts are written.
-const RESULTS: usize = 64;
+const RESULTS: usize = 1024;
 
 /// A crossing that an action is due for.
 type Due = (String, Arc<Crossing>);
@@ -37,7 +37,7 @@ struct Hall<'a> {
     store: &'a dyn SharedStore,
     fence: u64,
     permit: &'a CommitPermit,
-    goes_on: &'a (dyn Fn() -> bool + Sync),
+    goes_on: GoesOn<'a>,
 }
 
 impl Hall<'_> {
@@ -49,7 +49,7 @@ impl Hall<'_> {
 
     /// Tells until nothing waits.
     fn work<'a>(&self, desk: &Desk<'a>, results: &SyncSender<Fared<'a>>) {
-        while !desk.down.load(Ordering::Relaxed) && (self.goes_on)() {
+        while !desk.down.load(Ordering::Relaxed) && (self.goes_on)(Stage::Tell) {
             let next = desk.waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
             let Some(due) = next else { return };
             let crossings: Vec<&Crossing> = due.iter().map(|(_, crossing)| crossing.as_ref()).collect();
@@ -67,18 +67,12 @@ impl Hall<'_> {
 
 impl Outbox {
     /// Puts the holds that are due, one after the other: each counts the ones before it.
-    pub(super) fn hold(
-        &mut self,
-        ids: &[String],
-        permit: &CommitPermit,
-        now: Micros,
-        goes_on: &(dyn Fn() -> bool + Sync),
-    ) -> Result<(), OutboxError> {
+    pub(super) fn hold(&mut self, ids: &[String], permit: &CommitPermit, now: Micros, goes_on: GoesOn<'_>) -> Result<(), OutboxError> {
         let actions = Arc::clone(&self.actions);
         let store = Arc::clone(&self.store);
         let hall = Hall { store: store.as_ref(), fence: self.fence, permit, goes_on };
         let names = Self::names(&actions);
-        for id in ids.iter().take_while(|_| goes_on()) {
+        for id in ids.iter().take_while(|_| goes_on(Stage::Hold)) {
             let Some(job) = self.jobs.get_mut(id) else { continue };
             let Step::Run(indexes) = next_step(job, &names, permit, now) else { continue };
             let Some(fire) = job.record.as_ref().map(told) else { continue };
@@ -100,13 +94,7 @@ impl Outbox {
     }
 
     /// Tells everyone who is due, all receivers at the same time, and writes receipts as they come.
-    pub(super) fn tell(
-        &mut self,
-        ids: &[String],
-        permit: &CommitPermit,
-        now: Micros,
-        goes_on: &(dyn Fn() -> bool + Sync),
-    ) -> Result<(), OutboxError> {
+    pub(super) fn tell(&mut self, ids: &[String], permit: &CommitPermit, now: Micros, goes_on: GoesOn<'_>) -> Result<(), OutboxError> {
         let actions = Arc::clone(&self.actions);
         let due = self.due(&actions, ids, permit, now);
         let with_work = due.iter().enumerate().filter(|(_, due)| !due.is_empty());
@@ -174,6 +162,7 @@ impl Outbox {
         permit: &CommitPermit,
         now: Micros,
     ) -> Result<(), OutboxError> {
+        let rows = self.store.rows_at_once().max(1);
         while let Ok(first) = results.recv() {
             let mut ids = Vec::new();
             let mut next = Some(first);
@@ -193,7 +182,7 @@ impl Outbox {
                     }
                     Err(source) => self.store_failed(&fire_ids.cloned().collect::<Vec<_>>(), source, now)?,
                 }
-                next = if ids.len() < ROWS { results.try_recv().ok() } else { None };
+                next = if ids.len() < rows { results.try_recv().ok() } else { None };
             }
             ids.sort_unstable();
             ids.dedup();

@@ -72,7 +72,7 @@ fn a_process_that_ends_takes_on_no_further_crossing() {
     let mut outbox = Outbox::new(store, vec![log], 0);
     ["f", "g", "h"].iter().for_each(|id| outbox.enqueue(sample_crossing(id, "agent_id=a")));
     let known = Arc::clone(&did);
-    let settled = outbox.tick_while(&PERMIT, seconds(0), &|| known.lock().expect("a lock").is_empty()).expect("ticks");
+    let settled = outbox.tick_while(&PERMIT, seconds(0), &|_| known.lock().expect("a lock").is_empty()).expect("ticks");
     assert!(settled.len() < 3 && outbox.len() == 3 - settled.len(), "{settled:?}");
     assert_eq!(outbox.tick(&PERMIT, seconds(1)).expect("ticks").len() + settled.len(), 3);
     assert_eq!(did.lock().expect("a lock").len(), 3);

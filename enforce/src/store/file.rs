@@ -241,6 +241,10 @@ impl SharedStore for FileStore {
         self.write("claim a fire id", |transaction| self.claim_in(transaction, record))
     }
 
+    fn rows_at_once(&self) -> usize {
+        500
+    }
+
     fn claim_all(&self, records: &[FireRecord]) -> Result<Vec<Claim>, StoreError> {
         self.write("claim fire ids", |transaction| records.iter().map(|record| self.claim_in(transaction, record)).collect())
     }

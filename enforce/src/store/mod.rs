@@ -265,6 +265,11 @@ pub trait SharedStore: records::Records + Send + Sync {
     /// [`StoreError::NotFound`] if the fire is not claimed.
     fn mark_done(&self, fire_id: &str, at: Micros) -> Result<(), StoreError>;
 
+    /// Returns how many rows a step of many should have, so that it takes a moment and not longer.
+    fn rows_at_once(&self) -> usize {
+        20
+    }
+
     /// Claims many fire ids, each as [`SharedStore::claim`] does; the answers are in their order. After an error some may be claimed.
     ///
     /// # Errors

@@ -105,3 +105,17 @@ fn targets_are_written_as_budgets_write_them() {
     let both = ["*", "agent_id=a%2Cb", "agent_id=a%2Cb,session_id=s%3D1", "session_id=s%3D1,agent_id=a%2Cb", "session_id=s%3D1"];
     assert_eq!(targets_of("a,b", Some("s=1")), both);
 }
+
+#[test]
+fn a_row_is_the_published_one() {
+    let published: Value = serde_json::from_str(include_str!("../../../../deploy/flags/row.json")).unwrap();
+    let subject = Subject::Target { target: "agent_id=a%2Cb".to_owned() };
+    let holds = names(&["00112233445566778899aabbccddeeff"]);
+    let order = Order {
+        reason: "budget 'daily' 2026-10-01: $26.00 of $25.00",
+        since: "2026-10-01T10:00:00Z".parse().unwrap(),
+        until: Some("2026-10-02T00:00:00Z".parse().unwrap()),
+        ..order(&subject, &holds)
+    };
+    assert_eq!(item("agent_id=a%2Cb", &order), published);
+}
