@@ -18,7 +18,7 @@ impl Pipeline {
         self.counts.add(&counts);
         let view = SpendView { batch: &batch, deltas: &deltas };
         self.directory.note(&batch.batch);
-        self.note_delays(&batch, arrival, now);
+        self.note_counted(arrival, now, counts.records);
         let crossings = self.ledger.apply(view, now);
         self.live.fold(view, now);
         self.live.arrived(now, counts.records, u64::try_from((now.0 - arrival.0) / 1_000).unwrap_or(0));
