@@ -138,4 +138,54 @@ fn a_trail_that_is_gone_is_missed_by_the_lake() {
     let text = String::from_utf8_lossy(&verified.stdout).into_owned();
     assert_eq!(verified.status.code(), Some(1), "{text}");
     assert!(text.contains("line 1 is in the lake alone: it was removed from the shared store"), "{text}");
+    assert!(!path.join("state/shared.redb").exists(), "looking makes no store");
+}
+
+#[test]
+fn what_was_let_through_is_sorted_and_adds_up() {
+    let folder = acted();
+    let path = folder.path();
+    // The days of the log are over, and nobody is held for what is over; a budget without an end holds.
+    fs::write(path.join("sluice.toml"), CONFIG.replace("window = \"day\"", "window = \"lifetime\"").replace("\"lake\"", "\"other\""))
+        .unwrap();
+    fs::remove_dir_all(path.join("state")).unwrap();
+    stdout(&sluice(path, &["replay", "logs", "--config", "sluice.toml", "--act"]));
+    let holds = json(path, &["hold", "overshoot", "--config", "sluice.toml", "--format", "json"]);
+    let holds = holds.as_array().unwrap();
+    assert!(!holds.is_empty());
+    for hold in holds {
+        let pico = |key: &str| hold[key].as_str().unwrap().replace('.', "").parse::<i128>().unwrap();
+        let parts: i128 = ["log_lag", "pipeline", "decision", "propagation", "in_flight"].map(pico).into_iter().sum();
+        assert_eq!(pico("total"), parts, "{hold}");
+        let agent = hold["target"].as_str().unwrap().trim_start_matches("agent_id=");
+        let crossed = hold["crossed"].as_str().unwrap();
+        let sql = format!(
+            "SELECT sum(cost_usd) AS cost, count(*) AS n FROM calls WHERE agent_id = '{agent}' AND event_time > TIMESTAMP '{crossed}' AND error_code IS NULL"
+        );
+        let asked = &query(path, &sql)[0];
+        assert_eq!(
+            (asked["cost"].as_str().unwrap_or("0.000000000000"), &asked["n"]),
+            (hold["total"].as_str().unwrap(), &hold["calls"]),
+            "{hold}"
+        );
+    }
+    let counters = json(path, &["budget", "list", "--config", "sluice.toml", "--format", "json"]);
+    let bound = |counter: &Value| counter["exposure"].as_str().unwrap().parse::<f64>().unwrap();
+    assert!(counters.as_array().unwrap().iter().all(|counter| bound(counter) > 0.0 && counter["delays"]["propagation"] == 60_000_000));
+}
+
+#[test]
+fn ways_of_watching_are_compared_on_the_same_calls() {
+    let folder = acted();
+    let path = folder.path();
+    let stored = ["budget", "simulate", "--config", "sluice.toml", "--limit", "0.50 USD", "--format", "json"];
+    for args in [&stored[..], &["budget", "simulate", "--seed", "1", "--agents", "4", "--format", "json"]] {
+        let outcomes = json(path, args);
+        assert_eq!(outcomes, json(path, args), "the same for the same seed");
+        let outcomes = outcomes.as_array().unwrap();
+        assert_eq!(outcomes.len(), 5);
+        let of = |way: usize, key: &str| outcomes[way][key].as_str().unwrap().replace('.', "").parse::<i128>().unwrap();
+        assert!(outcomes[0]["way"].as_str().unwrap().starts_with("sluice") && outcomes[1]["way"] == "post-charge check");
+        assert!(of(1, "overshoot_usd") <= of(0, "overshoot_usd") && of(0, "overshoot_usd") < of(4, "overshoot_usd"), "{outcomes:?}");
+    }
 }

@@ -23,6 +23,10 @@ fn hold(cause: Cause) -> Hold {
         approved_by: None,
         released: None,
         revision: 1,
+        scope: sluice_enforce::guard::Scope::default(),
+        burn: sluice_schemas::PicoUsd::ZERO,
+        note: None,
+        approve_by: None,
     }
 }
 

@@ -14,7 +14,7 @@ use sluice_aggregate::lake::{Lake, LakeError};
 use sluice_enforce::SharedStore;
 use sluice_enforce::audit::{AuditEntry, AuditFault, ChainReport, Comparison, Head, Verifier};
 
-use crate::config::Config;
+use crate::config::{Config, SharedPlace};
 use crate::control::{self, Client, Request};
 use crate::lakeview;
 
@@ -37,6 +37,8 @@ enum Trail {
     Daemon(Client),
     /// Nobody has it.
     Store(std::sync::Arc<dyn SharedStore>),
+    /// There is no store; looking at it must not make one.
+    Nowhere,
 }
 
 /// What was found.
@@ -78,9 +80,10 @@ pub(crate) fn page(store: &dyn SharedStore, after: u64, most: usize) -> anyhow::
 
 impl Trail {
     fn open(config: &Config) -> anyhow::Result<Self> {
-        Ok(match control::connect(&config.socket)? {
-            Some(client) => Self::Daemon(client),
-            None => Self::Store(config.shared.open()?),
+        Ok(match (control::connect(&config.socket)?, &config.shared) {
+            (Some(client), _) => Self::Daemon(client),
+            (None, SharedPlace::File(path)) if !path.exists() => Self::Nowhere,
+            (None, place) => Self::Store(place.open()?),
         })
     }
 
@@ -90,6 +93,7 @@ impl Trail {
                 serde_json::from_value(client.ask(&Request::Audit { after, most: PAGE })?).context("lines of the audit trail")
             }
             Self::Store(store) => read_page(store.as_ref(), after, PAGE),
+            Self::Nowhere => Ok(Page { head: None, lines: Vec::new() }),
         }
     }
 }

@@ -18,7 +18,7 @@ impl Pipeline {
         self.counts.add(&counts);
         let view = SpendView { batch: &batch, deltas: &deltas };
         self.directory.note(&batch.batch);
-        self.note_delays(&batch, arrival, now);
+        self.note_counted(arrival, now, counts.records);
         let mut crossings = self.ledger.apply(view, now);
         crossings.extend(self.judge(&batch, &shapes, now));
         self.live.fold(view, now);

@@ -44,6 +44,7 @@ impl Pipeline {
                 Ok::<_, sluice_aggregate::known::KnownError>(keys)
             })?
         };
+        self.note_delays(&decoded, &keep);
         let keep_trail = self.take_evidence(&decoded)?;
         let informed = self.inform(&mut decoded.batch, &keep)?;
         let late = self.watermark().map_or(0, |watermark| {

@@ -6,8 +6,9 @@ use sluice_enforce::BudgetStatus;
 use sluice_enforce::hold::Hold;
 use sluice_enforce::overshoot::{Bound, Delays, Spread, Watch};
 use sluice_schemas::time::{DAY, MINUTE, SECOND};
-use sluice_schemas::{EnrichedBatch, Micros, PicoUsd};
+use sluice_schemas::{Invocation, Micros, PicoUsd};
 
+use super::worker::Decoded;
 use super::{Mode, Pipeline};
 use crate::config::Config;
 use crate::view::Level;
@@ -59,16 +60,15 @@ impl Exposed {
 }
 
 impl Exposure {
-    /// Takes what the calls of a batch tell, which arrived at `arrival` and are counted now.
-    fn note(&mut self, batch: &EnrichedBatch, arrival: Micros, now: Micros) {
-        for call in &batch.batch.invocations {
+    /// Takes what new calls tell, which arrived at `arrival`.
+    fn note<'a>(&mut self, calls: impl Iterator<Item = &'a Invocation>, arrival: Micros) {
+        for call in calls {
             let took = call.latency_ms.map_or(0, |millis| i64::from(millis) * 1_000);
             if call.latency_ms.is_some() {
-                self.call.note(took, 1, now.0);
+                self.call.note(took, 1, arrival.0);
             }
-            self.log.note(arrival.0 - call.event_time.0 - took, 1, now.0);
+            self.log.note(arrival.0 - call.event_time.0 - took, 1, arrival.0);
         }
-        self.pipeline.note(now.0 - arrival.0, batch.batch.invocations.len() as u64, now.0);
     }
 
     /// Returns how long each part takes, as far as it was measured.
@@ -94,10 +94,18 @@ fn propagation(config: &Config) -> i64 {
 }
 
 impl Pipeline {
-    /// Measures how long the calls of a batch, their logs and this program took. What is read in bulk is history and tells nothing of now.
-    pub(super) fn note_delays(&mut self, batch: &EnrichedBatch, arrival: Micros, now: Micros) {
+    /// Measures how long new calls and their logs took. What is read in bulk is history and tells nothing of now.
+    pub(super) fn note_delays(&mut self, decoded: &Decoded, keep: &[bool]) {
         if self.settings.mode == Mode::Live {
-            self.exposure.note(batch, arrival, now);
+            let calls = decoded.batch.batch.invocations.iter().zip(keep).filter(|(_, keep)| **keep).map(|(call, _)| call);
+            self.exposure.note(calls, decoded.arrival);
+        }
+    }
+
+    /// Measures how long records took from their arrival to their count.
+    pub(super) fn note_counted(&mut self, arrival: Micros, now: Micros, records: u64) {
+        if self.settings.mode == Mode::Live {
+            self.exposure.pipeline.note(now.0 - arrival.0, records, now.0);
         }
     }
 
