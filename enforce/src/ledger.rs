@@ -61,6 +61,8 @@ pub struct Ledger {
     pending: BTreeMap<String, Crossing>,
     changed_pending: Vec<String>,
     deletes: Vec<Vec<u8>>,
+    /// Why holds that follow from here on wait for a person.
+    doubt: Option<String>,
 }
 
 impl Ledger {
@@ -83,6 +85,7 @@ impl Ledger {
             pending: BTreeMap::new(),
             changed_pending: Vec::new(),
             deletes: Vec::new(),
+            doubt: None,
         }
     }
 
@@ -168,10 +171,18 @@ impl Ledger {
         self.epoch = epoch;
     }
 
+    /// Lets every hold that follows from here on wait for a person, because what its spend rests on is in doubt; `None` ends that.
+    pub fn doubt(&mut self, why: Option<String>) {
+        self.doubt = why;
+    }
+
     /// Notes crossings that nobody has settled.
     fn enlist(&mut self, crossings: &mut [Crossing]) {
         for crossing in crossings {
             crossing.breach.epoch = self.epoch;
+            if let (Some(why), Some(terms)) = (&self.doubt, crossing.hold.as_mut()) {
+                terms.why.get_or_insert_with(|| why.clone());
+            }
             let fire_id = crossing.breach.fire_id.clone();
             self.changed_pending.push(fire_id.clone());
             self.pending.insert(fire_id, crossing.clone());

@@ -267,6 +267,7 @@ impl Pipeline {
         self.rate_for_directory()?;
         self.live.arrived(now, 0, 0);
         self.forget_usage(now);
+        self.trust_prices(now);
         for acted in flow.actuator.iter().flat_map(Actuator::acted) {
             self.note_acted(acted)?;
         }

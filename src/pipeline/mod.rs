@@ -23,6 +23,7 @@ mod learn;
 mod measure;
 mod open;
 mod orders;
+mod price_guard;
 mod receivers;
 mod records;
 mod refused;
@@ -174,6 +175,8 @@ pub(crate) struct Pipeline {
     scoping: Scoping,
     /// Lets the levers follow the holds at once; absent where none are pulled.
     nudge: Option<Arc<dyn Fn() + Send + Sync>>,
+    /// Until when holds wait for a person because prices rose by much, and what rose.
+    price_doubt: Option<(Micros, String)>,
     /// Tells people of changes of holds.
     teller: Option<crate::enforcement::Teller>,
     /// When old usage was last forgotten.

@@ -80,6 +80,7 @@ impl Pipeline {
             scoping: Default::default(),
             nudge: None,
             teller: None,
+            price_doubt: None,
             usage_swept: now,
             commands_read: now,
             rating: None,

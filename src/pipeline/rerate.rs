@@ -113,7 +113,11 @@ impl Pipeline {
             match self.rate_files(&rating, &files, &mut touched, now) {
                 Ok(correction) => {
                     rating.report.add(&correction.report);
-                    self.follow(correction, &touched, now)?;
+                    // Spend that no new call made: a price may be wrong, so a person looks first.
+                    self.ledger.doubt(Some("the spend was found by rating calls again".to_owned()));
+                    let followed = self.follow(correction, &touched, now);
+                    self.ledger.doubt(self.price_doubt.as_ref().map(|(_, why)| why.clone()));
+                    followed?;
                 }
                 Err(error) => return Ok(Some(Err(error.into()))),
             }
