@@ -77,13 +77,7 @@ type Row<'a> = (&'a TrailEvent, u32);
 
 /// Returns rows of `evidence` for the events whose bit in `keep` is set, split by event date. `kinds` are those of the events.
 #[must_use]
-pub fn evidence_rows(
-    events: &[TrailEvent],
-    kinds: &Kinds,
-    keep: &[bool],
-    source: &str,
-    ingest_time: Micros,
-) -> Vec<(i32, RecordBatch)> {
+pub fn evidence_rows(events: &[TrailEvent], kinds: &Kinds, keep: &[bool], source: &str, ingest_time: Micros) -> Vec<(i32, RecordBatch)> {
     let mut days: Vec<(i32, Vec<Row<'_>>)> = Vec::new();
     for ((event, kind), _) in events.iter().zip(&kinds.of).zip(keep).filter(|(_, keep)| **keep) {
         let day = event.event_time.day();
