@@ -96,6 +96,14 @@ impl Pipeline {
         Ok(())
     }
 
+    /// Lets the spend that was summed so far become rows of the epoch under way; what follows is one more row of its key (bulk mode).
+    pub(super) fn stage_rollups(&mut self) -> anyhow::Result<()> {
+        for (table, day, rows) in self.rollups.finish()? {
+            self.epoch().append(&table, day, rows)?;
+        }
+        Ok(())
+    }
+
     /// Returns what the manifest carries of the ledger. A process without budgets leaves the word on them as it was.
     pub(super) fn enforcement(&self) -> anyhow::Result<serde_json::Value> {
         let mut carried = self.ledger.carried();

@@ -17,7 +17,7 @@ use super::effects::{self, Delivered};
 use super::measure::Measured;
 use super::source::{self, SourceControl};
 use super::worker::{self, Channels, Decoded, Done, FoldJob, Folded};
-use super::{ALLOWED_LATENESS, BULK_ROWS, LIVE_BYTES, LOCAL_INTERVAL, Mode, Pipeline, ROLLUP_BYTES, RateOrder};
+use super::{ALLOWED_LATENESS, BULK_ROWS, LIVE_BYTES, LOCAL_INTERVAL, Mode, Pipeline, ROLLUP_BYTES, ROLLUP_PART_BYTES, RateOrder};
 use crate::control::Request;
 use crate::enforcement::Actuator;
 use crate::operate::Phase;
@@ -280,8 +280,10 @@ impl Pipeline {
     }
 
     fn commit_if_due(&mut self, flow: &mut Flow) -> anyhow::Result<bool> {
-        let many = self.rollups.memory_bytes() > ROLLUP_BYTES || self.join.is_full();
-        let full = self.waiting_bytes > LIVE_BYTES || many;
+        let full = match self.settings.mode {
+            Mode::Live => self.waiting_bytes > LIVE_BYTES || self.rollups.memory_bytes() > ROLLUP_BYTES || self.join.is_full(),
+            Mode::Bulk => self.join.is_full(),
+        };
         let lake_due = full || flow.last_lake.elapsed() >= self.settings.config.commit_interval;
         match self.settings.mode {
             Mode::Live => {
@@ -299,8 +301,11 @@ impl Pipeline {
                 Ok(local_due || lake_due)
             }
             Mode::Bulk => {
+                if self.rollups.memory_bytes() > ROLLUP_PART_BYTES {
+                    self.stage_rollups()?;
+                }
                 let rows = self.epoch.as_ref().map_or(0, |epoch| epoch.rows(tables::CALLS));
-                if rows < BULK_ROWS && !lake_due && !many {
+                if rows < BULK_ROWS && !lake_due {
                     return Ok(false);
                 }
                 flow.last_lake = Instant::now();

@@ -84,8 +84,11 @@ const DEDUP_BYTES: usize = 96 << 20;
 const LOCAL_INTERVAL: Duration = Duration::from_millis(100);
 /// Bytes of rows that wait for the lake commit of a daemon before it is made early: a backlog, or large records that are refused.
 const LIVE_BYTES: usize = 48 << 20;
-/// Bytes of spend by minute and session that wait for a lake commit: a day of many sessions is summed up in parts.
+/// Bytes of spend by minute and session that wait for a lake commit of a daemon.
 const ROLLUP_BYTES: usize = 96 << 20;
+/// The same where it need not be committed to become rows, which takes three times as much for a moment: a day of many sessions is summed
+/// up in parts.
+const ROLLUP_PART_BYTES: usize = 40 << 20;
 /// Rows of an epoch that goes straight to the lake.
 const BULK_ROWS: u64 = 1_500_000;
 
