@@ -70,6 +70,22 @@ struct Episode {
     last: i64,
 }
 
+/// What was told of the current day: about as much once more is no news.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Told {
+    #[serde(rename = "d")]
+    day: i32,
+    /// Spend of the slow window.
+    #[serde(rename = "s")]
+    slow: i128,
+    /// Sessions opened in the fast window.
+    #[serde(rename = "o")]
+    opened: i128,
+}
+
+/// Times what was told that is news.
+const NEWS: i128 = 2;
+
 /// What is known of a target.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Target {
@@ -90,6 +106,8 @@ pub(super) struct Target {
     lanes: Vec<Lane>,
     #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
     episode: Option<Episode>,
+    #[serde(rename = "t", default)]
+    told: Told,
     #[serde(skip)]
     pub(super) dirty: bool,
 }
@@ -131,20 +149,31 @@ impl Target {
         let at = Micros(call.at);
         self.head = call.at;
         self.habits.reach(at);
+        if self.told.day != at.day() {
+            self.told = Told { day: at.day(), ..Told::default() };
+        }
         let opens = self.follow(call, rule);
         self.slices.add(call, opens, rule.widths());
         let (fast, slow) = self.slices.windows(at, rule.widths());
+        let same = self.episode.is_some_and(|episode| call.at - episode.last <= rule.cooldown);
+        let is_news = |now: i128, told: i128| same || now >= told.saturating_mul(NEWS);
         // Asked in this order: the most telling one speaks.
-        let verdict = self.repeats(rule).or_else(|| self.grows(rule));
-        let verdict = verdict.or_else(|| self.fails(rule, fast, slow)).or_else(|| self.fans_out(rule, fast, slow));
-        let verdict = verdict.or_else(|| self.surges(rule, fast, slow)).or_else(|| self.burns(rule, fast, slow));
+        let verdict = self.repeats(rule).or_else(|| self.grows(rule)).or_else(|| self.fails(rule, fast, slow));
+        let verdict = verdict
+            .or_else(|| self.fans_out(rule, fast, slow).filter(|_| is_news(fast.opened.into(), self.told.opened)))
+            .or_else(|| self.surges(rule, fast, slow).filter(|_| is_news(slow.spend, self.told.slow)))
+            .or_else(|| self.burns(rule, fast, slow));
         let verdict = verdict.filter(|verdict| verdict.spent >= rule.min_spend);
         self.habits.fast.note(fast.spend);
         self.habits.slow.note(slow.spend);
         self.habits.errors.note(fast.errors.into());
         self.habits.opened.note(fast.opened.into());
         let verdict = verdict?;
-        let same = self.episode.is_some_and(|episode| call.at - episode.last <= rule.cooldown);
+        match verdict.detector {
+            Detector::Baseline => self.told.slow = self.told.slow.max(slow.spend),
+            Detector::FanOut => self.told.opened = self.told.opened.max(fast.opened.into()),
+            _ => {}
+        }
         self.episode = Some(Episode { last: call.at });
         (!same).then(|| self.finding(&verdict, rule, fast, slow))
     }

@@ -154,6 +154,22 @@ fn own_days_are_the_measure_of_a_surge() {
 }
 
 #[test]
+fn the_same_again_on_one_day_is_no_news() {
+    let rules = rules("detect = ['baseline']");
+    // Fifteen dollars in ten minutes, every two hours, of an agent of which no day is known.
+    let burst = |hour: i64, cost: i64| steady(30, DAY + hour * HOUR, 20 * SECOND).into_iter().map(move |call| Made { cost, ..call });
+    let same: Vec<Made> = (0..12).step_by(2).flat_map(|hour| burst(hour, 50 * CENT)).collect();
+    assert_eq!(all(&rules, &same).len(), 1);
+    let twice: Vec<Made> = same.iter().copied().chain(burst(14, 200 * CENT)).collect();
+    assert_eq!(all(&rules, &twice).len(), 2);
+    // One that goes on and grows is one episode.
+    let growing: Vec<Made> = (0..20)
+        .flat_map(|part| burst(0, (50 + 30 * part) * CENT).map(move |call| Made { at: call.at + part * 10 * MINUTE, ..call }))
+        .collect();
+    assert_eq!(all(&rules, &growing).len(), 1);
+}
+
+#[test]
 fn burn_asks_both_windows() {
     let rules = rules("detect = ['burn']\nburn = { rate = '36.00 USD' }");
     // Six dollars in ten minutes: a minute alone does not make it, ten do.
