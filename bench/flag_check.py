@@ -1,10 +1,38 @@
-"""How long `sluice flag check` takes, as a whole process, beside a running daemon: flag_check.py --bin SLUICE [--times N]."""
+"""How long `sluice flag check` takes beside a running daemon: flag_check.py --bin SLUICE [--times N].
+
+As a whole process, beside one that only starts (`--version`), and as one question over the daemon's socket.
+"""
 
 import argparse
+import json
 import pathlib
+import socket as sockets
 import subprocess
 import tempfile
 import time
+
+
+def show(name, took):
+    took.sort()
+    at = lambda percent: took[min(len(took) - 1, len(took) * percent // 100)]
+    print(f"{name}: p50 {at(50):.2f} ms, p99 {at(99):.2f} ms, longest {took[-1]:.2f} ms of {len(took)}")
+
+
+def timed(times, once):
+    took = []
+    for _ in range(times):
+        begun = time.perf_counter()
+        once()
+        took.append((time.perf_counter() - begun) * 1000)
+    return took
+
+
+def question(place):
+    with sockets.socket(sockets.AF_UNIX) as connection:
+        connection.connect(str(place))
+        connection.sendall(b'{"verb":"holds"}\n')
+        answer = json.loads(connection.makefile().readline())
+    assert any(hold["target"] == "agent_id=held" for hold in answer["ok"]), answer
 
 
 def main():
@@ -26,15 +54,15 @@ def main():
                 time.sleep(0.05)
             subprocess.run([args.bin, "pause", "held", "--reason", "bench", "--lake", lake], check=True, stdout=subprocess.DEVNULL)
             for agent, code in [("free", 0), ("held", 3)]:
-                took = []
-                for _ in range(args.times):
-                    begun = time.perf_counter()
-                    done = subprocess.run([args.bin, "flag", "check", "--agent", agent, "--lake", lake], stdout=subprocess.DEVNULL, check=False)
-                    took.append((time.perf_counter() - begun) * 1000)
-                    assert done.returncode == code, done
-                took.sort()
-                at = lambda percent: took[min(len(took) - 1, len(took) * percent // 100)]
-                print(f"{agent}: p50 {at(50):.1f} ms, p99 {at(99):.1f} ms, longest {took[-1]:.1f} ms of {len(took)} checks")
+                command = [args.bin, "flag", "check", "--agent", agent, "--lake", lake]
+
+                def check(command=command, code=code):
+                    assert subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode == code
+
+                show(f"flag check, {agent}", timed(args.times, check))
+            start = lambda: subprocess.run([args.bin, "--version"], stdout=subprocess.DEVNULL, check=True)
+            show("a process that only starts", timed(args.times, start))
+            show("one question over the socket", timed(args.times * 10, lambda: question(socket)))
         finally:
             daemon.terminate()
             daemon.wait()

@@ -23,6 +23,8 @@ use crate::store::{AuditEntry, Claim, Ended, FireRecord, Receipt, ReceiptState, 
 
 mod round;
 
+pub use round::{GoesOn, Stage};
+
 const FIRST_WAIT: i64 = SECOND;
 const LONGEST_WAIT: i64 = 10 * 60 * SECOND;
 /// After this an action that keeps failing is given up: news of yesterday's breach helps nobody.
@@ -134,20 +136,6 @@ pub fn next_step(job: &Job, actions: &[(ActionKind, &str)], permit: &CommitPermi
     }
     earliest.map_or(Step::Finish, Step::Wait)
 }
-
-/// Part of a tick.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// Claiming and putting holds.
-    Hold,
-    /// Claiming what is only told.
-    Claim,
-    /// Telling.
-    Tell,
-}
-
-/// Says whether a stage may begin something further.
-pub type GoesOn<'a> = &'a (dyn Fn(Stage) -> bool + Sync);
 
 /// Crossings on their way to the world.
 pub struct Outbox {

@@ -8,12 +8,26 @@ use std::thread;
 
 use sluice_schemas::Micros;
 
-use super::{GoesOn, Outbox, OutboxError, Stage, Step, next_step, note, postpone, told};
+use super::{Outbox, OutboxError, Step, next_step, note, postpone, told};
 use crate::actions::{Action, ActionError};
 use crate::budget::ActionKind;
 use crate::fire::Crossing;
 use crate::permit::CommitPermit;
 use crate::store::{Receipt, SharedStore, StoreError};
+
+/// Part of a tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Claiming and putting holds.
+    Hold,
+    /// Claiming what is only told.
+    Claim,
+    /// Telling.
+    Tell,
+}
+
+/// Says whether a stage may begin something further.
+pub type GoesOn<'a> = &'a (dyn Fn(Stage) -> bool + Sync);
 
 /// Results on their way back; a full channel makes those who tell wait until receipts are written.
 const RESULTS: usize = 1024;

@@ -279,17 +279,11 @@ pub trait SharedStore: records::Records + Send + Sync {
     }
 
     /// Notes how many actions ended, each as [`SharedStore::put_receipt`] does. After an error some may be noted.
-    ///
-    /// # Errors
-    /// As for [`SharedStore::put_receipt`].
     fn put_receipts(&self, ended: &[Ended]) -> Result<(), StoreError> {
         ended.iter().try_for_each(|ended| self.put_receipt(&ended.audit.fire_id, &ended.audit.action, &ended.receipt, &ended.audit))
     }
 
     /// Notes that all actions of many fires are settled, each as [`SharedStore::mark_done`] does. After an error some may be noted.
-    ///
-    /// # Errors
-    /// As for [`SharedStore::mark_done`].
     fn mark_all_done(&self, fire_ids: &[String], at: Micros) -> Result<(), StoreError> {
         fire_ids.iter().try_for_each(|fire_id| self.mark_done(fire_id, at))
     }
