@@ -21,17 +21,48 @@ pub(crate) struct Spend {
     pub(crate) unpriced: u64,
     pub(crate) tokens: u64,
     pub(crate) tags: Vec<(String, String)>,
+    /// As the log has it; empty for none.
+    pub(crate) principal: String,
+    pub(crate) model: String,
+    pub(crate) team: String,
 }
 
 impl Spend {
     /// One priced call of an agent.
     pub(crate) fn new(agent: &str, minute: i64, micro_usd: i64) -> Self {
         let session = String::new();
-        Self { agent: agent.to_owned(), session, minute, micro_usd, calls: 1, unpriced: 0, tokens: 0, tags: Vec::new() }
+        Self {
+            agent: agent.to_owned(),
+            session,
+            minute,
+            micro_usd,
+            calls: 1,
+            unpriced: 0,
+            tokens: 0,
+            tags: Vec::new(),
+            principal: String::new(),
+            model: String::new(),
+            team: String::new(),
+        }
     }
 
     pub(crate) fn in_session(self, session: &str) -> Self {
         Self { session: session.to_owned(), ..self }
+    }
+
+    /// So many calls.
+    pub(crate) fn calls(self, calls: u64) -> Self {
+        Self { calls, ..self }
+    }
+
+    /// Made as a role or user.
+    pub(crate) fn by(self, principal: &str) -> Self {
+        Self { principal: principal.to_owned(), ..self }
+    }
+
+    /// Through an inference profile.
+    pub(crate) fn through(self, model: &str) -> Self {
+        Self { model: model.to_owned(), ..self }
     }
 
     pub(crate) fn tagged(mut self, key: &str, value: &str) -> Self {
@@ -62,10 +93,25 @@ impl Feed {
 
     fn push(&mut self, spend: &Spend) {
         let strings = &mut self.batch.batch.strings;
-        let profile = Profile { account_id: strings.intern("111122223333"), region: strings.intern("us-east-1"), ..Profile::default() };
+        let profile = Profile {
+            account_id: strings.intern("111122223333"),
+            region: strings.intern("us-east-1"),
+            principal_arn: strings.intern(&spend.principal),
+            model_id: strings.intern(&spend.model),
+            ..Profile::default()
+        };
+        let assumed = spend.principal.split_once(":assumed-role/").and_then(|(_, rest)| rest.split_once('/')).unwrap_or_default();
         let mut tags: Vec<(Sym, Sym)> = spend.tags.iter().map(|(key, value)| (strings.intern(key), strings.intern(value))).collect();
         tags.sort_unstable();
-        let owner = Owner { agent_id: strings.intern(&spend.agent), session_id: strings.intern(&spend.session), tags, ..Owner::default() };
+        let owner = Owner {
+            agent_id: strings.intern(&spend.agent),
+            session_id: strings.intern(&spend.session),
+            role: strings.intern(assumed.0),
+            role_session_name: strings.intern(assumed.1),
+            team: strings.intern(&spend.team),
+            tags,
+            ..Owner::default()
+        };
         let model = strings.intern("anthropic.claude-sonnet-4-5");
         let at = self.batch.batch.profiles.len() as u32;
         self.batch.batch.profiles.push(profile);

@@ -371,3 +371,5 @@ proptest! {
         }
     }
 }
+
+mod waiting;

@@ -61,12 +61,15 @@ impl Reconciler {
             }
             let again = look_again(intent.stage, false, now, &self.settings.pacing);
             intent.again_at = Some(again);
-            if !unplanned && same_holds && before == (intent.stage, intent.trouble.clone()) {
+            // A try that began anew and failed alike is no news.
+            let is_alike = (before.0 == intent.stage || before.0 == Stage::Planned) && before.1 == intent.trouble;
+            let is_known = !unplanned && same_holds && is_alike;
+            if is_known && before.0 == intent.stage {
                 // Nothing new is not worth a write.
                 self.looks.insert(intent.id(), again);
                 return Ok(Went::Enough);
             }
-            Some(if gone { Happened::Gone } else { Happened::Refused })
+            (!is_known).then_some(if gone { Happened::Gone } else { Happened::Refused })
         };
         let detail = error.to_string();
         let audit = happened.map(|what| ("pull", what.as_str(), detail.as_str()));

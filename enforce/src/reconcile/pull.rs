@@ -42,7 +42,7 @@ impl Reconciler {
             absent_since: None,
             ineffective: sight.ineffective.filter(|_| foreign),
             tries: 0,
-            trouble: None,
+            trouble: kept.as_ref().and_then(|kept| kept.intent.trouble.clone()).filter(|_| !foreign),
             again_at: foreign.then(|| look_again(stage, false, now, &self.settings.pacing)),
             requests: Vec::new(),
         };

@@ -167,7 +167,7 @@ impl Bench {
 
     fn settle(&mut self) {
         self.aws.settle();
-        self.run(300, 5);
+        self.run(192, 8);
     }
 
     fn hold(&self, target: &str, chain: Vec<Pull>) -> Hold {

@@ -88,7 +88,7 @@ fn a_fault_at_any_call_changes_nothing_of_the_end() {
         for lifting in [false, true] {
             for fault in faults {
                 let calls = (0..).take_while(|at| runs(pull, Mishap::Fault(*at, fault), lifting, 0)).count();
-                assert!(calls > 2, "{calls}");
+                assert!(calls >= 2, "{calls}");
             }
             for fault in [Fault::LostAnswer, Fault::LostRequest] {
                 (0..).take_while(|at| runs(pull, Mishap::DiesAtCall(*at, fault), lifting, 0)).for_each(drop);

@@ -237,7 +237,7 @@ fn rest_of(aws: &FakeAws) -> impl PartialEq + std::fmt::Debug + use<> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 160, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
     fn nothing_is_left_and_nothing_is_lost(steps in proptest::collection::vec(step(), 1..45)) {
