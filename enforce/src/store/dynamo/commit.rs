@@ -16,7 +16,7 @@ pub(super) struct Write {
     /// Rows that are removed, there or not.
     deletes: Vec<Key>,
     /// What is added to the audit trail.
-    line: Option<AuditEntry>,
+    line: Option<Box<AuditEntry>>,
 }
 
 /// A row that is written if it is as it was read.
@@ -74,7 +74,7 @@ impl Write {
 
     /// Adds a line of the audit trail.
     pub(super) fn line(self, entry: Option<&AuditEntry>) -> Self {
-        Self { line: entry.cloned(), ..self }
+        Self { line: entry.cloned().map(Box::new), ..self }
     }
 }
 
