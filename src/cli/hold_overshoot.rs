@@ -75,10 +75,14 @@ pub(super) fn run(args: &BudgetListArgs) -> anyhow::Result<ExitCode> {
 /// Returns the holds that breaches put: when the threshold was reached and found, and when the lever had answered.
 fn holds(engine: &QueryEngine) -> anyhow::Result<Vec<Held>> {
     let texts = ["fire_id", "budget", "target"].map(|name| format!("arrow_cast(b.{name}, 'Utf8')")).join(", ");
+    // A lever that was pulled names the holds it was pulled for; without one the hold itself is all there is.
     let sql = format!(
-        "SELECT {texts}, b.event_time, b.detected_at, a.applied, b.period_end FROM breaches b JOIN \
+        "SELECT {texts}, b.event_time, b.detected_at, coalesce(p.applied, a.applied) AS applied, b.period_end FROM breaches b JOIN \
          (SELECT fire_id, max(at) AS applied FROM actions WHERE action = 'hold' AND state IN ('done', 'already_done') GROUP BY fire_id) a \
-         ON a.fire_id = b.fire_id ORDER BY b.event_time, b.fire_id"
+         ON a.fire_id = b.fire_id LEFT JOIN \
+         (SELECT h.fire_id AS fire_id, min(l.at) AS applied FROM breaches h JOIN actions l ON l.inputs LIKE '%\"' || h.fire_id || '\"%' \
+         WHERE l.action LIKE '%:pull' AND l.state = 'done' GROUP BY h.fire_id) p \
+         ON p.fire_id = b.fire_id ORDER BY b.event_time, b.fire_id"
     );
     let mut held = Vec::new();
     for batch in engine.sql(&sql)? {
