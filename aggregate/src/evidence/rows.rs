@@ -131,8 +131,11 @@ fn to_json<T: Serialize>(value: &T) -> Option<String> {
     serde_json::to_string(value).ok()
 }
 
+/// Reads a column's text of an event.
+type TextOf = fn(&TrailEvent) -> &str;
+
 /// Columns of texts that many events share.
-const REPEATED: [(&str, fn(&TrailEvent) -> &str); 17] = [
+const REPEATED: [(&str, TextOf); 17] = [
     ("access_key_id", |event| &event.access_key_id),
     ("principal_id", |event| &event.principal_id),
     ("principal_arn", |event| &event.principal_arn),

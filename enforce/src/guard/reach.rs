@@ -96,7 +96,7 @@ mod tests {
             let found = judged(statement);
             assert!(found.iter().any(|sentence| sentence.contains(word)), "{word}: {found:#?}");
         }
-        let spared = format!(r#"{{"Effect":"Allow","Action":"iam:*","Resource":"*"}},{{"Effect":"Deny","Action":"iam:*","Resource":"*"}}"#);
-        assert_eq!(judged(&spared), [] as [String; 0]);
+        let spared = r#"{"Effect":"Allow","Action":"iam:*","Resource":"*"},{"Effect":"Deny","Action":"iam:*","Resource":"*"}"#;
+        assert_eq!(judged(spared), [] as [String; 0]);
     }
 }

@@ -13,7 +13,7 @@ use crate::fire::Withheld;
 use crate::hold::HoldPolicy;
 use crate::store::FileStore;
 use crate::store::conformance::sample_crossing;
-use crate::store::dying::{Dying, Flaky};
+use crate::store::dying::Dying;
 
 const PERMIT: CommitPermit = CommitPermit::after_commit(7);
 

@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde_json::Value;
 use sluice_schemas::{Clock, Micros};
 
 use crate::aws::{Aws, Call, CallError, Reply};
@@ -82,6 +83,8 @@ pub struct Reconciler {
     events: Vec<Event>,
     /// When to look again at what is as noted: not worth a write, and a new process looks at once.
     looks: BTreeMap<String, Micros>,
+    /// What was lifted lately, until when that may not be seen everywhere, and what stood before.
+    lifted: BTreeMap<String, (Micros, Value)>,
     /// The intents as they are stored, with their revisions: only who has the fence writes them.
     intents: BTreeMap<String, Intent>,
     revisions: BTreeMap<String, u64>,
@@ -143,6 +146,7 @@ impl Reconciler {
             breaker: Breaker::default(),
             events: Vec::new(),
             looks: BTreeMap::new(),
+            lifted: BTreeMap::new(),
             intents: BTreeMap::new(),
             revisions: BTreeMap::new(),
             read_at: None,
@@ -265,6 +269,15 @@ impl Reconciler {
         Ok(())
     }
 
+    /// Returns what stood before a lever that was lifted so lately that the lift may not be seen everywhere.
+    fn lately_lifted(&mut self, want: &Want, is_new: bool, now: Micros) -> Option<Value> {
+        self.lifted.retain(|_, (until, _)| now < *until);
+        if !is_new {
+            return None;
+        }
+        self.lifted.get(&intent::id(want.lever, &want.subject)).map(|(_, image)| image.clone())
+    }
+
     fn look(&mut self, want: &Want, kept: &mut Option<Kept>, may_pull: bool, now: Micros) -> Result<Went, StoreError> {
         if kept.is_none() && !may_pull {
             return Ok(Went::Enough);
@@ -290,6 +303,11 @@ impl Reconciler {
             Err(error) => return self.failed(want, kept, error, now),
         };
         self.reads.accepted();
+        let sight = match self.lately_lifted(want, kept.is_none(), now) {
+            // What is seen may be from before the lift: neither foreign, nor what stood before.
+            Some(image) => Sight { stands: false, image, ..sight },
+            None => sight,
+        };
         let then = seen(want, kept.as_ref().map(|kept| &kept.intent), &sight, now, self.settings.on_manual_detach, &self.settings.pacing);
         match then {
             Then::Foreign => self.plan(want, kept, sight, true, now),

@@ -26,6 +26,8 @@ impl Reconciler {
         let audit = self.line(&known.intent, lifted.map_or(("forget", "done", ""), |detail| ("lift", "done", detail)), now);
         self.store.remove_record(RecordKind::Intent, &known.intent.id(), known.revision, Some(&audit))?;
         if let Some(detail) = lifted {
+            let until = now.plus(self.settings.pacing.spread);
+            self.lifted.insert(known.intent.id(), (until, known.intent.image.clone()));
             let gone = Some(known);
             self.tell(&gone, Happened::Lifted, detail, now);
         }

@@ -1,5 +1,4 @@
-//! Stores that fail: one whose process is killed after a number of steps, before or after the step took effect, and one whose writes
-//! of receipts fail for a while.
+//! A store whose process is killed after a number of steps, before or after the step took effect.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -71,64 +70,6 @@ impl SharedStore for Dying {
 }
 
 impl Records for Dying {
-    pass_on! {
-        put_record(kind: RecordKind, id: &str, revision: u64, body: &serde_json::Value, audit: Option<&AuditEntry>) -> u64;
-        remove_record(kind: RecordKind, id: &str, revision: u64, audit: Option<&AuditEntry>) -> ();
-        record(kind: RecordKind, id: &str) -> Option<Record>;
-        records(kind: RecordKind) -> Vec<Record>;
-    }
-}
-
-/// Passes calls on; the next writes of receipts fail for a while.
-pub(crate) struct Flaky {
-    pub(crate) inner: Arc<dyn SharedStore>,
-    pub(crate) failing: AtomicUsize,
-}
-
-impl Flaky {
-    fn alive(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
-}
-
-impl SharedStore for Flaky {
-    pass_on! {
-        take_fence(owner: &str, now: Micros) -> u64;
-        fence() -> u64;
-        claim(record: &FireRecord) -> Claim;
-        mark_done(fire_id: &str, at: Micros) -> ();
-        fire(fire_id: &str) -> Option<FireRecord>;
-        fires() -> Vec<FireRecord>;
-        unfinished() -> Vec<FireRecord>;
-        put_hold(hold: &crate::hold::Hold, audit: &AuditEntry) -> crate::hold::Hold;
-        update_hold(hold: &crate::hold::Hold, audit: &AuditEntry) -> crate::hold::Hold;
-        holds() -> Vec<crate::hold::Hold>;
-        hold(id: &str) -> Option<crate::hold::Hold>;
-        confirm(confirmation: &crate::store::Confirmation, audit: &AuditEntry) -> ();
-        confirmations() -> Vec<crate::store::Confirmation>;
-        submit(command: &crate::store::Command) -> crate::store::Command;
-        open_commands() -> Vec<crate::store::Command>;
-        answer(id: &str, outcome: &str, audit: &AuditEntry) -> ();
-        set_stopped(stopped: bool, audit: &AuditEntry) -> ();
-        stopped() -> bool;
-        audit(entry: &AuditEntry) -> ();
-        audit_trail(after: u64, most: usize) -> Vec<(u64, AuditEntry)>;
-        audit_head() -> Option<crate::audit::Head>;
-    }
-
-    fn set_versions(&self, versions: crate::audit::Versions) {
-        self.inner.set_versions(versions);
-    }
-
-    fn put_receipt(&self, fire_id: &str, action: &str, receipt: &Receipt, audit: &AuditEntry) -> Result<(), StoreError> {
-        if self.failing.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
-            return Err(StoreError::Unavailable { operation: "write a receipt", detail: "away".to_owned() });
-        }
-        self.inner.put_receipt(fire_id, action, receipt, audit)
-    }
-}
-
-impl Records for Flaky {
     pass_on! {
         put_record(kind: RecordKind, id: &str, revision: u64, body: &serde_json::Value, audit: Option<&AuditEntry>) -> u64;
         remove_record(kind: RecordKind, id: &str, revision: u64, audit: Option<&AuditEntry>) -> ();

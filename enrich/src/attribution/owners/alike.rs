@@ -40,9 +40,12 @@ pub(super) struct Weighed {
     pub(super) evidence: CallEvidence,
 }
 
+/// Owner, decision, the agent that a refused claim named, and tags.
+pub(super) type Found = (Owner, Decision, Sym, Arc<[(Sym, Sym)]>);
+
 impl Weighed {
     /// Returns owner, decision, claim and tags for a call that claims a session.
-    pub(super) fn of(&self, session: Claim) -> (Owner, Decision, Sym, Arc<[(Sym, Sym)]>) {
+    pub(super) fn of(&self, session: Claim) -> Found {
         let mut owner = self.owner.clone();
         if self.claimed_session {
             owner.session_id = session.text;
