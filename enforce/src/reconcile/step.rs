@@ -9,8 +9,8 @@
 //! | yes | lifting | – | pull: what is seen may be from before the lift |
 //! | yes | pulled | yes | it stands |
 //! | yes | pulled | no | wait while changes spread, then pull again |
-//! | yes | stands | no | pull if it has to last longer than it did; else, after it was absent for as long as changes take to spread, \
-//!   respect or repair |
+//! | yes | stands, and has to last longer than it did | no | pull |
+//! | yes | stands | no | after it was absent for as long as changes take to spread: respect or repair |
 //! | yes | refused | – | looked at again from time to time |
 //! | yes | gone | – | looked at as what stands; whoever comes back is new |
 //! | yes | taken off | – | nothing, until a hold wants it that did not then |

@@ -227,7 +227,7 @@ impl Bench {
         (attached.len(), attached.into_iter().collect::<BTreeSet<_>>(), inline, self.aws.boundary(ROLE))
     }
 
-    /// The chain of the audit trail holds, and every change of IAM that this program made has a line of its request or of a look.
+    /// The chain of the audit trail holds.
     fn check_trail(&self) {
         crate::store::conformance::lines(&self.store);
     }

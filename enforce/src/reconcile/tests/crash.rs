@@ -21,7 +21,7 @@ fn runs(pull: &Pull, mishap: Mishap, lifting: bool, lag: usize) -> bool {
     let (before, bystander) = (bench.shape(), bench.aws.snapshot(OTHER_ROLE));
     let hold = bench.hold("agent_id=a", vec![pull.clone()]);
     if lifting {
-        bench.settle();
+        bench.turn();
         assert_eq!(bench.stage(pull), Some(Stage::Stands));
         bench.release(&hold);
     }
@@ -30,15 +30,15 @@ fn runs(pull: &Pull, mishap: Mishap, lifting: bool, lag: usize) -> bool {
     bench.aws.calm();
     bench.aws.set_lag(lag);
     bench.restart();
-    bench.settle();
+    bench.run(130, 13);
     bench.aws.calm();
-    bench.settle();
+    bench.run(130, 13);
     if !lifting {
         assert_eq!(bench.stage(pull), Some(Stage::Stands), "{pull:?} {mishap:?}");
         assert!(bench.is_there(pull), "{pull:?} {mishap:?}");
         assert_eq!(bench.told(Happened::TakenOff) + bench.told(Happened::Foreign), 0, "{pull:?} {mishap:?}");
         bench.release(&hold);
-        bench.settle();
+        bench.run(130, 13);
     }
     assert_eq!(bench.intents(), [], "{pull:?} {mishap:?} {lifting}");
     assert_eq!(bench.shape(), before, "{pull:?} {mishap:?} {lifting}");
@@ -62,7 +62,7 @@ fn befalls(bench: &mut Bench, mishap: Mishap) -> bool {
     bench.aws.forget_calls();
     bench.reconciler = bench.other(|own| Arc::new(Dying::after(Arc::new(own), left)));
     let dies_at_call = matches!(mishap, Mishap::DiesAtCall(..));
-    for _ in 0..if dies_at_call { 1 } else { 20 } {
+    for _ in 0..if dies_at_call { 1 } else { 8 } {
         if bench.try_turn().is_err() {
             return true;
         }
