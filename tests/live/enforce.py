@@ -61,7 +61,7 @@ class Story:
         self.write_config("5 USD")
 
     def assume(self, role: str) -> dict:
-        return self.sts.assume_role(RoleArn=f"arn:aws:iam::{ACCOUNT}:role/{role}", RoleSessionName="s")["Credentials"]
+        return self.sts.assume_role(RoleArn=f"arn:aws:iam::{ACCOUNT}:role/{role}", RoleSessionName="session")["Credentials"]
 
     def write_config(self, limit: str, more: str = "") -> None:
         self.config.write_text(f"""
@@ -119,7 +119,7 @@ do = ["notify", "hold"]
             lines.append(json.dumps({
                 "schemaType": "ModelInvocationLog", "schemaVersion": "1.0", "timestamp": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
                 "accountId": ACCOUNT, "region": REGION, "requestId": f"{self.calls:08x}-0000-4000-8000-{os.getpid():012x}",
-                "identity": {"arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/{role}/s"}, "operation": "Converse", "modelId": MODEL,
+                "identity": {"arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/{role}/session"}, "operation": "Converse", "modelId": MODEL,
                 "requestMetadata": {"agent_id": agent},
                 "input": {"inputContentType": "application/json", "inputTokenCount": tokens},
                 "output": {"outputContentType": "application/json", "outputTokenCount": 10}}))
@@ -155,10 +155,11 @@ do = ["notify", "hold"]
                               aws_secret_access_key=keys["SecretAccessKey"], aws_session_token=keys["SessionToken"])
         self.ask_who_calls(True)
         try:
-            client.invoke_model(modelId=MODEL, body=b"{}", accept="application/json")
+            # Without a colon: the emulator reckons the signature of an escaped one wrongly.
+            client.invoke_model(modelId="nova", body=b"{}", accept="application/json")
             return True
         except ClientError as error:
-            assert error.response["Error"]["Code"] == "AccessDeniedException", error
+            assert "not authorized to perform" in str(error), error
             return False
         finally:
             self.ask_who_calls(False)
