@@ -51,6 +51,7 @@ test-live-chaos: tools
 	cp $(BIN) $(TARGET)/live/sluice
 	tests/peers/venv.sh $(VENV) deltalake pyarrow boto3 confluent-kafka
 	$(VENV)/bin/python tests/live/flags.py --bin $(TARGET)/live/sluice
+	$(VENV)/bin/python tests/live/enforce.py --bin $(TARGET)/live/sluice
 	$(VENV)/bin/python tests/live/chaos.py --bin $(TARGET)/live/sluice --kills $(KILLS)
 
 # Heavy peers: real servers, Spark as a reader, long kill loops.

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "aws")]
 use anyhow::Context;
 use serde_json::Value;
 use sluice_schemas::visible::escape;

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
-use sluice_enforce::StoreError;
 use sluice_enforce::reconcile::Reconciler;
-use sluice_enforce::reconcile::event::Turn;
 use sluice_schemas::ErrorClass;
+
+use super::Acted;
 
 /// Longest pause between two turns while something is on its way.
 const GLANCE: Duration = Duration::from_millis(500);
@@ -19,9 +19,6 @@ const IDLE: Duration = Duration::from_secs(5);
 
 /// Turns that wait for the coordinator.
 const TURNS: usize = 1_024;
-
-/// What a turn came to.
-pub(crate) type Acted = Result<Turn, StoreError>;
 
 /// The thread; it ends when this is dropped.
 pub(crate) struct Actuator {

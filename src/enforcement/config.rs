@@ -4,12 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
-use sluice_enforce::guard::{Protected, ScopePolicy};
+use sluice_enforce::guard::ScopePolicy;
 use sluice_enforce::hold::HoldPolicy;
 use sluice_enforce::lever::LeverKind;
 use sluice_enforce::reconcile::Settings;
 use sluice_enforce::reconcile::breaker::BreakerLimits;
-use sluice_enforce::reconcile::step::{OnManualDetach, Pacing};
 
 use crate::config::parse_duration;
 
@@ -220,30 +219,9 @@ impl EnforceConfig {
             approve_within: micros(self.approve_within),
         }
     }
-
-    /// Returns how subjects are chosen.
-    pub(crate) fn scope_policy(&self) -> ScopePolicy {
-        ScopePolicy { levers: self.levers.clone(), most_innocent: self.most_innocent, most_principals: self.most_principals }
-    }
-
-    /// Returns who is never stopped; `own` is what this program acts as.
-    pub(crate) fn protected(&self, own: Vec<String>) -> Protected {
-        Protected { own, patterns: self.protected.clone() }
-    }
-
-    /// Returns how the reconciler behaves.
-    pub(crate) fn settings(&self) -> Settings {
-        Settings {
-            on_manual_detach: if self.repairs { OnManualDetach::Repair } else { OnManualDetach::Respect },
-            pacing: Pacing { resync: micros(self.resync), spread: micros(self.spread), ..Pacing::default() },
-            writes_per_second: self.writes_per_second,
-            reads_per_second: self.reads_per_second,
-            breaker: BreakerLimits { failures: self.breaker_failures, taken_off: self.breaker_taken_off },
-        }
-    }
 }
 
-fn micros(time: Duration) -> i64 {
+pub(super) fn micros(time: Duration) -> i64 {
     i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
 }
 

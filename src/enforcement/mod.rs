@@ -2,6 +2,7 @@
 //!
 //! Owns: the section `[enforce]`, the thread around the reconciler, the start-up check. Does not own: decisions (`sluice_enforce`).
 
+#[cfg(feature = "aws")]
 mod actuator;
 #[cfg(feature = "aws")]
 mod aws;
@@ -13,6 +14,7 @@ mod open;
 mod order;
 mod teller;
 
+#[cfg(feature = "aws")]
 pub(crate) use actuator::Actuator;
 pub(crate) use config::{EnforceConfig, RawEnforce};
 #[cfg(feature = "aws")]
@@ -27,4 +29,19 @@ pub(crate) use teller::Teller;
 #[cfg(not(feature = "aws"))]
 pub(crate) fn caller(_config: &EnforceConfig) -> anyhow::Result<String> {
     anyhow::bail!("this build calls no AWS: build it with --features aws")
+}
+
+/// What a turn of the thread that acts came to.
+pub(crate) type Acted = Result<sluice_enforce::reconcile::event::Turn, sluice_enforce::StoreError>;
+
+/// Nothing acts in a build without AWS.
+#[cfg(not(feature = "aws"))]
+pub(crate) struct Actuator;
+
+#[cfg(not(feature = "aws"))]
+impl Actuator {
+    /// Returns what it did since the last call.
+    pub(crate) fn acted(&self) -> std::iter::Empty<Acted> {
+        std::iter::empty()
+    }
 }

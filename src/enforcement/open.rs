@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use sluice_enforce::SharedStore;
 use sluice_enforce::aws::{Aws, Body, Call, Method};
-use sluice_enforce::guard::Protected;
+use sluice_enforce::guard::{Protected, ScopePolicy};
 use sluice_enforce::iam::wire::form;
 use sluice_enforce::iam::xml::Node;
 use sluice_enforce::lever::api_key::ApiKey;
@@ -20,13 +20,39 @@ use sluice_enforce::lever::revoke_sessions::RevokeSessions;
 use sluice_enforce::lever::scp::Scp;
 use sluice_enforce::lever::stop_session::StopSession;
 use sluice_enforce::lever::{Lever, LeverKind};
-use sluice_enforce::reconcile::Reconciler;
+use sluice_enforce::reconcile::breaker::BreakerLimits;
+use sluice_enforce::reconcile::step::{OnManualDetach, Pacing};
+use sluice_enforce::reconcile::{Reconciler, Settings};
 use sluice_ingest::aws::{self as sdk, AwsSettings};
 use sluice_schemas::{Clock, SystemClock};
 
 use super::EnforceConfig;
 use super::aws::{Caller, CallerSettings};
+use super::config::micros;
 use crate::config::{Config, FlagsTable};
+
+impl EnforceConfig {
+    /// Returns how subjects are chosen.
+    pub(crate) fn scope_policy(&self) -> ScopePolicy {
+        ScopePolicy { levers: self.levers.clone(), most_innocent: self.most_innocent, most_principals: self.most_principals }
+    }
+
+    /// Returns who is never stopped; `own` is what this program acts as.
+    pub(crate) fn protected(&self, own: Vec<String>) -> Protected {
+        Protected { own, patterns: self.protected.clone() }
+    }
+
+    /// Returns how the reconciler behaves.
+    pub(crate) fn settings(&self) -> Settings {
+        Settings {
+            on_manual_detach: if self.repairs { OnManualDetach::Repair } else { OnManualDetach::Respect },
+            pacing: Pacing { resync: micros(self.resync), spread: micros(self.spread), ..Pacing::default() },
+            writes_per_second: self.writes_per_second,
+            reads_per_second: self.reads_per_second,
+            breaker: BreakerLimits { failures: self.breaker_failures, taken_off: self.breaker_taken_off },
+        }
+    }
+}
 
 /// Returns what makes calls with the credentials of the section.
 ///

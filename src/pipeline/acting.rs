@@ -3,18 +3,15 @@
 use std::sync::{Arc, PoisonError};
 
 use anyhow::Context;
-use sluice_aggregate::seed::for_each_spend;
 use sluice_enforce::StoreError;
-use sluice_enforce::guard::usage::DAYS;
 use sluice_enforce::hold::Hold;
 use sluice_enforce::notice::{HoldNews, HoldNotice, Receiver};
 use sluice_enforce::reconcile::event::{Event, Happened, Turn};
-use sluice_schemas::time::{DAY, HOUR};
+use sluice_schemas::time::HOUR;
 use sluice_schemas::{ErrorClass, Micros, SpendView};
 
 use super::{Mode, Pipeline};
 use crate::enforcement::Actuator;
-use crate::lakeview;
 use crate::view::Level;
 
 impl Pipeline {
@@ -50,11 +47,14 @@ impl Pipeline {
     }
 
     /// Fills the index of who calls through what from the lake and pending rows.
+    #[cfg(feature = "aws")]
     fn fill_usage(&mut self) -> anyhow::Result<()> {
-        let from = self.settings.clock.now().plus(-DAYS * DAY).max(Micros(0));
-        let engine = lakeview::engine(&self.lake, self.live_rows())?;
+        use sluice_schemas::time::DAY;
+        let from = self.settings.clock.now().plus(-sluice_enforce::guard::usage::DAYS * DAY).max(Micros(0));
+        let engine = crate::lakeview::engine(&self.lake, self.live_rows())?;
         let mut usage = self.scoping.usage.write().unwrap_or_else(PoisonError::into_inner);
-        for_each_spend(&engine, from, None, &mut |view| usage.add(view, 1)).context("who called through what in the last 30 days")
+        sluice_aggregate::seed::for_each_spend(&engine, from, None, &mut |view| usage.add(view, 1))
+            .context("who called through what in the last 30 days")
     }
 
     /// Counts who called through what; `sign` is -1 for what is taken back.

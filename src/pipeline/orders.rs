@@ -108,14 +108,15 @@ impl Pipeline {
         self.watch_overshoot(&holds, &status, now);
         let known: Vec<_> = self.ledger.overview().into_iter().chain(self.watch.overview()).collect();
         let changes = reconcile_holds(&status, &known, &holds, &overrides, now);
-        if !changes.is_empty() {
-            self.nudge();
-        }
+        let changed = !changes.is_empty();
         for change in changes {
             match hold::apply_change(&*self.shared, &change, now) {
                 Ok(hold) => self.live.event(now, Level::Info, format!("hold on {}: {}", hold.target, change.change)),
                 Err(error) => tracing::warn!(hold = change.id, %error, "hold could not be changed; tried again"),
             }
+        }
+        if changed {
+            self.nudge();
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -153,6 +154,8 @@ do = ["notify", "hold"]
         """Whether the emulator, asked to judge policies, lets the agent call a model."""
         client = boto3.client("bedrock-runtime", region_name=REGION, endpoint_url=self.url, aws_access_key_id=keys["AccessKeyId"],
                               aws_secret_access_key=keys["SecretAccessKey"], aws_session_token=keys["SessionToken"])
+        # The emulator takes every resource for "*", so while it judges, what is granted on some roles alone is not granted.
+        self.let_daemon(signal.SIGSTOP)
         self.ask_who_calls(True)
         try:
             # Without a colon: the emulator reckons the signature of an escaped one wrongly.
@@ -163,6 +166,11 @@ do = ["notify", "hold"]
             return False
         finally:
             self.ask_who_calls(False)
+            self.let_daemon(signal.SIGCONT)
+
+    def let_daemon(self, do: signal.Signals) -> None:
+        if self.daemon and self.daemon.poll() is None:
+            self.daemon.send_signal(do)
 
     def tell(self) -> None:
         alpha = self.assume("agent-alpha")
@@ -253,6 +261,7 @@ def main() -> int:
         except BaseException:
             log = pathlib.Path(folder) / "daemon.log"
             sys.stderr.write(log.read_text(encoding="utf-8", errors="replace")[-6000:] if log.exists() else "")
+            sys.stderr.write(story.run("lever", "list", "--format", "json", ok=None).stdout)
             raise
         finally:
             story.end()

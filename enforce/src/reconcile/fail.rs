@@ -86,6 +86,29 @@ impl Reconciler {
         Ok(Went::Enough)
     }
 
+    /// Notes why a look failed. A stop that was pulled and may not be looked at any more is no stop that cannot be pulled: it stays as it
+    /// is noted, and people are told once.
+    pub(super) fn unseen(&mut self, want: &Want, kept: &mut Option<Kept>, error: LeverError, now: Micros) -> Result<Went, StoreError> {
+        let is_denied = matches!(&error, LeverError::Call(call) if call.is_denied());
+        let Some(known) = kept.as_mut().filter(|kept| is_denied && matches!(kept.intent.stage, Stage::Pulled | Stage::Stands)) else {
+            return self.failed(want, kept, error, now);
+        };
+        let intent = &mut known.intent;
+        adopt(intent, want);
+        intent.tries = intent.tries.saturating_add(1);
+        let detail = format!("cannot be looked at: {error}");
+        let is_news = intent.trouble.as_ref() != Some(&detail);
+        intent.trouble = Some(detail.clone());
+        let again = now.plus(wait(intent.tries).max(self.settings.pacing.resync));
+        intent.again_at = Some(again);
+        self.looks.insert(intent.id(), again);
+        if is_news {
+            self.save(kept, Some(("look", Happened::Failing.as_str(), &detail)), now)?;
+            self.tell(kept, Happened::Failing, &detail, now);
+        }
+        Ok(Went::Enough)
+    }
+
     /// AWS asks for fewer calls; it does not say of which kind.
     pub(super) fn refused(&mut self, now: Micros) {
         self.writes.refused(now);

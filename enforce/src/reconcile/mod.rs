@@ -300,7 +300,7 @@ impl Reconciler {
         }
         let sight = match self.see(want, kept.as_ref(), now) {
             Ok(sight) => sight,
-            Err(error) => return self.failed(want, kept, error, now),
+            Err(error) => return self.unseen(want, kept, error, now),
         };
         self.reads.accepted();
         let sight = match self.lately_lifted(want, kept.is_none(), now) {
