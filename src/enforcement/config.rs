@@ -135,29 +135,7 @@ impl RawEnforce {
         };
         let (resync, spread) = (time(&self.resync, "resync"), time(&self.spread, "spread"));
         let approve_within = time(&self.approve_within, "approve_within");
-        let mut levers = Vec::new();
-        for word in &self.levers {
-            match LeverKind::parse(word) {
-                Some(lever) if levers.contains(&lever) => faults.push(format!("enforce.levers: '{word}' occurs twice")),
-                Some(lever) => levers.push(lever),
-                None => faults.push(format!("enforce.levers: '{word}' is no lever: use {}", words())),
-            }
-        }
-        let mut needs = |lever: LeverKind, is_there: bool, key: &str| {
-            if levers.contains(&lever) && !is_there {
-                faults.push(format!("enforce.{key}: needed by the lever {lever}"));
-            }
-        };
-        needs(LeverKind::DenyPolicy, self.deny_policy_arn.is_some(), "deny_policy_arn");
-        needs(LeverKind::Detach, !self.detach_policy_arns.is_empty(), "detach_policy_arns");
-        needs(LeverKind::Boundary, self.boundary_policy_arn.is_some(), "boundary_policy_arn");
-        needs(LeverKind::Scp, self.service_control_policy_id.is_some(), "service_control_policy_id");
-        if levers.contains(&LeverKind::Flag) && !has_flags {
-            faults.push("[flags]: a table is needed by the lever flag".to_owned());
-        }
-        if !levers.is_empty() && !cfg!(feature = "aws") {
-            faults.push("enforce.levers: this build calls no AWS: build it with --features aws, or leave the list empty".to_owned());
-        }
+        let levers = self.levers(has_flags, faults);
         let repairs = match self.on_manual_detach.as_str() {
             "respect" => false,
             "repair" => true,
@@ -205,6 +183,34 @@ impl RawEnforce {
             breaker_failures: self.breaker_failures,
             breaker_taken_off: self.breaker_taken_off,
         }
+    }
+
+    /// Reads the words of `levers`, and looks whether each has what it needs.
+    fn levers(&self, has_flags: bool, faults: &mut Vec<String>) -> Vec<LeverKind> {
+        let mut levers = Vec::new();
+        for word in &self.levers {
+            match LeverKind::parse(word) {
+                Some(lever) if levers.contains(&lever) => faults.push(format!("enforce.levers: '{word}' occurs twice")),
+                Some(lever) => levers.push(lever),
+                None => faults.push(format!("enforce.levers: '{word}' is no lever: use {}", words())),
+            }
+        }
+        let mut needs = |lever: LeverKind, is_there: bool, key: &str| {
+            if levers.contains(&lever) && !is_there {
+                faults.push(format!("enforce.{key}: needed by the lever {lever}"));
+            }
+        };
+        needs(LeverKind::DenyPolicy, self.deny_policy_arn.is_some(), "deny_policy_arn");
+        needs(LeverKind::Detach, !self.detach_policy_arns.is_empty(), "detach_policy_arns");
+        needs(LeverKind::Boundary, self.boundary_policy_arn.is_some(), "boundary_policy_arn");
+        needs(LeverKind::Scp, self.service_control_policy_id.is_some(), "service_control_policy_id");
+        if levers.contains(&LeverKind::Flag) && !has_flags {
+            faults.push("[flags]: a table is needed by the lever flag".to_owned());
+        }
+        if !levers.is_empty() && !cfg!(feature = "aws") {
+            faults.push("enforce.levers: this build calls no AWS: build it with --features aws, or leave the list empty".to_owned());
+        }
+        levers
     }
 }
 

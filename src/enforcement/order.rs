@@ -101,27 +101,7 @@ pub(crate) fn carry_out(store: &dyn SharedStore, budgets: &Budgets, order: &Requ
             anyhow::ensure!(close(store, actor, reason, now)?, "the breaker has not tripped");
             changed(&serde_json::json!({ "closed": true }), Level::Info, format!("{actor} closed the breaker"))?
         }
-        Request::Override { budget, target, extra, lasts, actor, reason } => {
-            anyhow::ensure!(budgets.get(budget).is_some(), "there is no budget '{budget}'");
-            anyhow::ensure!(*lasts > 0, "an exception needs a time longer than zero");
-            let grant = match extra {
-                None => Grant::Exempt,
-                Some(amount) => Grant::Extra { amount: dollars(amount)? },
-            };
-            let wanted = Override {
-                id: String::new(),
-                budget: budget.clone(),
-                target: target.clone(),
-                grant,
-                since: now,
-                until: now.plus(*lasts),
-                actor: actor.clone(),
-                reason: reason.clone(),
-            };
-            let granted = overrides::grant(store, wanted, now)?;
-            let told = format!("{actor} gave budget {budget} {} until {}", granted.what(), granted.until);
-            changed(&granted, Level::Alarm, told)?
-        }
+        Request::Override { .. } => except(store, budgets, order, now)?,
         Request::RevokeOverride { id, actor, reason } => {
             let revoked = overrides::revoke(store, id, actor, reason, now)?;
             changed(&revoked, Level::Info, format!("{actor} ended an exception of budget {}", revoked.budget))?
@@ -135,6 +115,30 @@ pub(crate) fn carry_out(store: &dyn SharedStore, budgets: &Budgets, order: &Requ
         }
         _ => bail!("this needs a running daemon"),
     })
+}
+
+/// Grants an exception.
+fn except(store: &dyn SharedStore, budgets: &Budgets, order: &Request, now: Micros) -> anyhow::Result<Outcome> {
+    let Request::Override { budget, target, extra, lasts, actor, reason } = order else { bail!("this is no exception") };
+    anyhow::ensure!(budgets.get(budget).is_some(), "there is no budget '{budget}'");
+    anyhow::ensure!(*lasts > 0, "an exception needs a time longer than zero");
+    let grant = match extra {
+        None => Grant::Exempt,
+        Some(amount) => Grant::Extra { amount: dollars(amount)? },
+    };
+    let wanted = Override {
+        id: String::new(),
+        budget: budget.clone(),
+        target: target.clone(),
+        grant,
+        since: now,
+        until: now.plus(*lasts),
+        actor: actor.clone(),
+        reason: reason.clone(),
+    };
+    let granted = overrides::grant(store, wanted, now)?;
+    let told = format!("{actor} gave budget {budget} {} until {}", granted.what(), granted.until);
+    changed(&granted, Level::Alarm, told)
 }
 
 /// Returns what every lever does, the kill switch and the breaker.

@@ -47,7 +47,7 @@ impl Pipeline {
         let limits = super::seed::limits(config);
         let fence = shared.take_fence(&format!("process {}", std::process::id()), now)?;
         let audit_seen = lake.files(tables::ACTIONS)?.iter().map(|file| file.rows).sum();
-        let mut pipeline = Self {
+        let pipeline = Self {
             enricher,
             base: Base { lake_epoch: head.epoch, lake_uuid: head.uuid, ..Base::default() },
             positions: lake.state().positions.clone(),
@@ -94,20 +94,25 @@ impl Pipeline {
             shared,
             settings,
         };
-        pipeline.note_versions();
+        pipeline.begin(decision, state)
+    }
+
+    /// Brings every state into step.
+    fn begin(mut self, decision: RecoveryDecision, state: Option<LocalState>) -> anyhow::Result<Self> {
+        self.note_versions();
         match (decision, state) {
-            (RecoveryDecision::Resume { next_segment }, Some(state)) => pipeline.resume(state, next_segment)?,
-            _ => pipeline.rebuild()?,
+            (RecoveryDecision::Resume { next_segment }, Some(state)) => self.resume(state, next_segment)?,
+            _ => self.rebuild()?,
         }
-        pipeline.learn_history()?;
-        pipeline.remember_evidence()?;
-        pipeline.committed.note(Durable::Lake, pipeline.lake.state().positions.clone());
-        pipeline.committed.note(Durable::Local, pipeline.positions.clone());
-        pipeline.confirm_known()?;
-        pipeline.base.commit = pipeline.base.commit.max(pipeline.unfinished_epoch()?);
-        pipeline.store_pending()?;
-        pipeline.open_directory()?;
-        Ok(pipeline)
+        self.learn_history()?;
+        self.remember_evidence()?;
+        self.committed.note(Durable::Lake, self.lake.state().positions.clone());
+        self.committed.note(Durable::Local, self.positions.clone());
+        self.confirm_known()?;
+        self.base.commit = self.base.commit.max(self.unfinished_epoch()?);
+        self.store_pending()?;
+        self.open_directory()?;
+        Ok(self)
     }
 
     /// Brings what a daemon left in local state to the lake where it is looked for there: a bulk epoch knows no segments, and which calls

@@ -21,6 +21,8 @@ impl Reconciler {
         let Some(known) = kept.as_mut() else { return Ok(Went::Enough) };
         if known.intent.stage != Stage::Lifting {
             known.intent.stage = Stage::Lifting;
+            // Of a pull that was begun and not noted it is only known that it was before this.
+            known.intent.pulled_at = known.intent.pulled_at.or(Some(now));
             (known.intent.tries, known.intent.again_at) = (0, None);
             known.intent.fence = self.fence;
             self.save(kept, Some(("lift", "begun", "")), now)?;
@@ -56,6 +58,11 @@ impl Reconciler {
         let order =
             Order { subject: &intent.subject, holds: &intent.holds, reason: &intent.reason, since: intent.since, until: intent.until, now };
         let done = lever.lift(&self.guarded(), &order, &intent.image)?;
+        // A lift that found nothing to take away may have looked at what stood before the pull.
+        let pull_spreads = intent.pulled_at.is_some_and(|at| (0..self.settings.pacing.spread).contains(&now.0.saturating_sub(at.0)));
+        if done.requests.is_empty() && pull_spreads && lever.about().undo != Undo::Nothing {
+            return Ok((done.requests, done.detail, false));
+        }
         let away = lever.about().undo == Undo::Nothing
             || match lever.look(&self.guarded(), &order) {
                 Ok(sight) => !sight.stands,

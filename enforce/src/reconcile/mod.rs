@@ -36,9 +36,10 @@ use agenda::agenda;
 use breaker::{Breaker, BreakerLimits};
 pub use breaker::{close, tripped};
 use event::{Event, Turn};
-use intent::{Intent, Stage};
+use intent::{Intent, Stage, takes_several};
 use note::Kept;
 use pace::Pace;
+use pull::joined;
 use step::{Due, OnManualDetach, Pacing, Then, due, is_renewed, seen};
 use want::{Want, wants};
 
@@ -304,9 +305,10 @@ impl Reconciler {
         };
         self.reads.accepted();
         let sight = match self.lately_lifted(want, kept.is_none(), now) {
-            // What is seen may be from before the lift: neither foreign, nor what stood before.
-            Some(image) => Sight { stands: false, image, ..sight },
-            None => sight,
+            // It may be from before the lift, or a person's: time tells.
+            Some(_) if sight.stands => return Ok(Went::Enough),
+            Some(image) if takes_several(want.lever) => Sight { image: joined(&image, &sight.image), ..sight },
+            _ => sight,
         };
         let then = seen(want, kept.as_ref().map(|kept| &kept.intent), &sight, now, self.settings.on_manual_detach, &self.settings.pacing);
         match then {

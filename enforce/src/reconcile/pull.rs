@@ -182,7 +182,7 @@ impl Reconciler {
 }
 
 /// Joins what was taken away before and what stands now.
-fn joined(before: &Value, now: &Value) -> Value {
+pub(super) fn joined(before: &Value, now: &Value) -> Value {
     let mut joined = now.clone();
     for (key, known) in before.as_object().into_iter().flatten() {
         let (Some(known), Some(list)) = (known.as_array(), joined[key].as_array_mut()) else { continue };

@@ -47,6 +47,41 @@ fn a_stop_that_a_person_took_off_is_put_back_where_that_is_wanted() {
 }
 
 #[test]
+fn a_stop_that_may_not_be_looked_at_any_more_stays_as_it_is_noted() {
+    let flag = Pull { lever: LeverKind::Boundary, subject: Subject::Role { arn: ROLE.to_owned() } };
+    let mut bench = Bench::new();
+    let hold = bench.hold("agent_id=a", vec![deny(), flag.clone()]);
+    bench.settle();
+    bench.aws.plan(|call| (!call.writes).then_some(Fault::Refuse(403, "AccessDenied")));
+    bench.run(2_000, 20);
+    assert_eq!((bench.stage(&deny()), bench.has_deny(), bench.told(Happened::Failing)), (Some(Stage::Stands), true, 1));
+    assert!(bench.intent(&deny()).is_some_and(|intent| intent.trouble.is_some()), "people can read why");
+    assert_eq!((bench.told(Happened::Refused), bench.stage(&flag)), (0, None), "nothing stands in for what stands");
+    bench.aws.calm();
+    bench.settle();
+    bench.release(&hold);
+    bench.settle();
+    assert_eq!((bench.has_deny(), bench.intents().len()), (false, 0));
+}
+
+#[test]
+fn what_was_lifted_lately_is_not_taken_for_foreign() {
+    let mut bench = Bench::new();
+    let first = bench.hold("agent_id=a", vec![deny(), role(LeverKind::Boundary)]);
+    bench.settle();
+    bench.release(&first);
+    bench.turn();
+    assert_eq!((bench.has_deny(), bench.intents().len()), (false, 0));
+    // A copy of IAM that has not heard of the lift yet.
+    bench.aws.set_lag(1);
+    bench.hold("agent_id=a", vec![deny()]);
+    bench.run(8, 2);
+    bench.aws.set_lag(0);
+    bench.settle();
+    assert_eq!((bench.stage(&deny()), bench.has_deny(), bench.told(Happened::Foreign)), (Some(Stage::Stands), true, 0));
+}
+
+#[test]
 fn what_stood_before_is_never_lifted() {
     let mut bench = Bench::new();
     bench.aws.attach(ROLE, DENY);
