@@ -12,7 +12,7 @@ KILLS ?= 4
 DENY := 0.20.2
 LIVE := $(CARGO) test --locked --profile $(PROFILE) --workspace --features $(FEATURES)
 
-.PHONY: all build demo test test-rust test-peers test-kill test-live test-live-services test-live-chaos bench bench-live bench-runaway fmt lint deny deny-advisories deny-tool clean tools
+.PHONY: all build demo test test-rust test-peers test-kill test-live test-live-services test-live-chaos bench bench-enforce bench-live bench-runaway fmt lint deny deny-advisories deny-tool clean tools
 
 all: build
 
@@ -60,6 +60,11 @@ test-live: test-live-services test-live-chaos build
 
 bench: build
 	bench/run.sh $(BIN) $(VENV)
+
+# From a record to the call of IAM; needs the clients.
+bench-enforce: tools
+	$(CARGO) build --locked --profile $(PROFILE) --bin sluice --features $(FEATURES)
+	python3 bench/enforce.py --bin $(BIN)
 
 bench-live: build
 	bench/live.sh $(BIN)
