@@ -1,4 +1,5 @@
 """The whole way of a hold against an emulator of IAM: spend over a budget → deny attached → access refused → reason gone → access back.
+And orders that are left in a shared table by someone elsewhere.
 
     enforce.py --bin SLUICE        # a build with --features aws
 
@@ -242,6 +243,40 @@ do = ["notify", "hold"]
         assert "may do more than its levers need" in refused, refused
         print("an enforcer that could raise itself is refused")
 
+    def tell_of_orders(self) -> None:
+        """Someone on another machine orders through the shared table; the ledger answers, once for each order."""
+        table = f"""
+[shared]
+table = "sluice"
+region = "{REGION}"
+endpoint = "{self.url}"
+"""
+        self.config = self.folder / "ledger.toml"
+        self.write_config("5 USD", table)
+        # A trail of its own: the lake of the story before belongs to another store.
+        self.config.write_text(self.config.read_text().replace('path = "lake"', 'path = "lake-of-orders"'))
+        elsewhere = self.folder / "elsewhere.toml"
+        elsewhere.write_text(self.config.read_text() + f'\n[control]\nsocket = "{self.folder}/elsewhere.sock"\n')
+        self.iam.put_role_policy(RoleName="sluice-enforcer", PolicyName="enforcer", PolicyDocument=grants())
+        self.run("config", "create-table")
+        self.start()
+        here, self.config = self.config, elsewhere
+        self.run("pause", "omega", "--reason", "drill", "--for", "1h")
+        [hold] = self.holds("omega")
+        assert hold["cause"]["actor"].startswith(f"arn:aws:sts::{ACCOUNT}:assumed-role/sluice-enforcer/"), hold
+        refused = self.run("budget", "override", "add", "no such budget", "--for", "1h", ok=2).stderr
+        assert "there is no budget" in refused, refused
+        self.run("resume", "omega")
+        # The same order again within a minute is the same order: it is answered, not carried out anew.
+        self.run("resume", "omega")
+        assert not self.holds("omega")
+        self.config = here
+        self.run("audit", "verify")
+        lines = [line["entry"]["action"] for line in self.json("audit", "list")]
+        assert lines.count("command:resume") == 1 and lines.count("release") == 1, lines
+        self.stop()
+        print("orders in the shared table are carried out once, in the name of who gave them")
+
     def end(self) -> None:
         if self.daemon and self.daemon.poll() is None:
             self.daemon.terminate()
@@ -258,6 +293,7 @@ def main() -> int:
         story = Story(args.bin, pathlib.Path(folder))
         try:
             story.tell()
+            story.tell_of_orders()
         except BaseException:
             log = pathlib.Path(folder) / "daemon.log"
             sys.stderr.write(log.read_text(encoding="utf-8", errors="replace")[-6000:] if log.exists() else "")
