@@ -196,6 +196,7 @@ pub(crate) fn action_row(id: u64) -> RecordBatch {
         .map(|field| -> ArrayRef {
             match field.data_type() {
                 arrow::datatypes::DataType::Utf8 => Arc::new(StringArray::from(vec![format!("{} {id}", field.name())])),
+                arrow::datatypes::DataType::Int64 => Arc::new(Int64Array::from(vec![id as i64])),
                 _ => Arc::new(TimestampMicrosecondArray::from(vec![START.0]).with_timezone("UTC")),
             }
         })
