@@ -118,7 +118,8 @@ impl Model {
             }
             Step::Foreign(true) if !has_foreign && aws.attached(ROLE).len() < 10 => aws.attach(ROLE, FOREIGN),
             Step::Foreign(false) => aws.detach(ROLE, FOREIGN),
-            Step::Limit(true) => aws.set_boundary(ROLE, Some(FOREIGN_LIMIT)),
+            // IAM puts a boundary over whatever is there: one that a look cannot see yet is lost, and the lever says so.
+            Step::Limit(true) if self.lag == 0 => aws.set_boundary(ROLE, Some(FOREIGN_LIMIT)),
             Step::Limit(false) if aws.boundary(ROLE).as_deref() == Some(FOREIGN_LIMIT) => aws.set_boundary(ROLE, None),
             Step::Inline(true) => aws.put_inline(ROLE, "more", &allow("sqs:*")),
             Step::Inline(false) => aws.delete_inline(ROLE, "more"),
@@ -146,6 +147,7 @@ impl Model {
             Step::Denied(true) => aws.plan(|call: &Call| call.writes.then_some(Fault::Refuse(403, "AccessDenied"))),
             Step::Denied(false) => aws.calm(),
             Step::Lag(calls) => {
+                aws.settle();
                 aws.set_lag(calls);
                 self.lag = calls;
                 // Looks go back to before a person's edit: a hold that comes now cannot know of it.
