@@ -263,7 +263,10 @@ impl Pipeline {
 
     fn on_tick(&mut self, flow: &mut Flow) -> anyhow::Result<()> {
         let now = self.settings.clock.now();
-        self.ledger.advance(now);
+        // A pass over history meets days in any order: counters of early ones are needed until its end.
+        if self.settings.mode == Mode::Live {
+            self.ledger.advance(now);
+        }
         self.rate_for_directory()?;
         self.live.arrived(now, 0, 0);
         self.forget_usage(now);
