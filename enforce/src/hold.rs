@@ -173,15 +173,6 @@ impl Hold {
     }
 }
 
-/// Returns the targets that have to be stopped now, each once.
-#[must_use]
-pub fn targets_in_force(holds: &[Hold]) -> Vec<&str> {
-    let mut targets: Vec<&str> = holds.iter().filter(|hold| hold.is_in_force()).map(|hold| hold.target.as_str()).collect();
-    targets.sort_unstable();
-    targets.dedup();
-    targets
-}
-
 /// Why a hold ended that waited for a person in vain.
 const NOBODY_APPROVED: &str = "nobody approved it in time";
 

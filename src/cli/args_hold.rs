@@ -104,6 +104,13 @@ pub(crate) enum LeverVerb {
         #[command(flatten)]
         place: Place,
     },
+    /// Show what a hold would pull on a target, who shares that, and which calls it would make; nothing is changed
+    Rehearse {
+        /// Target of a budget, for example agent_id=checkout-bot, or id of a hold
+        target: String,
+        #[command(flatten)]
+        place: Place,
+    },
     /// Ask AWS what this program may do, and say whether it reaches itself or someone who is protected
     Check {
         #[command(flatten)]

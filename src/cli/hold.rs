@@ -1,5 +1,6 @@
 //! `sluice hold`, `pause`, `resume`, `approve`: orders to the daemon, to the shared store when none is running.
 
+use std::collections::HashMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -128,7 +129,7 @@ pub(super) fn order(place: &Place, request: &Request) -> anyhow::Result<Value> {
     )
 }
 
-fn share_line(share: &sluice_enforce::guard::Share) -> String {
+pub(super) fn share_line(share: &sluice_enforce::guard::Share) -> String {
     let percent = |thousandths: u32| format!("{}.{} %", thousandths / 1_000, thousandths % 1_000 / 100);
     let pull = share.pull.as_ref().map_or_else(|| "no lever".to_owned(), |pull| format!("{} on {}", pull.lever, pull.subject));
     let others: Vec<String> = share.others.iter().map(|(agent, calls)| format!("{} ({calls} calls)", escape(agent))).collect();
@@ -144,13 +145,15 @@ fn show(id_or_start: &str, place: &Place, format: Format) -> anyhow::Result<Exit
     let holds: Vec<Hold> = serde_json::from_value(order(place, &Request::Holds)?).context("holds")?;
     let hold = holds.iter().find(|hold| hold.id == id_or_start).with_context(|| format!("there is no hold '{id_or_start}'"))?;
     let levers = order(place, &Request::Levers)?;
-    let of_hold = |pull: &sluice_enforce::reconcile::want::Pull| {
-        let wanted = id(pull.lever, &pull.subject);
-        let is_wanted = |intent: &&Value| Intent::deserialize(*intent).is_ok_and(|intent| intent.id() == wanted);
-        levers["levers"].as_array().into_iter().flatten().find(is_wanted).cloned()
-    };
+    let known: HashMap<String, &Value> = levers["levers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|intent| Some((Intent::deserialize(intent).ok()?.id(), intent)))
+        .collect();
+    let of_hold = |pull: &sluice_enforce::reconcile::want::Pull| known.get(&id(pull.lever, &pull.subject)).copied();
     if format == Format::Json {
-        let stands: Vec<Value> = hold.scope.grips.iter().flat_map(|grip| &grip.chain).filter_map(of_hold).collect();
+        let stands: Vec<&Value> = hold.scope.grips.iter().flat_map(|grip| &grip.chain).filter_map(of_hold).collect();
         output::json(&serde_json::to_string_pretty(&serde_json::json!({ "hold": hold, "levers": stands }))?);
         return Ok(ExitCode::SUCCESS);
     }
@@ -167,12 +170,12 @@ fn show(id_or_start: &str, place: &Place, format: Format) -> anyhow::Result<Exit
     }
     for pull in hold.scope.grips.iter().flat_map(|grip| &grip.chain) {
         if let Some(intent) = of_hold(pull) {
-            let detail = ["ineffective", "trouble"].map(|key| word(&intent, key)).join(" ");
+            let detail = ["ineffective", "trouble"].map(|key| word(intent, key)).join(" ");
             output::line(&format!(
                 "  {} on {}: {} {}",
                 pull.lever,
                 escape(&pull.subject.to_string()),
-                word(&intent, "stage"),
+                word(intent, "stage"),
                 escape(detail.trim())
             ));
         }

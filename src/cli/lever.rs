@@ -2,11 +2,21 @@
 
 use std::process::ExitCode;
 
+#[cfg(feature = "aws")]
+use anyhow::Context;
 use serde_json::Value;
+#[cfg(feature = "aws")]
+use sluice_enforce::guard::Scope;
+#[cfg(feature = "aws")]
+use sluice_enforce::hold::Hold;
 use sluice_schemas::visible::escape;
 
 use super::args::{BudgetListArgs, Format, LeverArgs, LeverVerb, Place, Reason};
+#[cfg(feature = "aws")]
+use super::hold::share_line;
 use super::hold::{order, word};
+#[cfg(feature = "aws")]
+use crate::config::Config;
 use crate::control::Request;
 use crate::output;
 
@@ -21,6 +31,7 @@ pub(super) fn run(args: &LeverArgs) -> anyhow::Result<ExitCode> {
             output::line("the breaker is closed: levers are pulled again");
             Ok(ExitCode::SUCCESS)
         }
+        LeverVerb::Rehearse { target, place } => rehearse(target, place),
         LeverVerb::Check { place } => check(place),
     }
 }
@@ -73,6 +84,58 @@ fn list(args: &BudgetListArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Returns what is or would be pulled: of a hold as it is noted, of a target as the ledger would decide now.
+#[cfg(feature = "aws")]
+fn scope(target: &str, place: &Place) -> anyhow::Result<Scope> {
+    let holds: Vec<Hold> = serde_json::from_value(order(place, &Request::Holds)?).context("holds")?;
+    if let Some(hold) = holds.into_iter().find(|hold| hold.id == target) {
+        return Ok(hold.scope);
+    }
+    let config = Config::load(&place.origin())?;
+    let mut daemon = crate::control::connect(&config.socket)?.context(
+        "who calls through what is known to the daemon alone: run this where sluice run does, or name a hold (sluice hold list)",
+    )?;
+    Ok(serde_json::from_value(daemon.ask(&Request::Preview { target: target.to_owned() })?)?)
+}
+
+#[cfg(feature = "aws")]
+fn rehearse(target: &str, place: &Place) -> anyhow::Result<ExitCode> {
+    let config = Config::load(&place.origin())?;
+    anyhow::ensure!(
+        !config.enforce.levers.is_empty(),
+        "no levers are configured: holds are recorded, nothing is pulled ([enforce] levers)"
+    );
+    let scope = scope(target, place)?;
+    for share in &scope.preview {
+        output::line(&share_line(share));
+    }
+    if let Some(obstacle) = &scope.obstacle {
+        output::line(&format!("a person would be asked: {}; {}", escape(&obstacle.reason), escape(&obstacle.advice)));
+    }
+    if scope.grips.is_empty() {
+        output::line(&format!("nothing would be pulled for {}", escape(target)));
+        return Ok(ExitCode::from(super::EXIT_FOUND));
+    }
+    let mut code = ExitCode::SUCCESS;
+    for rehearsed in crate::enforcement::rehearsed(&config, &scope)? {
+        let told = match &rehearsed.calls {
+            Ok(calls) if calls.is_empty() => "stands already".to_owned(),
+            Ok(calls) => format!("would call {}", calls.join(", ")),
+            Err(problem) => {
+                code = ExitCode::from(super::EXIT_FOUND);
+                format!("could not: {}", escape(problem))
+            }
+        };
+        output::line(&format!("{} on {}: {told}", rehearsed.pull.lever, escape(&rehearsed.pull.subject.to_string())));
+    }
+    Ok(code)
+}
+
+#[cfg(not(feature = "aws"))]
+fn rehearse(_target: &str, _place: &Place) -> anyhow::Result<ExitCode> {
+    anyhow::bail!("this build calls no AWS: build it with --features aws")
+}
+
 #[cfg(not(feature = "aws"))]
 fn check(_place: &Place) -> anyhow::Result<ExitCode> {
     anyhow::bail!("this build calls no AWS: build it with --features aws")
@@ -81,7 +144,7 @@ fn check(_place: &Place) -> anyhow::Result<ExitCode> {
 /// Judges the permissions of the configuration's credentials.
 #[cfg(feature = "aws")]
 fn check(place: &Place) -> anyhow::Result<ExitCode> {
-    let config = crate::config::Config::load(&place.origin())?;
+    let config = Config::load(&place.origin())?;
     let own = crate::enforcement::check(&config.enforce)?;
     output::line(&format!("{own} reaches neither itself nor anyone who is protected, and no more than its levers need"));
     Ok(ExitCode::SUCCESS)

@@ -77,6 +77,11 @@ pub(crate) enum Request {
         #[serde(default)]
         lasts: Option<i64>,
     },
+    /// What a hold on a target would pull, and who shares that.
+    Preview {
+        /// The target, or an agent.
+        target: String,
+    },
     /// What levers do on whom.
     Levers,
     /// Throw the kill switch, or take it back.

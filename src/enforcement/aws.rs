@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sluice_enforce::aws::{Aws, Body, Call, CallError, Method, Reply};
-use sluice_enforce::iam::xml::Node;
+use sluice_enforce::iam::caller_arn;
 use sluice_ingest::signed::{Answer, AskError, AssumedRole, Manner, Question, SdkConfig, SignedClient};
 use sluice_schemas::Clock;
 use ureq::http;
@@ -21,6 +21,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// With which credentials calls are made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CallerSettings {
+    /// Role to take on in the account of the credentials.
+    pub(crate) own_role: Option<String>,
     /// Role to take on in an account other than that of the credentials, with `{account}` for its id.
     pub(crate) role: Option<String>,
     /// What the trust policies of these roles ask for in `sts:ExternalId`.
@@ -62,13 +64,12 @@ impl Caller {
         if let Some(client) = locked(&self.clients).get(account) {
             return Ok(client.clone());
         }
+        let external_id = self.settings.external_id.clone();
+        let session = SESSION.to_owned();
         let role = match (account, &self.settings.role) {
-            ("", _) => None,
-            (account, Some(role)) => Some(AssumedRole {
-                arn: role.replace("{account}", account),
-                session: SESSION.to_owned(),
-                external_id: self.settings.external_id.clone(),
-            }),
+            // Its trust policy names the role of the credentials: there is nobody to be told apart by an external id.
+            ("", _) => self.settings.own_role.clone().map(|arn| AssumedRole { arn, session, external_id: None }),
+            (account, Some(role)) => Some(AssumedRole { arn: role.replace("{account}", account), session, external_id }),
             (account, None) => {
                 let detail = format!("account {account} is another one, and no role is configured to take on there");
                 return Err(CallError::Credentials { action, detail });
@@ -84,26 +85,11 @@ impl Caller {
         if let Some(own) = locked(&self.own).clone() {
             return Ok(own);
         }
-        let action = "sts:GetCallerIdentity";
-        let call = Call {
-            account: String::new(),
-            host: "sts",
-            service: "sts",
-            region: self.config.region().map_or("us-east-1", |region| region.as_ref()).to_owned(),
-            global: false,
-            method: Method::Post,
-            path: "/".to_owned(),
-            headers: Vec::new(),
-            body: Body::Form("Action=GetCallerIdentity&Version=2011-06-15".to_owned()),
-            action,
-            writes: false,
-        };
-        let answer = self.send("", &call)?;
-        let garbled = |detail: String| CallError::Garbled { action, detail };
-        let root = Node::parse(&String::from_utf8_lossy(&answer.body)).map_err(|error| garbled(error.to_string()))?;
-        let own = root.text_at(&["GetCallerIdentityResult", "Account"]).to_owned();
+        // A call of no account in particular is one of the credentials, so this asks itself only once.
+        let arn = caller_arn(self)?;
+        let own = arn.split(':').nth(4).unwrap_or_default().to_owned();
         if own.is_empty() {
-            return Err(garbled("an identity without an account".to_owned()));
+            return Err(CallError::Garbled { action: "sts:GetCallerIdentity", detail: format!("'{arn}' names no account") });
         }
         *locked(&self.own) = Some(own.clone());
         Ok(own)

@@ -1,12 +1,11 @@
 //! The start-up check: as whom this program acts, and that it can touch neither itself nor those who are never stopped.
 
 use anyhow::{Context, bail};
-use sluice_enforce::aws::{Aws, Body, Call, Method};
+use sluice_enforce::aws::Aws;
 use sluice_enforce::guard::usage::principal;
 use sluice_enforce::guard::{Protected, reach::overreach};
 use sluice_enforce::iam::evaluate::Layers;
-use sluice_enforce::iam::xml::Node;
-use sluice_enforce::iam::{Iam, Principal};
+use sluice_enforce::iam::{Iam, Principal, caller_arn};
 
 use super::EnforceConfig;
 
@@ -17,30 +16,6 @@ use super::EnforceConfig;
 pub(super) fn own_principal(aws: &dyn Aws) -> anyhow::Result<String> {
     let arn = caller_arn(aws)?;
     principal(&arn).with_context(|| format!("'{arn}' is neither a role nor a user: act as a role"))
-}
-
-/// Returns the ARN of the credentials, of a session where they are of one.
-///
-/// # Errors
-/// AWS cannot be asked.
-pub(super) fn caller_arn(aws: &dyn Aws) -> anyhow::Result<String> {
-    let call = Call {
-        account: String::new(),
-        host: "sts",
-        service: "sts",
-        region: "us-east-1".to_owned(),
-        global: true,
-        method: Method::Post,
-        path: "/".to_owned(),
-        headers: Vec::new(),
-        body: Body::Form("Action=GetCallerIdentity&Version=2011-06-15".to_owned()),
-        action: "sts:GetCallerIdentity",
-        writes: false,
-    };
-    let reply = aws.call(&call)?;
-    let text = String::from_utf8(reply.body).context("an identity that is no text")?;
-    let answer = Node::parse(&text).map_err(|problem| anyhow::anyhow!("an identity that is no XML: {problem}"))?;
-    Ok(answer.text_at(&["GetCallerIdentityResult", "Arn"]).to_owned())
 }
 
 /// Refuses permissions that reach too far.

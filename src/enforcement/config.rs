@@ -27,6 +27,7 @@ pub(crate) struct RawEnforce {
     region: Option<String>,
     endpoint: Option<String>,
     profile: Option<String>,
+    own_role_arn: Option<String>,
     role_arn: Option<String>,
     external_id: Option<String>,
     on_manual_detach: String,
@@ -59,6 +60,7 @@ impl Default for RawEnforce {
             region: None,
             endpoint: None,
             profile: None,
+            own_role_arn: None,
             role_arn: None,
             external_id: None,
             on_manual_detach: "respect".to_owned(),
@@ -93,6 +95,8 @@ pub(crate) struct EnforceConfig {
     pub(crate) service_control_policy_id: Option<String>,
     /// Region, endpoint and profile of the credentials.
     pub(crate) aws: [Option<String>; 3],
+    /// Role to take on in the account of the credentials.
+    pub(crate) own_role_arn: Option<String>,
     /// Role to take on in accounts other than that of the credentials; `{account}` stands for theirs.
     pub(crate) role_arn: Option<String>,
     /// External id for it.
@@ -166,6 +170,7 @@ impl RawEnforce {
             boundary_policy_arn: self.boundary_policy_arn,
             service_control_policy_id: self.service_control_policy_id,
             aws: [self.region, self.endpoint, self.profile],
+            own_role_arn: self.own_role_arn,
             role_arn: self.role_arn,
             external_id: self.external_id,
             protected: self.protected,

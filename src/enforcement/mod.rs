@@ -18,7 +18,7 @@ mod teller;
 pub(crate) use actuator::Actuator;
 pub(crate) use config::{EnforceConfig, RawEnforce};
 #[cfg(feature = "aws")]
-pub(crate) use open::{attached, caller, check, connect, open};
+pub(crate) use open::{attached, caller, check, connect, open, rehearsed};
 pub(crate) use order::{agent_target, carry_out};
 pub(crate) use teller::Teller;
 

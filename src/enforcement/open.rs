@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use sluice_enforce::SharedStore;
-use sluice_enforce::aws::{Aws, Body, Call, Method};
-use sluice_enforce::guard::{Protected, ScopePolicy};
-use sluice_enforce::iam::wire::form;
-use sluice_enforce::iam::xml::Node;
+use sluice_enforce::aws::Aws;
+use sluice_enforce::guard::{Protected, Scope, ScopePolicy};
+use sluice_enforce::iam::{Iam, Principal, caller_arn};
 use sluice_enforce::lever::api_key::ApiKey;
 use sluice_enforce::lever::boundary::Boundary;
 use sluice_enforce::lever::deny_policy::DenyPolicy;
@@ -19,9 +18,10 @@ use sluice_enforce::lever::reject_alias::RejectAlias;
 use sluice_enforce::lever::revoke_sessions::RevokeSessions;
 use sluice_enforce::lever::scp::Scp;
 use sluice_enforce::lever::stop_session::StopSession;
-use sluice_enforce::lever::{Lever, LeverKind};
+use sluice_enforce::lever::{Lever, LeverKind, Order, rehearse};
 use sluice_enforce::reconcile::breaker::BreakerLimits;
 use sluice_enforce::reconcile::step::{OnManualDetach, Pacing};
+use sluice_enforce::reconcile::want::Pull;
 use sluice_enforce::reconcile::{Reconciler, Settings};
 use sluice_ingest::aws::{self as sdk, AwsSettings};
 use sluice_schemas::{Clock, SystemClock};
@@ -59,10 +59,20 @@ impl EnforceConfig {
 /// # Errors
 /// There are no credentials or no region.
 pub(crate) fn connect(config: &EnforceConfig, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Aws>> {
+    connect_as(config, None, clock)
+}
+
+/// Returns what makes calls as the one who pulls levers.
+fn connect_to_act(config: &EnforceConfig, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Aws>> {
+    connect_as(config, config.own_role_arn.clone(), clock)
+}
+
+fn connect_as(config: &EnforceConfig, own_role: Option<String>, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Aws>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start a runtime")?;
     let [region, endpoint, profile] = config.aws.clone();
     let loaded = runtime.block_on(sdk::load(&AwsSettings { region, endpoint, profile })).context("[enforce]: AWS")?;
-    let settings = CallerSettings { role: config.role_arn.clone(), external_id: config.external_id.clone(), timeout: None };
+    let (role, external_id) = (config.role_arn.clone(), config.external_id.clone());
+    let settings = CallerSettings { own_role, role, external_id, timeout: None };
     Ok(Arc::new(Caller::new(loaded, settings, clock)))
 }
 
@@ -108,13 +118,55 @@ pub(crate) struct Opened {
 pub(crate) fn open(config: &Config, store: Arc<dyn SharedStore>, clock: Arc<dyn Clock>, fence: u64) -> anyhow::Result<Opened> {
     let flags = config.flags.as_ref();
     let config = &config.enforce;
-    let aws = connect(config, Arc::clone(&clock))?;
-    let own = super::check::own_principal(&*aws).context("ask AWS as whom this program acts")?;
-    let account = own.split(':').nth(4).unwrap_or_default().to_owned();
-    let protected = config.protected(vec![own]);
+    let aws = connect_to_act(config, Arc::clone(&clock))?;
+    let own = owns(config, &*aws).context("ask AWS as whom this program acts")?;
+    let account = account(&own).to_owned();
+    let protected = config.protected(own);
     super::check::not_too_much(&*aws, config, &protected)?;
     let reconciler = Reconciler::new(store, aws, levers(config, flags, &account), clock, fence, config.settings());
     Ok(Opened { reconciler, protected })
+}
+
+/// Returns as whom this program acts, and behind that, where that is a role it takes on, whom its credentials are of.
+fn owns(config: &EnforceConfig, aws: &dyn Aws) -> anyhow::Result<Vec<String>> {
+    let mut owns = vec![super::check::own_principal(aws)?];
+    if config.own_role_arn.is_some() {
+        owns.push(super::check::own_principal(&*connect(config, Arc::new(SystemClock))?)?);
+    }
+    Ok(owns)
+}
+
+fn account(owns: &[String]) -> &str {
+    owns.first().and_then(|own| own.split(':').nth(4)).unwrap_or_default()
+}
+
+/// What a pull would come to now.
+pub(crate) struct Rehearsed {
+    /// The lever and on whom.
+    pub(crate) pull: Pull,
+    /// Names of the calls that would change something, none where the stop stands; or why the lever cannot act.
+    pub(crate) calls: Result<Vec<&'static str>, String>,
+}
+
+/// Returns what pulling a scope's levers would call now; nothing is changed.
+///
+/// # Errors
+/// AWS cannot be asked.
+pub(crate) fn rehearsed(config: &Config, scope: &Scope) -> anyhow::Result<Vec<Rehearsed>> {
+    let enforce = &config.enforce;
+    let aws = connect_to_act(enforce, Arc::new(SystemClock))?;
+    let own = super::check::own_principal(&*aws)?;
+    let levers = levers(enforce, config.flags.as_ref(), account(&[own]));
+    let now = SystemClock.now();
+    let one = |pull: &Pull| {
+        let order = Order { subject: &pull.subject, holds: &[], reason: "a rehearsal", since: now, until: None, now };
+        let calls = match levers.iter().find(|lever| lever.kind() == pull.lever) {
+            Some(lever) => rehearse(&**lever, &*aws, &order).map_err(|error| error.to_string()),
+            None => Err("it is not among the configured levers".to_owned()),
+        };
+        Rehearsed { pull: pull.clone(), calls: calls.map(|calls| calls.iter().map(|call| call.action).collect()) }
+    };
+    Ok(scope.grips.iter().flat_map(|grip| &grip.chain).map(one).collect())
 }
 
 /// Judges the permissions of the credentials and returns whose they are.
@@ -122,9 +174,10 @@ pub(crate) fn open(config: &Config, store: Arc<dyn SharedStore>, clock: Arc<dyn 
 /// # Errors
 /// They reach too far, or cannot be read.
 pub(crate) fn check(config: &EnforceConfig) -> anyhow::Result<String> {
-    let aws = connect(config, Arc::new(SystemClock))?;
-    let own = super::check::own_principal(&*aws)?;
-    super::check::not_too_much(&*aws, config, &config.protected(vec![own.clone()]))?;
+    let aws = connect_to_act(config, Arc::new(SystemClock))?;
+    let owns = owns(config, &*aws)?;
+    let own = owns[0].clone();
+    super::check::not_too_much(&*aws, config, &config.protected(owns))?;
     Ok(own)
 }
 
@@ -133,7 +186,7 @@ pub(crate) fn check(config: &EnforceConfig) -> anyhow::Result<String> {
 /// # Errors
 /// AWS cannot be asked.
 pub(crate) fn caller(config: &EnforceConfig) -> anyhow::Result<String> {
-    super::check::caller_arn(&*connect(config, Arc::new(SystemClock))?)
+    Ok(caller_arn(&*connect(config, Arc::new(SystemClock))?)?)
 }
 
 /// Returns names of the roles and users that the deny policy is attached to, in the account of the credentials.
@@ -142,42 +195,9 @@ pub(crate) fn caller(config: &EnforceConfig) -> anyhow::Result<String> {
 /// AWS cannot be asked.
 pub(crate) fn attached(config: &EnforceConfig) -> anyhow::Result<Vec<String>> {
     let Some(policy) = &config.deny_policy_arn else { return Ok(Vec::new()) };
-    let aws = connect(config, Arc::new(SystemClock))?;
+    let aws = connect_to_act(config, Arc::new(SystemClock))?;
     let own = super::check::own_principal(&*aws)?;
     let policy = policy.replace("{account}", own.split(':').nth(4).unwrap_or_default());
-    let mut found = Vec::new();
-    let mut marker = String::new();
-    loop {
-        let mut fields = vec![("PolicyArn", policy.as_str())];
-        if !marker.is_empty() {
-            fields.push(("Marker", &marker));
-        }
-        let reply = aws.call(&Call {
-            account: String::new(),
-            host: "iam",
-            service: "iam",
-            region: "us-east-1".to_owned(),
-            global: true,
-            method: Method::Post,
-            path: "/".to_owned(),
-            headers: Vec::new(),
-            body: Body::Form(form("ListEntitiesForPolicy", "2010-05-08", &fields)),
-            action: "iam:ListEntitiesForPolicy",
-            writes: false,
-        })?;
-        let text = String::from_utf8(reply.body).context("an answer that is no text")?;
-        let answer = Node::parse(&text).map_err(|problem| anyhow::anyhow!("an answer that is no XML: {problem}"))?;
-        let Some(result) = answer.child("ListEntitiesForPolicyResult") else { break };
-        for (list, kind, name) in
-            [("PolicyRoles", "role", "RoleName"), ("PolicyUsers", "user", "UserName"), ("PolicyGroups", "group", "GroupName")]
-        {
-            let members = result.child(list).map(|list| list.children.as_slice()).unwrap_or_default();
-            found.extend(members.iter().map(|member| format!("{kind} {}", member.text_at(&[name]))));
-        }
-        marker = result.text_at(&["Marker"]).to_owned();
-        if result.text_at(&["IsTruncated"]) != "true" || marker.is_empty() {
-            break;
-        }
-    }
-    Ok(found)
+    let named = Principal::parse(&own).with_context(|| format!("'{own}' is no role or user"))?;
+    Ok(Iam::new(&*aws, &named).holders(&policy)?)
 }

@@ -10,10 +10,12 @@ use sluice_enforce::BudgetStatus;
 use sluice_enforce::hold::{Cause, Hold, HoldState};
 use sluice_ingest::source::{Order, Progress, ShardHealth, ShardState};
 use sluice_schemas::breach::Breach;
+use sluice_schemas::time::DAY;
 
 use super::{Handle, Pipeline};
 use crate::config::Config;
 use crate::control::{Answer, Request};
+use crate::enforcement::agent_target;
 use crate::view::{BudgetRow, BudgetState, HoldRow, Level, Snapshot};
 
 /// Counters a snapshot carries, the fullest first.
@@ -40,6 +42,7 @@ impl Pipeline {
             Request::Budgets => serde_json::to_value(self.exposed())?,
             Request::Audit { after, most } => crate::audit::page(self.shared.as_ref(), after, most)?,
             Request::Reload => self.reload()?,
+            Request::Preview { target } => serde_json::to_value(self.scoping.of(&agent_target(&target), now.plus(-DAY)))?,
             Request::Sources | Request::ResumeShard { .. } => bail!("only a running daemon has sources"),
             Request::Rerate { .. } => bail!("a rating takes many steps; the coordinator's loop begins it"),
             // Answered by the server, so that it is told even when this loop does not turn.

@@ -46,6 +46,38 @@ pub struct Granted {
     pub boundary: Option<Policy>,
 }
 
+/// Returns the ARN of the credentials, of a session where they are of one.
+///
+/// # Errors
+/// See [`CallError`].
+pub fn caller_arn(aws: &dyn Aws) -> Result<String, CallError> {
+    let action = "sts:GetCallerIdentity";
+    let call = Call {
+        account: String::new(),
+        host: "sts",
+        service: "sts",
+        region: "us-east-1".to_owned(),
+        global: true,
+        method: Method::Post,
+        path: "/".to_owned(),
+        headers: Vec::new(),
+        body: Body::Form(wire::form("GetCallerIdentity", "2011-06-15", &[])),
+        action,
+        writes: false,
+    };
+    Ok(result(action, &aws.call(&call)?)?.text_at(&["Arn"]).to_owned())
+}
+
+/// Returns the element of an answer that holds the result.
+fn result(action: &'static str, reply: &Reply) -> Result<Node, CallError> {
+    let garbled = |detail: String| CallError::Garbled { action, detail };
+    let text = std::str::from_utf8(&reply.body).map_err(|error| garbled(error.to_string()))?;
+    let mut root = Node::parse(text).map_err(|error| garbled(error.to_string()))?;
+    let wanted = format!("{}Result", name(action));
+    let result = root.children.iter().position(|child| child.name == wanted);
+    Ok(root.children.swap_remove(result.ok_or_else(|| garbled(format!("<{}> without {wanted}", root.name)))?))
+}
+
 /// Calls about one role or user.
 #[derive(Clone, Copy)]
 pub struct Iam<'a> {
@@ -96,32 +128,31 @@ impl<'a> Iam<'a> {
 
     /// Asks and returns the element that holds the result.
     fn ask(&self, action: &'static str, fields: &[(&str, &str)]) -> Result<Node, CallError> {
-        let reply = self.call(action, fields)?;
-        let garbled = |detail: String| CallError::Garbled { action, detail };
-        let text = std::str::from_utf8(&reply.body).map_err(|error| garbled(error.to_string()))?;
-        let mut root = Node::parse(text).map_err(|error| garbled(error.to_string()))?;
-        let wanted = format!("{}Result", name(action));
-        let result = root.children.iter().position(|child| child.name == wanted);
-        Ok(root.children.swap_remove(result.ok_or_else(|| garbled(format!("<{}> without {wanted}", root.name)))?))
+        result(action, &self.call(action, fields)?)
     }
 
-    /// Asks for all pages of a list.
+    /// Asks for all pages of a list and returns its members.
     fn list(&self, action: &'static str, field: (&str, &str), list: &str) -> Result<Vec<Node>, CallError> {
+        Ok(self.pages(action, field)?.iter().flat_map(|page| page.members(list)).cloned().collect())
+    }
+
+    fn pages(&self, action: &'static str, field: (&str, &str)) -> Result<Vec<Node>, CallError> {
         let (mut found, mut marker) = (Vec::new(), String::new());
         for _ in 0..MAX_PAGES {
             let page = self.ask(action, &[field, ("Marker", &marker)])?;
-            found.extend_from_slice(page.members(list));
             // An answer that does not say so is none: taken for an empty list, it would say that nothing is attached.
-            match page.text_at(&["IsTruncated"]) {
+            let next = page.text_at(&["Marker"]).to_owned();
+            let goes_on = page.text_at(&["IsTruncated"]).to_owned();
+            found.push(page);
+            match &*goes_on {
                 "true" => {}
                 "false" => return Ok(found),
                 _ => break,
             }
-            let next = page.text_at(&["Marker"]);
             if next.is_empty() || next == marker {
                 break;
             }
-            marker = next.to_owned();
+            marker = next;
         }
         Err(CallError::Garbled { action, detail: "a list without an end".to_owned() })
     }
@@ -241,6 +272,19 @@ impl<'a> Iam<'a> {
         let action = "iam:GetPolicyVersion";
         let result = self.ask(action, &[("PolicyArn", arn), ("VersionId", version)])?;
         Ok(Policy::read(arn, &document(action, &result, &["PolicyVersion", "Document"])?))
+    }
+
+    /// Lists the roles, users and groups of the account that a managed policy is attached to, each as its kind and name.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub fn holders(&self, policy: &str) -> Result<Vec<String>, CallError> {
+        let pages = self.pages("iam:ListEntitiesForPolicy", ("PolicyArn", policy))?;
+        let lists = [("PolicyRoles", "role", "RoleName"), ("PolicyUsers", "user", "UserName"), ("PolicyGroups", "group", "GroupName")];
+        let of = |page: &Node, (list, kind, field): (&str, &str, &str)| {
+            page.members(list).iter().map(|member| format!("{kind} {}", member.text_at(&[field]))).collect::<Vec<_>>()
+        };
+        Ok(pages.iter().flat_map(|page| lists.iter().flat_map(|list| of(page, *list))).collect())
     }
 
     /// Reads all that the principal's own policies say, but for some managed ones.

@@ -331,6 +331,19 @@ pub trait Lever: Send + Sync {
     fn lift(&self, aws: &dyn Aws, order: &Order<'_>, image: &Value) -> Result<Done, LeverError>;
 }
 
+/// Returns the calls a pull would make now that change something, without making them: none where the stop stands.
+///
+/// # Errors
+/// The lever cannot act on the subject, or failed to look.
+pub fn rehearse(lever: &dyn Lever, aws: &dyn Aws, order: &Order<'_>) -> Result<Vec<Call>, LeverError> {
+    lever.fits(order.subject)?;
+    let dry = DryRun::new(aws);
+    if !lever.look(&dry, order)?.stands {
+        lever.pull(&dry, order)?;
+    }
+    Ok(dry.listed())
+}
+
 /// Lets reading calls through and only lists the others.
 pub struct DryRun<'a> {
     aws: &'a dyn Aws,

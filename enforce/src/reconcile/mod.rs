@@ -15,7 +15,7 @@ use serde_json::Value;
 use sluice_schemas::{Clock, Micros};
 
 use crate::aws::{Aws, Call, CallError, Reply};
-use crate::lever::{DryRun, Lever, LeverError, LeverKind, Order, Sight, Subject, Undo};
+use crate::lever::{Lever, LeverError, LeverKind, Order, Sight, Subject, Undo};
 use crate::store::records::RecordKind;
 use crate::store::{SharedStore, StoreError};
 
@@ -211,26 +211,6 @@ impl Reconciler {
     /// Tells whether something may be pulled now: read before each pull, so that a switch is heard at once.
     fn may_pull(&self) -> Result<bool, StoreError> {
         Ok(!self.store.stopped()? && tripped(&*self.store)?.is_none())
-    }
-
-    /// Returns the calls that would be made for a hold's levers now, without making those that change something.
-    ///
-    /// # Errors
-    /// A lever failed to look, or cannot act.
-    pub fn rehearse(&self, want: &Want) -> Result<Vec<Call>, LeverError> {
-        let dry = DryRun::new(&*self.aws);
-        if let Some(lever) = self.levers.get(&want.lever) {
-            let order = self.order(want, None, self.clock.now());
-            if !lever.look(&dry, &order)?.stands {
-                lever.pull(&dry, &order)?;
-            }
-        }
-        Ok(dry.listed())
-    }
-
-    /// Closes the breaker on a person's word.
-    pub fn close_breaker(&mut self) {
-        self.breaker.reset();
     }
 
     fn read(&mut self) -> Result<(), StoreError> {

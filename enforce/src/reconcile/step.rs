@@ -64,7 +64,7 @@ pub enum Due {
     Nothing,
     /// A look, and then [`seen`].
     Look,
-    /// A lift, and then [`lifted`].
+    /// A lift, and then a look that says whether anything is left.
     Lift,
     /// The intent is to be removed: nothing of it is anywhere.
     Forget,
