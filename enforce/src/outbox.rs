@@ -172,9 +172,9 @@ impl Outbox {
         Ok(count)
     }
 
-    /// Returns the fire ids of the crossings that are on their way.
-    pub fn fire_ids(&self) -> impl Iterator<Item = &String> {
-        self.jobs.keys()
+    /// Returns the fire ids of the crossings that are on their way, and when each was seen.
+    pub fn under_way(&self) -> impl Iterator<Item = (&str, Micros)> {
+        self.jobs.iter().map(|(fire_id, job)| (fire_id.as_str(), job.crossing.breach.detected_at))
     }
 
     /// Returns how many crossings are on their way.

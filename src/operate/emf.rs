@@ -58,6 +58,11 @@ pub(super) static METRICS: &[EmfMetric] = &[
     metric("Breaches", "Count", |b| b.grown(|m| m.breaches)),
     metric("FailedActions", "Count", |b| b.grown(failed_actions)),
     metric("OutboxOpen", "Count", |b| Some(b.now.outbox_open as f64)),
+    metric("OutboxAgeSeconds", "Seconds", |b| {
+        Some(b.now.outbox_since.map_or(Duration::ZERO, |since| age(b.sight.now, since)).as_secs_f64())
+    }),
+    metric("LeversFailing", "Count", |b| b.sight.outside.levers.map(|levers| levers.failing as f64)),
+    metric("BreakerOpen", "None", |b| b.sight.outside.levers.map(|levers| f64::from(u8::from(levers.is_broken)))),
     metric("ActiveHolds", "Count", |b| Some(active_holds(b.sight) as f64)),
     metric("StoppedShards", "Count", |b| Some(b.now.source.shards.iter().filter(|shard| shard.stopped.is_some()).count() as f64)),
     metric("LagSeconds", "Seconds", |b| b.now.source.behind_ms().map(|millis| Duration::from_millis(millis).as_secs_f64())),

@@ -108,6 +108,8 @@ pub(crate) struct Measures {
     pub(crate) sessions: u64,
     /// Crossings whose actions are under way.
     pub(crate) outbox_open: u64,
+    /// When the oldest of them was seen.
+    pub(crate) outbox_since: Option<Micros>,
     /// Actions by kind and how they ended.
     pub(crate) actions: BTreeMap<(&'static str, &'static str), u64>,
     /// Thresholds crossed.

@@ -36,4 +36,4 @@ pub(crate) use http::HttpServer;
 pub(crate) use measures::{BUDGETS_MAX, BudgetMeasure, Measures, ShardMeasure, SourceMeasure};
 pub(crate) use meter::Meter;
 pub(crate) use status::{Status, render};
-pub(crate) use watch::{HoldCount, Probe, Probed, Watch};
+pub(crate) use watch::{HoldCount, LeverCount, Probe, Probed, Watch};

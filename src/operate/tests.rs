@@ -67,7 +67,8 @@ fn full() -> Arc<Board> {
     let holds = vec![HoldCount { mode: "observe", state: "active", count: 3 }];
     let one = Some(1);
     let process = Process { resident_bytes: Some(1 << 20), threads: one, open_files: one, cpu: Some(Duration::from_millis(1_500)) };
-    board.observe(Outside { at: Some(clock), fence: one, store_problem: None, holds, process });
+    let levers = Some(LeverCount { standing: 2, failing: 1, is_stopped: false, is_broken: true });
+    board.observe(Outside { at: Some(clock), fence: one, store_problem: None, holds, levers, process });
     let totals = Totals { compared: 30, gaps: 1, calls: 3, usd: PicoUsd(250_000_000_000), ..Totals::default() };
     board.note_coverage(CoverageMeasure { at: clock, compared: [24, 0, 6], totals });
     board.enter(Stage::Running);

@@ -31,9 +31,24 @@ pub(crate) struct HoldCount {
     pub(crate) count: u64,
 }
 
+/// How levers stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LeverCount {
+    /// That stand and hold.
+    pub(crate) standing: u64,
+    /// That could not be pulled or lifted, or do not stop what they should.
+    pub(crate) failing: u64,
+    /// Whether a person stopped all acting.
+    pub(crate) is_stopped: bool,
+    /// Whether the breaker has tripped.
+    pub(crate) is_broken: bool,
+}
+
 /// What the shared store said.
 #[derive(Clone, Debug)]
 pub(crate) struct Probed {
+    /// Levers, where any are configured.
+    pub(crate) levers: Option<LeverCount>,
     /// The fence in force.
     pub(crate) fence: u64,
     /// Holds that are not released.
@@ -54,6 +69,8 @@ pub(crate) struct Outside {
     pub(super) store_problem: Option<String>,
     /// Holds that are not released.
     pub(super) holds: Vec<HoldCount>,
+    /// Levers, where any are configured.
+    pub(super) levers: Option<LeverCount>,
     /// The process.
     pub(super) process: Process,
 }
@@ -148,6 +165,7 @@ impl Watcher {
                 Ok(probed) => {
                     outside.fence = Some(probed.fence);
                     outside.holds = probed.holds;
+                    outside.levers = probed.levers;
                     outside.store_problem = None;
                 }
                 Err(problem) => outside.store_problem = Some(problem),

@@ -143,7 +143,7 @@ impl Pipeline {
         let mut outbox = Outbox::new(Arc::clone(&self.shared), actions, self.fence);
         if self.settings.act {
             let resumed = outbox.resume()?;
-            self.in_hand.extend(outbox.fire_ids().cloned());
+            self.in_hand.extend(outbox.under_way().map(|(fire_id, since)| (fire_id.to_owned(), since)));
             if resumed > 0 {
                 tracing::info!(resumed, "actions that an earlier process began go on");
             }
@@ -157,11 +157,12 @@ impl Pipeline {
             return None;
         }
         let in_hand = &self.in_hand;
-        let due: Vec<Crossing> = self.ledger.pending().filter(|crossing| !in_hand.contains(&crossing.breach.fire_id)).cloned().collect();
+        let due: Vec<Crossing> =
+            self.ledger.pending().filter(|crossing| !in_hand.contains_key(&crossing.breach.fire_id)).cloned().collect();
         if due.is_empty() {
             return None;
         }
-        self.in_hand.extend(due.iter().map(|crossing| crossing.breach.fire_id.clone()));
+        self.in_hand.extend(due.iter().map(|crossing| (crossing.breach.fire_id.clone(), crossing.breach.detected_at)));
         let permit = self.permit();
         let epoch = permit.epoch();
         Some(Job { permit, crossings: due.into_iter().map(|crossing| crossing.committed_in(epoch)).collect(), last: false })

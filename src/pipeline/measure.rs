@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use sluice_enforce::{HoldState, Mode};
+use sluice_enforce::reconcile::intent::{Intent, Stage};
+use sluice_enforce::reconcile::tripped;
+use sluice_enforce::store::records::RecordKind;
+use sluice_enforce::{HoldState, Mode, SharedStore, StoreError};
 use sluice_ingest::source::{ShardHealth, ShardState};
 use sluice_schemas::position::Positions;
 use sluice_schemas::{Micros, Position};
 
 use super::Pipeline;
 use super::coordinate::{Flow, Handle};
-use crate::operate::{BUDGETS_MAX, BudgetMeasure, HoldCount, Measures, Probe, Probed, ShardMeasure, SourceMeasure};
+use crate::operate::{BUDGETS_MAX, BudgetMeasure, HoldCount, LeverCount, Measures, Probe, Probed, ShardMeasure, SourceMeasure};
 
 /// Time between two snapshots.
 const EVERY: Duration = Duration::from_secs(1);
@@ -58,6 +61,7 @@ impl Pipeline {
             agents: agents as u64,
             sessions: sessions as u64,
             outbox_open: self.in_hand.len() as u64,
+            outbox_since: self.in_hand.values().min().copied(),
             budget_counters: (self.ledger.live_counters() as u64, self.ledger.spilled_counters() as u64),
             unconfirmed_budgets: self.ledger.unconfirmed().count() as u64,
             budgets: flow.measured.budgets.clone(),
@@ -84,6 +88,7 @@ impl Pipeline {
     /// Returns how the shared store is asked about fence and holds, from another thread.
     pub(crate) fn probe(&self) -> Probe {
         let shared = Arc::clone(&self.shared);
+        let acts = !self.settings.config.enforce.levers.is_empty();
         Box::new(move || {
             let fence = shared.fence().map_err(|error| error.to_string())?;
             let holds = shared.holds().map_err(|error| error.to_string())?;
@@ -93,9 +98,24 @@ impl Pipeline {
                 count: holds.iter().filter(|hold| hold.mode == mode && hold.state == state).count() as u64,
             };
             let both = |mode| [count(mode, HoldState::Active, "active"), count(mode, HoldState::PendingApproval, "pending_approval")];
-            Ok(Probed { fence, holds: [both(Mode::Observe), both(Mode::Approve), both(Mode::Enforce)].concat() })
+            let levers = if acts { Some(levers(&*shared).map_err(|error| error.to_string())?) } else { None };
+            Ok(Probed { levers, fence, holds: [both(Mode::Observe), both(Mode::Approve), both(Mode::Enforce)].concat() })
         })
     }
+}
+
+fn levers(shared: &dyn SharedStore) -> Result<LeverCount, StoreError> {
+    let mut levers = LeverCount { is_stopped: shared.stopped()?, is_broken: tripped(shared)?.is_some(), ..LeverCount::default() };
+    for record in shared.records(RecordKind::Intent)? {
+        let intent: Intent = serde_json::from_value(record.body).map_err(|error| StoreError::Corrupt {
+            place: "the shared store".to_owned(),
+            detail: format!("intent {}: {error}", record.id),
+        })?;
+        let is_failing = intent.trouble.is_some() || intent.ineffective.is_some() || intent.stage == Stage::Refused;
+        levers.failing += u64::from(is_failing);
+        levers.standing += u64::from(intent.stage == Stage::Stands && !is_failing);
+    }
+    Ok(levers)
 }
 
 fn source(handle: &Handle, positions: &Positions) -> SourceMeasure {

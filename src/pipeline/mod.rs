@@ -164,7 +164,7 @@ pub(crate) struct Pipeline {
     /// Policy and prices in force.
     versions: sluice_enforce::audit::Versions,
     /// Fire ids handed to the effects thread and not back yet.
-    in_hand: HashSet<String>,
+    in_hand: HashMap<String, Micros>,
     pub(crate) live: Live,
     pub(crate) counts: Counts,
     /// What happened since the start, for health and metrics.

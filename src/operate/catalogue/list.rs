@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Kind, Metric, Sample, Value, count, count_if, dollars, labelled, one, seconds, seconds_if, spread};
 use crate::coverage::{CoverageMeasure, SIDES};
+use crate::operate::LeverCount;
 use crate::operate::board::{Sight, age};
 use crate::operate::measures::{Measures, ShardMeasure};
 
@@ -133,6 +134,21 @@ pub(in crate::operate) static METRICS: &[Metric] = &[
     metric("sluice_actions", "", Kind::Counter, "Actions by kind and how they ended", actions)
         .by(&["action", "state"], "105: 15 kinds and 7 ends, of which about 20 occur"),
     metric("sluice_outbox_open", "", Kind::Gauge, "Crossings whose actions are under way", |_, m| count(m.outbox_open)),
+    metric(
+        "sluice_outbox_age",
+        "seconds",
+        Kind::Gauge,
+        "How long ago the oldest crossing was seen whose actions are under way; 0 when there is none",
+        |s, m| seconds(m.outbox_since.map_or(Duration::ZERO, |since| age(s.now, since))),
+    ),
+    metric("sluice_levers", "", Kind::Gauge, "Levers by how they stand; absent where none is configured", levers)
+        .by(&["state"], "2: standing, failing (could not be pulled or lifted, or does not stop what it should)"),
+    metric("sluice_levers_stopped", "", Kind::Gauge, "1 while the kill switch is thrown; absent without levers", |s, _| {
+        count_if(s.outside.levers.map(|levers| u64::from(levers.is_stopped)))
+    }),
+    metric("sluice_breaker_open", "", Kind::Gauge, "1 while the breaker has tripped; absent without levers", |s, _| {
+        count_if(s.outside.levers.map(|levers| u64::from(levers.is_broken)))
+    }),
     metric("sluice_holds", "", Kind::Gauge, "Holds that are not released", holds)
         .by(&["mode", "state"], "4: observe or enforce, active or pending_approval"),
     metric("sluice_budget_counters", "", Kind::Gauge, "Budget counters by where they are kept", |_, m| {
@@ -229,6 +245,11 @@ fn rejected(_: &Sight, m: &Measures) -> Vec<Sample> {
 
 fn gaps(_: &Sight, m: &Measures) -> Vec<Sample> {
     count(m.gaps())
+}
+
+fn levers(s: &Sight, _: &Measures) -> Vec<Sample> {
+    let states = |levers: LeverCount| [("standing", levers.standing), ("failing", levers.failing)];
+    s.outside.levers.into_iter().flat_map(states).map(|(state, count)| labelled([state], Value::Count(count))).collect()
 }
 
 fn shard_states(_: &Sight, m: &Measures) -> Vec<Sample> {
