@@ -52,12 +52,13 @@ class Story:
         root = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": REGION, "endpoint_url": self.url}
         self.iam, self.sts = boto3.client("iam", **root), boto3.client("sts", **root)
         self.deny = self.iam.create_policy(PolicyName="sluice-deny-bedrock", PolicyDocument=DENY)["Policy"]["Arn"]
-        for role in ["sluice-enforcer", "agent-alpha", "agent-shared"]:
+        for role in ["sluice", "sluice-enforcer", "agent-alpha", "agent-shared"]:
             self.iam.create_role(RoleName=role, AssumeRolePolicyDocument=TRUST)
         self.iam.put_role_policy(RoleName="sluice-enforcer", PolicyName="enforcer", PolicyDocument=grants())
         for role in ["agent-alpha", "agent-shared"]:
             self.iam.put_role_policy(RoleName=role, PolicyName="bedrock", PolicyDocument=ANY)
-        self.keys = self.assume("sluice-enforcer")
+        # Whoever reads logs may pull no lever: it takes on the role that may.
+        self.keys = self.assume("sluice")
         self.config = folder / "sluice.toml"
         (folder / "logs").mkdir()
         self.write_config("5 USD")
@@ -75,6 +76,7 @@ paths = ["logs"]
 [enforce]
 levers = ["deny-policy"]
 deny_policy_arn = "{self.deny}"
+own_role_arn = "arn:aws:iam::{ACCOUNT}:role/sluice-enforcer"
 region = "{REGION}"
 endpoint = "{self.url}"
 resync = "1s"
@@ -177,6 +179,7 @@ do = ["notify", "hold"]
         alpha = self.assume("agent-alpha")
         self.run("lever", "check")
         self.start()
+        assert "nothing would be pulled" in self.run("lever", "rehearse", "alpha", ok=None).stdout
         self.run("approve", "each agent, daily", "--reason", "read it")
         assert self.may_call(alpha)
 
@@ -185,6 +188,8 @@ do = ["notify", "hold"]
         assert not self.may_call(alpha), "the emulator refuses the agent's calls"
         assert not self.denied("agent-shared")
         [hold] = self.holds("alpha")
+        rehearsed = self.run("lever", "rehearse", "alpha").stdout
+        assert "stands already" in rehearsed and "nobody else" in rehearsed, rehearsed
         self.until("the stop is verified", lambda: self.json("lever", "list")["levers"][0]["stage"] == "stands")
         shown = self.run("hold", "show", hold["id"]).stdout
         assert "agent-alpha" in shown and "nobody else" in shown, shown
@@ -216,6 +221,8 @@ do = ["notify", "hold"]
         [waiting] = self.holds("gamma")
         assert waiting["state"] == "pending_approval" and "beta" in waiting["note"], waiting
         assert not self.denied("agent-shared")
+        rehearsed = self.run("lever", "rehearse", "gamma").stdout
+        assert "would call iam:AttachRolePolicy" in rehearsed and "a person would be asked" in rehearsed, rehearsed
         self.run("lever", "stop", "--reason", "drill")
         self.run("approve", waiting["id"], "--for", "1h", "--reason", "beta can wait")
         time.sleep(3)
@@ -263,7 +270,7 @@ endpoint = "{self.url}"
         here, self.config = self.config, elsewhere
         self.run("pause", "omega", "--reason", "drill", "--for", "1h")
         [hold] = self.holds("omega")
-        assert hold["cause"]["actor"].startswith(f"arn:aws:sts::{ACCOUNT}:assumed-role/sluice-enforcer/"), hold
+        assert hold["cause"]["actor"].startswith(f"arn:aws:sts::{ACCOUNT}:assumed-role/sluice/"), hold
         refused = self.run("budget", "override", "add", "no such budget", "--for", "1h", ok=2).stderr
         assert "there is no budget" in refused, refused
         self.run("resume", "omega")
