@@ -34,7 +34,7 @@ pub struct ScopePolicy {
 
 impl Default for ScopePolicy {
     fn default() -> Self {
-        Self { levers: vec![LeverKind::Flag], most_innocent: 1_000, most_principals: 5 }
+        Self { levers: Vec::new(), most_innocent: 1_000, most_principals: 5 }
     }
 }
 

@@ -27,6 +27,14 @@ pub enum HoldError {
         /// Its state.
         state: HoldState,
     },
+    /// The hold's time is over; it ends with the next look at it.
+    #[error("hold '{id}' ended at {at}: a new breach makes a new one, a person sluice pause")]
+    Over {
+        /// The hold.
+        id: String,
+        /// When.
+        at: Micros,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -37,7 +45,7 @@ impl HoldError {
     #[must_use]
     pub const fn class(&self) -> ErrorClass {
         match self {
-            Self::Unknown { .. } | Self::State { .. } => ErrorClass::Misconfigured,
+            Self::Unknown { .. } | Self::State { .. } | Self::Over { .. } => ErrorClass::Misconfigured,
             Self::Store(error) => error.class(),
         }
     }
@@ -158,6 +166,9 @@ pub fn approve(store: &dyn SharedStore, budgets: &Budgets, id: &str, by: &Approv
         let hold = open_hold(store, id)?;
         if hold.state != HoldState::PendingApproval {
             return Err(HoldError::State { id: hold.id, state: hold.state });
+        }
+        if let Some(at) = [hold.until, hold.approve_by].into_iter().flatten().min().filter(|at| *at <= now) {
+            return Err(HoldError::Over { id: hold.id, at });
         }
         let until = [hold.until, by.until].into_iter().flatten().min();
         let hold = Hold { state: HoldState::Active, approved_by: Some(actor.to_owned()), until, note: None, approve_by: None, ..hold };

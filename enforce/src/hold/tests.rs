@@ -129,6 +129,9 @@ fn waiting_ends_when_nobody_says_a_word() {
     assert_eq!(reconciled(&ledger, &waiting, OCTOBER + 60), Some(Change::Release { reason: NOBODY_APPROVED }));
     let (_folder, store) = store();
     store.put_hold(&waiting, &crate::store::conformance::sample_line("hold")).expect("put");
+    // A word that comes too late is none, even before anybody has looked.
+    let none = budgets("");
+    assert!(matches!(approve(&store, &none, &waiting.id, &approval("ann"), by), Err(HoldError::Over { at, .. }) if at == by));
     let change = HoldChange { id: waiting.id.clone(), change: Change::Release { reason: NOBODY_APPROVED } };
     let ended = apply_change(&store, &change, by).expect("ended");
     // It must not come into force because nobody said no.
