@@ -137,7 +137,8 @@ impl Pipeline {
         let hold = HoldAction::new(Arc::clone(&self.shared), policy).scoped(self.scoping.clone()).nudging(self.nudge.clone());
         let receivers = if self.settings.act { self.receivers()? } else { Vec::new() };
         if self.settings.act && self.settings.mode == super::Mode::Live {
-            self.teller = Some(crate::enforcement::Teller::start(receivers.clone(), Arc::clone(&self.settings.clock))?);
+            let (store, clock) = (Arc::clone(&self.shared), Arc::clone(&self.settings.clock));
+            self.teller = Some(crate::enforcement::Teller::start(receivers.clone(), store, clock)?);
         }
         let actions = if self.settings.act { actions(&self.settings.config, hold, receivers) } else { Vec::new() };
         let mut outbox = Outbox::new(Arc::clone(&self.shared), actions, self.fence);

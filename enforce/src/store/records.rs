@@ -17,6 +17,8 @@ pub enum RecordKind {
     Override,
     /// State of a guard, for example the circuit breaker.
     Guard,
+    /// News of a hold that somebody is still to be told.
+    Notice,
 }
 
 impl RecordKind {
@@ -27,6 +29,7 @@ impl RecordKind {
             Self::Intent => "intent",
             Self::Override => "override",
             Self::Guard => "guard",
+            Self::Notice => "notice",
         }
     }
 }
