@@ -144,7 +144,7 @@ def variables() -> list:
     return [
         {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "hide": 0, "multi": False,
          "includeAll": False, "options": [], "refresh": 1, "regex": "", "skipUrlSync": False, "current": {}},
-        {"name": "instance", "label": "Instance", "type": "query", "datasource": DATASOURCE, "definition": "label_values(sluice_live, instance)",
+        {"name": "instance", "label": "Instance", "type": "query", "datasource": DATASOURCE,
          "query": {"query": "label_values(sluice_live, instance)", "refId": "instances"}, "refresh": 2, "sort": 1, "hide": 0, "multi": True,
          "includeAll": True, "allValue": ".*", "options": [], "regex": "", "skipUrlSync": False,
          "current": {"text": "All", "value": "$__all"}},
