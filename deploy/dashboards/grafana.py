@@ -14,7 +14,8 @@ NEEDS = {
     "sluice_lag_seconds": "a stream", "sluice_retention_headroom_seconds": "a stream", "sluice_shard_lag_seconds": "a stream",
     "sluice_shard_lag_records": "a Kafka topic", "sluice_shard_headroom_seconds": "a stream",
     "sluice_coverage_gap_calls": "a side to compare with", "sluice_coverage_gap_usd": "a side to compare with",
-    "sluice_coverage_gap_tokens": "a side to compare with",
+    "sluice_coverage_gap_tokens": "a side to compare with", "sluice_coverage_compared": "a check of completeness",
+    "sluice_coverage_checked_age_seconds": "a check of completeness",
 }
 
 
@@ -94,7 +95,7 @@ PANELS = [
           description="Holds that let more through than sluice budget list had stated as EXPOSURE. Runbook: overshoot-exceeded."),
     row("Enforcement"),
     graph("Holds", [("sum by (mode, state) (sluice_holds{%})", "{{mode}}, {{state}}")], stacking={"mode": "normal", "group": "A"}),
-    graph("Actions, an hour", [("sum by (action, state) (increase(sluice_actions_total{%}[1h])) > 0", "{{action}}: {{state}}")],
+    graph("Actions since the start", [("sum by (action, state) (sluice_actions_total{%})", "{{action}}: {{state}}")],
           description="state failed: given up. Runbook: levers-failing."),
     graph("Crossings with open actions", [("sum(sluice_outbox_open{%})", "open")], description="More than some seconds: runbook told-late."),
     row("Lag"),
@@ -118,7 +119,7 @@ PANELS = [
                            ("histogram_quantile(0.99, sum by (le) (rate(sluice_lake_commit_duration_seconds_bucket{%}[5m])))", "lake, p99")], "s"),
     graph("Read", [("sum by (instance) (rate(sluice_read_bytes_total{%}[5m]))", "{{instance}}")], "Bps"),
     row("Is it whole?"),
-    graph("Rejected by reason, an hour", [("sum by (reason) (increase(sluice_rejected_records_total{%}[1h])) > 0", "{{reason}}")]),
+    graph("Rejected by reason, since the start", [("sum by (reason) (sluice_rejected_records_total{%})", "{{reason}}")]),
     graph("Doubtful calls, an hour", [("sum(increase(sluice_unpriced_calls_total{%}[1h]))", "without a price"),
                                       ("sum(increase(sluice_spoofed_calls_total{%}[1h]))", "spoofed"),
                                       ("sum(increase(sluice_late_calls_total{%}[1h]))", "behind the watermark")]),

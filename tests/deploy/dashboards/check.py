@@ -48,7 +48,7 @@ def queries() -> list[tuple[str, str]]:
 def rules() -> list[tuple[str, str, str]]:
     """Alert, expression and page of each rule; the file is plain enough to be read line by line."""
     text = RULES.read_text(encoding="utf-8")
-    found = re.findall(r"- alert: (\S+)\n\s+expr: (.+)\n(?:.*\n)*?\s+runbook_url: (\S+)", text)
+    found = re.findall(r"- alert: (\S+)\n(?:\s+#.*\n)?\s+expr: (.+)\n(?:.*\n)*?\s+runbook_url: (\S+)", text)
     check(len(found) == text.count("- alert:"), "not every rule was read")
     return found
 
