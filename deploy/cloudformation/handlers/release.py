@@ -1,0 +1,184 @@
+"""Lifts every deny before what could lift it goes: at the end of the stack, and when enforcement is switched off.
+
+Custom resources: Release (acts on Delete), EnforcementSwitch (acts on an Update from on to off). The orders are left in the shared table as
+`sluice teardown` leaves them; the daemon carries them out. If it does not answer, it is stopped and the deny policy is detached here. As
+long as one deny is left the answer is a failure that names whom it is on.
+"""
+
+import fnmatch
+import hashlib
+import json
+import time
+from datetime import datetime, timezone
+
+from answer import ClientError, client, code, seconds_left, serve, until
+
+# How long the daemon may take to lift everything, in seconds; and to answer when there is nothing to lift.
+LIFT = 300
+REPLY = 60
+# How long a service may take to stop, in seconds: its drain and then some.
+STOP = 180
+KINDS_OF_ENTITY = {"Role": "PolicyRoles", "User": "PolicyUsers", "Group": "PolicyGroups"}
+
+
+def attached(iam, policy):
+    """Returns whom the deny policy is attached to, as (kind, name); nobody if it is not there."""
+    found, marker = set(), {}
+    while True:
+        try:
+            page = iam.list_entities_for_policy(PolicyArn=policy, **marker)
+        except ClientError as error:
+            if code(error) == "NoSuchEntity":
+                return set()
+            raise
+        for kind, part in KINDS_OF_ENTITY.items():
+            found.update((kind, one[f"{kind}Name"]) for one in page.get(part, []))
+        if not page.get("IsTruncated"):
+            return found
+        marker = {"Marker": page["Marker"]}
+
+
+def hand_in(table, verb, reason, **more):
+    """Leaves an order in the shared table, once however often it is sent within a minute; returns its id, none if there is no table."""
+    now, actor = time.time(), client("sts").get_caller_identity()["Arn"]
+    text = json.dumps({"verb": verb, **more, "actor": actor, "reason": reason}, separators=(",", ":"))
+    order = f"{verb}-{hashlib.sha256(f'{text} {int(now) // 60}'.encode()).hexdigest()[:32]}"
+    at = datetime.fromtimestamp(int(now), timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    body = json.dumps({"id": order, "actor": actor, "at": at, "verb": verb, "arguments": {"request": text}})
+
+    def put(kind):
+        item = {"pk": {"S": kind}, "sk": {"S": order}, "body": {"S": body}, "rev": {"N": "1"}, "w": {"S": order}, "made": {"S": order}}
+        return {"Put": {"TableName": table, "Item": item, "ConditionExpression": "attribute_not_exists(pk)"}}
+
+    try:
+        client("dynamodb").transact_write_items(TransactItems=[put("command"), put("command-open")])
+    except ClientError as error:
+        if code(error) == "ResourceNotFoundException":
+            return None
+        if code(error) != "TransactionCanceledException" or "ConditionalCheckFailed" not in str(error):
+            raise
+    return order
+
+
+def outcome(table, order):
+    """Returns what the daemon answered; nothing while it has not."""
+    key = {"pk": {"S": "command"}, "sk": {"S": order}}
+    item = client("dynamodb").get_item(TableName=table, Key=key, ConsistentRead=True).get("Item")
+    return json.loads(item["body"]["S"]).get("outcome") if item else None
+
+
+def scale(own, count):
+    """Sets how many tasks the service wants; returns how many it wanted, none if there is no service."""
+    if not own.get("Service"):
+        return None
+    ecs = client("ecs")
+    services = ecs.describe_services(cluster=own["Cluster"], services=[own["Service"]])["services"]
+    if not services or services[0]["status"] == "INACTIVE":
+        return None
+    if count is not None and services[0]["desiredCount"] != count:
+        ecs.update_service(cluster=own["Cluster"], service=own["Service"], desiredCount=count)
+    return services[0]["desiredCount"]
+
+
+def runs(own):
+    try:
+        services = client("ecs").describe_services(cluster=own["Cluster"], services=[own["Service"]])["services"]
+    except ClientError as error:
+        if code(error) == "ClusterNotFoundException":
+            return False
+        raise
+    return bool(services) and services[0]["status"] != "INACTIVE" and services[0]["runningCount"] > 0
+
+
+def by_daemon(own, iam, context):
+    """Has the daemon lift everything; tells whether it answered and not one deny is left."""
+    reason = f"{own['Stack']}: enforcement ends"
+    orders = [hand_in(own["Table"], "set_stopped", reason, stopped=True), hand_in(own["Table"], "release_all", reason)]
+    if None in orders:
+        return not attached(iam, own["Policy"])
+
+    def answered():
+        return all(outcome(own["Table"], order) for order in orders)
+
+    if not until(context, REPLY, answered, pause=1):
+        return False
+    return until(context, LIFT, lambda: not attached(iam, own["Policy"]), pause=2)
+
+
+def by_hand(own, iam, context):
+    """Stops the daemon, so that nothing is pulled again, and detaches the deny policy."""
+    wanted = scale(own, 0) if own.get("Service") else None
+    if wanted is not None and not until(context, STOP, lambda: not runs(own)):
+        print("the service still runs; the deny policy is detached all the same")
+    trouble = {}
+
+    def left():
+        for kind, name in attached(iam, own["Policy"]):
+            try:
+                getattr(iam, f"detach_{kind.lower()}_policy")(PolicyArn=own["Policy"], **{f"{kind}Name": name})
+                print(f"detached from {kind} {name}")
+            except ClientError as error:
+                if code(error) != "NoSuchEntity":
+                    trouble[kind, name] = str(error)
+        return not attached(iam, own["Policy"])
+
+    is_done = until(context, 60, left)
+    return wanted, None if is_done else {who: trouble.get(who, "it is still listed") for who in attached(iam, own["Policy"])}
+
+
+def lift(own, context, restart):
+    iam = client("iam")
+    runs_now = bool(own.get("Service")) and runs(own)
+    if runs_now and by_daemon(own, iam, context):
+        return "lifted by the daemon"
+    if not runs_now and own.get("Table"):
+        # Nobody answers now; whoever reads this table next must find that all is over.
+        hand_in(own["Table"], "set_stopped", f"{own['Stack']}: enforcement ends", stopped=True)
+        hand_in(own["Table"], "release_all", f"{own['Stack']}: enforcement ends")
+    before = attached(iam, own["Policy"])
+    wanted, left = by_hand(own, iam, context)
+    if left:
+        names = "; ".join(f"{kind} {name}: {why[:200]}" for (kind, name), why in sorted(left.items())[:5])
+        kind, name = sorted(left)[0]
+        command = f"aws iam detach-{kind.lower()}-policy --{kind.lower()}-name {name} --policy-arn {own['Policy']}"
+        raise RuntimeError(f"{len(left)} still denied the use of Bedrock: {names}. Detach the policy, for example: {command}, then delete the "
+                           "stack again")
+    if restart and wanted:
+        scale(own, wanted)
+    return f"lifted here from {len(before)}"
+
+
+def release(event, context):
+    if event["RequestType"] == "Delete":
+        print(lift(event["ResourceProperties"], context, restart=False))
+    return event.get("PhysicalResourceId") or "release", {}
+
+
+def enforcement_switch(event, context):
+    own, before = event["ResourceProperties"], event.get("OldResourceProperties", {})
+    if event["RequestType"] == "Update" and before.get("Enabled") == "true":
+        if own["Enabled"] != "true":
+            print(lift(before, context, restart=True))
+        elif own["Agents"] != before["Agents"]:
+            stay_in_reach(own, before)
+    return "enforcement", {"Enabled": own["Enabled"]}
+
+
+def stay_in_reach(own, before):
+    """Refuses a narrower path while somebody outside it is held: the enforcer could not give them their access back."""
+    iam = client("iam")
+    out = []
+    for kind, name in sorted(attached(iam, before["Policy"]) if before.get("Policy") else []):
+        one = getattr(iam, f"get_{kind.lower()}")(**{f"{kind}Name": name})[kind]
+        if not fnmatch.fnmatchcase(f"{one['Path']}{name}", f"/{own['Agents']}*"):
+            out.append(f"{kind.lower()} {name}")
+    if out:
+        raise RuntimeError(f"held, and out of reach of the new AgentRolePath: {', '.join(out)}. Release them first: sluice hold list, "
+                           "sluice hold release ID")
+
+
+KINDS = {"Release": release, "EnforcementSwitch": enforcement_switch}
+
+
+def handler(event, context):
+    return serve(KINDS, event, context)
