@@ -11,6 +11,8 @@ pub mod cloudwatch_metrics;
 pub mod committed;
 pub mod decode;
 pub mod directory;
+#[cfg(feature = "aws")]
+pub mod documents;
 pub mod files;
 mod framing;
 pub mod inflate;
