@@ -1,11 +1,16 @@
 //! Attaches one fixed managed policy that denies Bedrock's runtime actions to a role or user.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
 use serde_json::{Value, json};
+use sluice_schemas::Micros;
+use sluice_schemas::time::MINUTE;
 
 use super::principal::{PolicyArn, failed, managed, not_denied_by, role_or_user, unfit};
 use super::{About, Done, Lever, LeverError, LeverKind, Order, Sight, Subject, Undo};
 use crate::aws::Aws;
-use crate::iam::evaluate::Context;
+use crate::iam::evaluate::{Context, Policy};
 use crate::iam::{Iam, Principal};
 
 const KIND: LeverKind = LeverKind::DenyPolicy;
@@ -48,17 +53,35 @@ const ABOUT: About = About {
     undo: Undo::Exact,
 };
 
+/// How long what the policy says is taken for known: of many stops at once each would read it twice.
+const KNOWN_FOR: i64 = MINUTE;
+
 /// The lever.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct DenyPolicy {
     policy: PolicyArn,
+    /// What the policy of each account says, and when it was read.
+    known: Mutex<HashMap<String, (Micros, Policy)>>,
 }
 
 impl DenyPolicy {
     /// Returns a lever that attaches this policy; `{account}` in the ARN stands for the account of the role or user.
     #[must_use]
     pub fn new(policy: &str) -> Self {
-        Self { policy: PolicyArn::new(policy) }
+        Self { policy: PolicyArn::new(policy), known: Mutex::default() }
+    }
+
+    /// Returns what the policy says.
+    fn document(&self, aws: &dyn Aws, order: &Order<'_>, principal: &Principal, policy: &str) -> Result<Policy, LeverError> {
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, document)) = known().get(policy)
+            && (0..KNOWN_FOR).contains(&(order.now.0 - at.0))
+        {
+            return Ok(document.clone());
+        }
+        let document = managed(aws, principal, (KIND, order.subject), policy)?;
+        known().insert(policy.to_owned(), (order.now, document.clone()));
+        Ok(document)
     }
 
     fn target(&self, subject: &Subject) -> Result<(Principal, String), LeverError> {
@@ -85,15 +108,14 @@ impl Lever for DenyPolicy {
         let (principal, policy) = self.target(order.subject)?;
         let attached = Iam::new(aws, &principal).attached().map_err(failed(KIND, order.subject))?;
         let stands = attached.contains(&policy);
-        let ineffective =
-            if stands { not_denied_by(&managed(aws, &principal, (KIND, order.subject), &policy)?, &Context::part()) } else { None };
+        let ineffective = if stands { not_denied_by(&self.document(aws, order, &principal, &policy)?, &Context::part()) } else { None };
         Ok(Sight { stands, ineffective, image: json!({ "attached": stands }) })
     }
 
     fn pull(&self, aws: &dyn Aws, order: &Order<'_>) -> Result<Done, LeverError> {
         let (principal, policy) = self.target(order.subject)?;
         // Whatever stands at this ARN is attached: it must take away, and nothing else.
-        let document = managed(aws, &principal, (KIND, order.subject), &policy)?;
+        let document = self.document(aws, order, &principal, &policy)?;
         if document.allows_anything() {
             return Err(unfit(KIND, order.subject, format!("policy {policy} allows something; it is to deny only")));
         }

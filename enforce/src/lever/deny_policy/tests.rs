@@ -68,23 +68,26 @@ fn edits_by_people() {
     let (bench, lever, subject) = (Bench::new(), lever(), role());
     let order = order(&subject);
     let image = bench.pull(&lever, &order);
+    // What the policy says is read again once it may have become another for a minute.
+    let later = |minutes| Order { now: order.now.plus(minutes * MINUTE), ..order };
     bench.aws.put_policy(
         DENY,
         r#"{"Version": "2012-10-17", "Statement": {"Effect": "Deny", "Action": "bedrock:InvokeAgent", "Resource": "*"}}"#,
     );
-    let sight = lever.look(&bench.aws, &order).unwrap();
+    assert_eq!(lever.look(&bench.aws, &order).unwrap().ineffective, None);
+    let sight = lever.look(&bench.aws, &later(1)).unwrap();
     assert!(sight.stands && sight.ineffective.unwrap().contains("bedrock:InvokeModel"));
     let conditional = r#"{"Version": "2012-10-17", "Statement": {"Effect": "Deny", "Action": "bedrock:*", "Resource": "*",
         "Condition": {"StringEquals": {"aws:SourceVpc": "vpc-1"}}}}"#;
     bench.aws.put_policy(DENY, conditional);
-    assert!(lever.look(&bench.aws, &order).unwrap().ineffective.unwrap().contains("aws:SourceVpc is not known"));
+    assert!(lever.look(&bench.aws, &later(2)).unwrap().ineffective.unwrap().contains("aws:SourceVpc is not known"));
     bench.aws.detach(ROLE, DENY);
-    assert!(!lever.look(&bench.aws, &order).unwrap().stands);
-    is_unfit(lever.pull(&bench.aws, &order), "does not stop Bedrock");
+    assert!(!lever.look(&bench.aws, &later(2)).unwrap().stands);
+    is_unfit(lever.pull(&bench.aws, &later(2)), "does not stop Bedrock");
     bench.aws.put_policy(DENY, &allow("s3:*"));
-    is_unfit(lever.pull(&bench.aws, &order), "to deny only");
+    is_unfit(lever.pull(&bench.aws, &later(3)), "to deny only");
     bench.aws.delete_policy(DENY);
-    is_unfit(lever.pull(&bench.aws, &order), "create it from deploy/iam");
+    is_unfit(lever.pull(&bench.aws, &later(4)), "create it from deploy/iam");
     assert!(bench.lift(&lever, &order, &image).requests.is_empty());
     bench.aws.put_policy(DENY, DENY_TEXT);
     bench.aws.delete(ROLE);
