@@ -24,3 +24,4 @@ fi
 "$python" "$here/consumers/check.py" --bin "$sluice"
 "$python" "$here/docs/check.py" --bin "$sluice"
 "$python" "$here/docs/quick_start.py" --bin "$sluice"
+"$python" "$here/docs/queries.py" --bin "$sluice"
