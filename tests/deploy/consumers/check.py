@@ -136,7 +136,8 @@ def functions(world: World, hook: Hook, messages: list[dict]) -> None:
     # What the program takes for a name is narrow; what a consumer is handed need not be.
     posts += [slack.post({**message, "target": HOSTILE, "reason": HOSTILE, "note": HOSTILE}) for message in messages]
     text = "\n".join(json.dumps(post, ensure_ascii=False) for post in posts)
-    check("&lt;!channel&gt;" in text and "<!channel>" not in text and "_boss_" not in text and "\u202e" not in text, "a name of an agent forges marks")
+    forged = [mark for mark in ["<!channel>", "_boss_", "\u202e"] if mark in text]
+    check("&lt;!channel&gt;" in text and not forged, f"a name of an agent forges marks: {forged}")
     for post in posts:
         check(post["blocks"][0]["text"]["type"] == "mrkdwn" and len(post["blocks"][0]["text"]["text"]) <= 3000 and post["text"], post)
     check(slack.dollars("12.349000000000") == "$12.34" and slack.dollars("0.5") == "$0.50", "amounts are cut as text")

@@ -20,18 +20,21 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "tests/deploy/dashboards"))
 import names  # noqa: E402
 
+PATHS = r"`((?:deploy|docs|tests|src|schemas|ingest|enrich|aggregate|enforce|bench|fuzz)/[\w./-]+)`"
 # Commands of the AWS CLI that are no operation of an API, and its own options.
-CLI_ONLY = {("s3", "sync"), ("s3", "cp"), ("s3", "ls"), ("logs", "tail"), ("cloudformation", "deploy"), ("cloudformation", "package"), ("configure", "export-credentials"),
-            ("ecr", "get-login-password"), ("configure", "get")}
-CLI_OPTIONS = {"query", "output", "region", "profile", "endpoint-url", "no-paginate", "max-items", "no-cli-pager", "cli-input-json", "cli-binary-format",
-               "page-size", "zip-file", "generate-cli-skeleton", "starting-token"}
+CLI_ONLY = {("s3", "sync"), ("s3", "cp"), ("s3", "ls"), ("s3", "rm"), ("s3", "mb"), ("s3", "rb"), ("logs", "tail"), ("cloudformation", "deploy"),
+            ("cloudformation", "package"), ("cloudformation", "wait"), ("ecs", "wait"), ("ecr", "get-login-password"), ("configure", "get"),
+            ("configure", "export-credentials")}
+CLI_OPTIONS = {"query", "output", "region", "profile", "endpoint-url", "no-paginate", "max-items", "no-cli-pager", "cli-input-json",
+               "cli-binary-format", "page-size", "zip-file", "generate-cli-skeleton", "starting-token"}
 # Where the CLI calls a parameter otherwise than the API.
 CLI_NAMES = {("sns", "subscribe"): {"notification-endpoint"}}
 
 
 def documents() -> list[pathlib.Path]:
-    tracked = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return [ROOT / line for line in tracked.split("\n") if line and (ROOT / line).is_file()]
+    words = ["git", "ls-files", "-co", "--exclude-standard", "*.md"]
+    listed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [ROOT / line for line in listed.split("\n") if line and (ROOT / line).is_file()]
 
 
 def links(faults: list[str]) -> int:
@@ -59,7 +62,7 @@ def named_files(faults: list[str]) -> int:
         if document.name == "CHANGELOG.md":
             continue
         bases = [ROOT, document.parent, *(ROOT / part for part in ["src", "deploy"])]
-        for path in re.findall(r"`((?:deploy|docs|tests|src|schemas|ingest|enrich|aggregate|enforce|bench|fuzz)/[\w./-]+)`", document.read_text(encoding="utf-8")):
+        for path in re.findall(PATHS, document.read_text(encoding="utf-8")):
             seen += 1
             if "NAME" not in path and not any((base / path).exists() for base in bases):
                 faults.append(f"{document.relative_to(ROOT)}: {path}: no such file")
@@ -97,7 +100,8 @@ def commands(text: str) -> list[str]:
             line = line.strip().removeprefix("$ ")
             if re.match(r"(sluice|aws) [a-z]", line):
                 found += re.split(r"\s+&&\s+|\s+\|\s+", line)
-    bare = re.sub(r"^[ ]*```.*?^[ ]*```", "", text, flags=re.M | re.S)
+    # Running text: a line break inside code is a space.
+    bare = re.sub(r"(?<!\n)\n *(?=\S)", " ", re.sub(r"^[ ]*```.*?^[ ]*```", "", text, flags=re.M | re.S))
     found += [code for code in re.findall(r"`([^`\n]+)`", bare) if re.match(r"(sluice|aws) [a-z]", code)]
     return [one for line in found for one in re.split(r"\s+· ", line) if re.match(r"(sluice|aws) [a-z]", one)]
 
