@@ -8,6 +8,7 @@ CI=true or SLUICE_LIVE=1.
 """
 
 import argparse
+import concurrent.futures
 import contextlib
 import importlib.util
 import json
@@ -212,7 +213,12 @@ def dying(world: World, messages: list[dict]) -> None:
         raise SystemExit("acted while another copy is at it")
     now[0] += 121
     check(once.act(message, acted.append) and not once.act(message, acted.append) and len(acted) == 1, "taken over once")
-    print("a claim of a consumer that died is taken over once")
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        many = [pool.submit(Once(world.claims, "race", world.dynamo).act, message, acted.append) for _ in range(24)]
+    for one in many:
+        check(one.exception() is None or isinstance(one.exception(), Busy), one.exception())
+    check(len(acted) == 2, f"24 at the same time acted {len(acted) - 1} times")
+    print("a claim of a consumer that died is taken over once; of 24 at the same time one acts")
 
 
 def main() -> int:
