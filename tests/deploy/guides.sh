@@ -22,6 +22,7 @@ else
     echo "not run: dashboards and alert rules, for there is no Prometheus"
 fi
 "$python" "$here/consumers/check.py" --bin "$sluice"
+"$python" "$here/consumers/forms.py" --bin "$sluice"
 "$python" "$here/docs/check.py" --bin "$sluice"
 "$python" "$here/docs/quick_start.py" --bin "$sluice"
 "$python" "$here/docs/queries.py" --bin "$sluice"
