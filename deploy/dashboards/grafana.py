@@ -15,7 +15,8 @@ NEEDS = {
     "sluice_shard_lag_records": "a Kafka topic", "sluice_shard_headroom_seconds": "a stream",
     "sluice_coverage_gap_calls": "a side to compare with", "sluice_coverage_gap_usd": "a side to compare with",
     "sluice_coverage_gap_tokens": "a side to compare with", "sluice_coverage_compared": "a check of completeness",
-    "sluice_coverage_checked_age_seconds": "a check of completeness",
+    "sluice_coverage_checked_age_seconds": "a check of completeness", "sluice_levers": "a lever", "sluice_levers_stopped": "a lever",
+    "sluice_breaker_open": "a lever", "sluice_config_age_seconds": "a configuration that is watched",
 }
 
 
@@ -97,7 +98,14 @@ PANELS = [
     graph("Holds", [("sum by (mode, state) (sluice_holds{%})", "{{mode}}, {{state}}")], stacking={"mode": "normal", "group": "A"}),
     graph("Actions since the start", [("sum by (action, state) (sluice_actions_total{%})", "{{action}}: {{state}}")],
           description="state failed: given up. Runbook: levers-failing."),
-    graph("Crossings with open actions", [("sum(sluice_outbox_open{%})", "open")], description="More than some seconds: runbook told-late."),
+    graph("Crossings with open actions", [("sum(sluice_outbox_open{%})", "open"), ("max(sluice_outbox_age_seconds{%})", "seconds since the oldest")],
+          description="More than some seconds: runbook told-late."),
+    graph("Levers", [("sum by (state) (sluice_levers{%})", "{{state}}")],
+          description="failing: could not be pulled or lifted, or does not stop what it should. Runbook: levers-failing."),
+    graph("Breaker and kill switch", [("max(sluice_breaker_open{%})", "breaker tripped"), ("max(sluice_levers_stopped{%})", "kill switch thrown")],
+          description="1: nothing is pulled. Runbook: breaker-open."),
+    graph("Configuration", [("sum(sluice_config_refused_total{%})", "versions refused since the start"),
+                            ("sluice_config_age_seconds{%}", "{{instance}}, seconds since it was the newest")], description="Runbook: config-refused."),
     row("Lag"),
     graph("From arrival to count", [("histogram_quantile(0.5, sum by (le) (rate(sluice_apply_latency_seconds_bucket{%}[5m])))", "p50"),
                                     ("histogram_quantile(0.99, sum by (le) (rate(sluice_apply_latency_seconds_bucket{%}[5m])))", "p99")], "s"),

@@ -63,6 +63,8 @@ def metrics_exist(where: str, expression: str) -> None:
     for name in re.findall(r"\b(?:sluice|process)_\w+", bare):
         stem = re.sub(r"_(total|info|bucket|sum|count)$", "", name)
         check(name in known or stem in names.COMING, f"{where}: no metric {name}")
+        if name not in known:
+            return
     allowed = {"instance", "job"}.union(*(known[name][1] for name in re.findall(r"\b(?:sluice|process)_\w+", bare) if name in known))
     for group in re.findall(r"\bby \(([^)]*)\)", bare):
         for label in group.split(","):
