@@ -12,7 +12,7 @@ KILLS ?= 4
 DENY := 0.20.2
 LIVE := $(CARGO) test --locked --profile $(PROFILE) --workspace --features $(FEATURES)
 
-.PHONY: all build demo test test-rust test-peers test-kill test-live test-live-services test-live-chaos bench bench-enforce bench-live bench-runaway fmt lint deny deny-advisories deny-tool clean tools
+.PHONY: all build demo test test-rust test-peers test-kill test-live test-live-services test-live-chaos test-deploy-guides bench bench-enforce bench-live bench-runaway fmt lint deny deny-advisories deny-tool clean tools
 
 all: build
 
@@ -57,6 +57,17 @@ test-live-chaos: tools
 # Heavy peers: real servers, Spark as a reader, long kill loops.
 test-live: test-live-services test-live-chaos build
 	tests/live/run.sh $(BIN) $(VENV)
+
+# Dashboards and alert rules against a real Prometheus, consumers of messages against moto, the guides against the program; a few minutes.
+# Needs the clients: LIVE_BIN=… takes a program that is there.
+LIVE_BIN ?= $(TARGET)/live/sluice
+test-deploy-guides: $(LIVE_BIN)
+	tests/deploy/guides.sh $(LIVE_BIN) $(VENV)
+
+$(TARGET)/live/sluice:
+	$(CARGO) build --locked --profile $(PROFILE) --bin sluice --features $(FEATURES)
+	mkdir -p $(TARGET)/live
+	cp $(BIN) $@
 
 bench: build
 	bench/run.sh $(BIN) $(VENV)

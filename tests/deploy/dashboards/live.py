@@ -154,6 +154,7 @@ def panels(world: World) -> None:
             answered += 1
             continue
         why = [f"needs {grafana.NEEDS[name]}" for name in used if name in grafana.NEEDS] + [HAPPENS[name] for name in used if name in HAPPENS]
+        why += ["a later version" for name in used - set(names.prometheus())]
         check.check(why, f"panel {title} shows nothing: {expression}")
         silent.append(f"{title}: {'; '.join(sorted(set(why)))}")
     for line in silent:

@@ -7,7 +7,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 METRICS = (ROOT / "deploy/metrics.md").read_text(encoding="utf-8")
 
 # Agreed names of metrics that other parts of the project bring; the page of metrics will have them.
-COMING = {"sluice_config_refused", "sluice_breaker_open", "ConfigRefused", "BreakerOpen"}
+COMING = {"sluice_config_refused", "sluice_config_age_seconds", "sluice_breaker_open", "sluice_levers", "sluice_levers_stopped",
+          "sluice_outbox_age_seconds", "ConfigRefused", "BreakerOpen", "LeversFailing", "OutboxAgeSeconds"}
 
 # Alarms that only CloudWatch can raise, because AWS alone has their metrics.
 CLOUDWATCH_ONLY = {"events-undelivered", "log-delivery-failing", "stream-write-throttled"}
@@ -22,7 +23,7 @@ def prometheus() -> dict[str, tuple[str, set[str]]]:
         keys = {label.strip() for label in labels.split(",")} - {"–"}
         suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"], "info": ["_info"], "gauge": [""]}[kind]
         for suffix in suffixes:
-            found[name + suffix] = (kind, keys | ({"le"} if suffix == "_bucket" else set()))
+            found[name.removesuffix(suffix) + suffix] = (kind, keys | ({"le"} if suffix == "_bucket" else set()))
     assert len(found) > 50, "the table of metrics is not read any more"
     return found
 
@@ -30,7 +31,7 @@ def prometheus() -> dict[str, tuple[str, set[str]]]:
 def emf() -> set[str]:
     table = METRICS.split("## CloudWatch", 1)[1].split("## OTLP", 1)[0]
     found = set(re.findall(r"^\| `(\w+)` \|", table, re.M))
-    code = set(re.findall(r'^    metric\("(\w+)"', (ROOT / "src/operate/emf.rs").read_text(encoding="utf-8"), re.M))
+    code = set(re.findall(r'^    metric\(\s*"(\w+)"', (ROOT / "src/operate/emf.rs").read_text(encoding="utf-8"), re.M))
     assert found == code, f"deploy/metrics.md and the program differ: {found ^ code}"
     return found
 
