@@ -36,13 +36,19 @@ class Refused(Exception):
     """What a resource answered instead of being made, changed or deleted."""
 
 
+def tags(form):
+    """Returns the tags of a call, as an answer tells them."""
+    numbers = sorted(int(key.split(".")[2]) for key in form if re.fullmatch(r"Tags\.member\.\d+\.Key", key))
+    return [f"<member><Key>{escape(form[f'Tags.member.{n}.Key'])}</Key><Value>{escape(form[f'Tags.member.{n}.Value'])}</Value></member>" for n in numbers]
+
+
 class Stack:
     """One stack: its template, its resources as they are, its outputs."""
 
     def __init__(self, server, name):
         self.server, self.name, self.id = server, name, f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{name}/{uuid.uuid4()}"
         self.template, self.text, self.made, self.outputs = {"Resources": {}}, "{}", {}, {}
-        self.status, self.reason = "CREATE_IN_PROGRESS", ""
+        self.status, self.reason, self.tags = "CREATE_IN_PROGRESS", "", []
 
     def value(self, value):
         """Carries out the functions in a value."""
@@ -173,12 +179,12 @@ class Server:
         inner = ""
         if action == "CreateStack":
             stack = self.stacks[name] = Stack(self, name)
+            stack.tags = tags(form)
             self.carry_out(stack, "CREATE", lambda: stack.apply(form["TemplateBody"]))
             inner = f"<StackId>{stack.id}</StackId>"
         elif action == "UpdateStack":
             stack = self.find(name)
-            if stack.text == form["TemplateBody"]:
-                raise KeyError("No updates are to be performed")
+            stack.tags = tags(form)
             self.carry_out(stack, "UPDATE", lambda: stack.apply(form["TemplateBody"]))
             inner = f"<StackId>{stack.id}</StackId>"
         elif action == "DeleteStack":
@@ -202,7 +208,7 @@ class Server:
         outputs = "".join(f"<member><OutputKey>{key}</OutputKey><OutputValue>{escape(str(value))}</OutputValue></member>" for key, value in stack.outputs.items())
         return (f"<member><StackId>{stack.id}</StackId><StackName>{stack.name}</StackName><CreationTime>2026-01-01T00:00:00Z</CreationTime>"
                 f"<StackStatus>{stack.status}</StackStatus><StackStatusReason>{escape(stack.reason)}</StackStatusReason><DisableRollback>false</DisableRollback>"
-                f"<Outputs>{outputs}</Outputs></member>")
+                f"<Outputs>{outputs}</Outputs><Tags>{''.join(stack.tags)}</Tags></member>")
 
     def resource(self, stack, name, kind, request, properties, known):
         """Makes, changes or deletes one resource."""
@@ -215,7 +221,8 @@ class Server:
             made["attributes"]["Arn"] = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{made['id']}"
         elif kind == "AWS::Logs::LogGroup":
             logs = self.client("logs")
-            logs.delete_log_group(logGroupName=made["id"]) if request == "Delete" else logs.create_log_group(logGroupName=made["id"]) if request == "Create" else None
+            if request != "Update":
+                getattr(logs, f"{request.lower()}_log_group")(logGroupName=made["id"])
         elif kind == "AWS::IAM::Role":
             self.role(made, request, properties)
         elif kind == "AWS::IAM::Policy":
