@@ -4,7 +4,7 @@ resource "aws_glue_catalog_database" "own" {
   description = "Spend of AI agents on Bedrock"
 }
 locals {
-  lake_tables  = { for table in jsondecode(replace(file("${local.deploy}/athena/tables.json"), "$${Lake}", "s3://${local.bucket}/lake")) : table.Name => table }
+  lake_tables  = { for table in jsondecode(file("${local.deploy}/athena/tables.json")) : table.Name => table }
   lake_queries = { for name in fileset("${local.deploy}/athena/queries", "*.sql") : trimsuffix(name, ".sql") => file("${local.deploy}/athena/queries/${name}") }
 }
 resource "aws_glue_catalog_table" "lake" {
@@ -13,7 +13,7 @@ resource "aws_glue_catalog_table" "lake" {
   database_name      = aws_glue_catalog_database.own.name
   description        = try(each.value.Description, null)
   table_type         = try(each.value.TableType, null)
-  parameters         = try(each.value.Parameters, null)
+  parameters         = try({ for name, value in each.value.Parameters : name => replace(value, "$${Lake}", "s3://${local.bucket}/lake") }, null)
   view_original_text = try(each.value.ViewOriginalText, null)
   view_expanded_text = try(each.value.ViewExpandedText, null)
   dynamic "partition_keys" {
@@ -27,7 +27,7 @@ resource "aws_glue_catalog_table" "lake" {
   dynamic "storage_descriptor" {
     for_each = try([each.value.StorageDescriptor], [])
     content {
-      location      = try(storage_descriptor.value.Location, null)
+      location      = try(replace(storage_descriptor.value.Location, "$${Lake}", "s3://${local.bucket}/lake"), null)
       input_format  = try(storage_descriptor.value.InputFormat, null)
       output_format = try(storage_descriptor.value.OutputFormat, null)
       parameters    = try(storage_descriptor.value.Parameters, null)
@@ -43,7 +43,7 @@ resource "aws_glue_catalog_table" "lake" {
         for_each = try([storage_descriptor.value.SerdeInfo], [])
         content {
           serialization_library = try(ser_de_info.value.SerializationLibrary, null)
-          parameters            = try(ser_de_info.value.Parameters, null)
+          parameters            = try({ for name, value in ser_de_info.value.Parameters : name => replace(value, "$${Lake}", "s3://${local.bucket}/lake") }, null)
         }
       }
     }
