@@ -27,6 +27,8 @@ pinned() {
     delta-spark) echo delta-spark==4.4.1 ;;
     boto3) echo boto3==1.44.5 ;;
     confluent-kafka) echo confluent-kafka==2.16.1 ;;
+    sqlglot) echo sqlglot==30.30.0 ;;
+    trino) echo trino==0.340.0 ;;
     moto) echo 'moto[server]==5.2.1' ;;
     *) echo "$1" ;;
     esac
