@@ -170,6 +170,31 @@ fn tables_are_told_to_people_athena_and_glue() {
     }
 }
 
+/// Limits: AWS, `NamedQuery` of the Athena API reference.
+#[test]
+fn every_query_can_be_saved_under_its_name() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/athena/queries");
+    let mut names = Vec::new();
+    for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        let text = fs::read_to_string(&path).unwrap();
+        let file = path.file_name().unwrap().to_string_lossy().into_owned();
+        let mut lines = text.lines();
+        let name = lines.next().and_then(|line| line.strip_prefix("-- name: ")).unwrap_or_else(|| panic!("{file} has no name"));
+        let about = lines.next().and_then(|line| line.strip_prefix("-- description: ")).unwrap_or_else(|| panic!("{file} has no description"));
+        assert!(name.len() <= 128 && about.len() <= 1024, "{file}");
+        assert!(!text.contains(';') && !text.contains("sluice."), "{file}: one statement, tables without a database");
+        names.push((name.to_owned(), file));
+    }
+    assert!(names.len() >= 12);
+    let documented = include_str!("../docs/athena.md");
+    for (_, file) in &names {
+        assert!(documented.contains(&format!("| `{}` |", file.trim_end_matches(".sql"))), "docs/athena.md does not tell of {file}");
+    }
+    names.sort();
+    names.dedup_by(|one, other| one.0 == other.0);
+    assert_eq!(names.len(), documented.lines().filter(|line| line.starts_with("| `") && line.contains("-")).count(), "names are unique");
+}
+
 #[cfg(feature = "aws")]
 mod glue {
     use super::*;
@@ -188,7 +213,10 @@ mod glue {
 
     fn sync(root: &Path, url: &str, more: &[&str]) -> (Option<i32>, Value, String) {
         let mut command = Command::new(SLUICE);
-        command.args(["lake", "sync", "--location", "s3://bucket/lake", "--format", "json"]).args(more).current_dir(root);
+        command.args(["lake", "sync", "--format", "json"]).args(more).current_dir(root);
+        if !more.contains(&"--location") {
+            command.args(["--location", "s3://bucket/lake"]);
+        }
         let output = command.env_remove("SLUICE_CONFIG").env("AWS_ENDPOINT_URL", url).env("AWS_REGION", "eu-central-1").output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         (output.status.code(), serde_json::from_slice(&output.stdout).unwrap_or(Value::Null), stderr)
@@ -208,6 +236,8 @@ mod glue {
         sluice(root, &["replay", "logs", "--config", "sluice.toml"]);
         let (code, _, stderr) = sync(root, url, &[]);
         assert!(code == Some(2) && stderr.contains("Glue database 'sluice' is not there"), "{code:?} {stderr}");
+        let (code, _, stderr) = sync(root, url, &["--location", "s3://${LakeBucket}/lake"]);
+        assert!(code == Some(2) && stderr.contains("is a place in a template"), "{code:?} {stderr}");
         let named = |name: &str| serde_json::json!({"DatabaseName": "sluice", "Name": name});
         call(url, "CreateDatabase", &serde_json::json!({"DatabaseInput": {"Name": "sluice"}}));
         let (code, rows, stderr) = sync(root, url, &["--dry-run"]);

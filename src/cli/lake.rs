@@ -66,6 +66,8 @@ fn sync(args: &LakeSyncArgs) -> anyhow::Result<ExitCode> {
 
     let tables = found(&args.place, args.built_in)?;
     let location = location(&args.place, args.location.as_ref())?;
+    let is_real = !location.to_string().contains("${");
+    anyhow::ensure!(is_real, "{location} is a place in a template, not in a bucket: put the bucket's name in");
     let catalogue = Catalogue::connect(args.region.clone(), &args.database, args.dry_run)?;
     let mut rows = Vec::new();
     let mut code = ExitCode::SUCCESS;

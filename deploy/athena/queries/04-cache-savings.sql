@@ -1,5 +1,5 @@
 -- name: Cache savings, last 30 days
--- description: Tokens written to and read from prompt caches by model. For Claude, whose token classes cost 1 : 5 (output) : 0.1 (cache read) : 1.25 and 2 (cache writes), also about what caching saved; negative: it cost more than it saved. Other models: cost and tokens alone.
+-- description: Tokens written to and read from prompt caches by model. For Claude, whose token classes cost 1 : 5 (output) : 0.1 (cache read) : 1.25 and 2 (cache writes), also about what caching saved (negative: it cost more than it saved). Other models: cost and tokens alone.
 WITH used AS (
     SELECT
         model,

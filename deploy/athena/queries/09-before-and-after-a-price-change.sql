@@ -1,5 +1,5 @@
 -- name: Before and after a price change
--- description: The seven days before a price change and those since, by model: calls, cost, and cost of a million tokens. The change is put at midnight UTC at the start of yesterday; write its date in the first line.
+-- description: The seven days before a price change and those since, by model: calls, cost, and cost of a million tokens. The change is put at midnight UTC at the start of yesterday. For another one write its date, DATE '2026-10-01', in the first line, and the day a week before it after WHERE.
 WITH change AS (SELECT current_date - interval '1' day AS day),
 used AS (
     SELECT

@@ -1,5 +1,5 @@
 -- name: Cost per successful call, error rate and latency, last 7 days
--- description: What a call that worked costs each agent, failed ones included in the cost; how many fail; the 95th percentile of latency where the log tells it.
+-- description: What a call that worked costs each agent, failed ones included in the cost, how many fail, the 95th percentile of latency where the log tells it.
 SELECT
     agent_id,
     count(*) AS calls,

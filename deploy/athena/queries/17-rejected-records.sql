@@ -1,5 +1,5 @@
 -- name: Rejected records, last 7 days
--- description: Records that could not be read, by reason; none is lost. The bytes of one: SELECT raw FROM rejected WHERE sha256 = '…'.
+-- description: Records that could not be read, by reason, none is lost. The bytes of one: SELECT raw FROM rejected WHERE sha256 = '…'.
 SELECT
     reason,
     min(detail) AS for_example,

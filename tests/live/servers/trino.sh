@@ -83,11 +83,20 @@ plugin.dir=$home/plugin
 log.path=$run/trino.log
 END
 
-# Beside the server, which takes the place of this shell: tells when it answers, and ends it with its parent.
+# Beside the server, which takes the place of this shell: tells when it answers, ends it if it never does, and ends it with its parent.
 exec 3<&0
+ready() {
+    python3 - "http://127.0.0.1:$port/v1/info" 2>/dev/null <<'END'
+import json, sys, urllib.request
+sys.exit(json.load(urllib.request.urlopen(sys.argv[1], timeout=5))["starting"])
+END
+}
 (
-    until curl -sf --max-time 5 "http://127.0.0.1:$port/v1/info" 2>/dev/null | grep -q '"starting":false'; do
+    tries=0
+    until ready; do
+        tries=$((tries + 1))
         kill -0 $$ 2>/dev/null || exit 1
+        [ $tries -lt 300 ] || { kill $$; exit 1; }
         sleep 1
     done
     echo "http://127.0.0.1:$port"

@@ -151,7 +151,8 @@ def check_queries(engine: Engine, maker: Maker) -> None:
                 break
         if not rows:
             raise SystemExit(f"{path.name}: no row")
-        own = dates(sql, before.date(), before)
+        # The command line takes what begins with -- for an option.
+        own = dates(re.sub(r"^--.*\n", "", sql, flags=re.MULTILINE), before.date(), before)
         for words, others in OTHER_WORDS:
             own = words.sub(others, own)
         money = compare(path.name, columns, rows, maker.query(own))
