@@ -12,7 +12,7 @@ KILLS ?= 4
 DENY := 0.20.2
 LIVE := $(CARGO) test --locked --profile $(PROFILE) --workspace --features $(FEATURES)
 
-.PHONY: all build demo test test-rust test-peers test-kill test-live test-live-services test-live-chaos test-deploy-guides bench bench-enforce bench-live bench-runaway fmt lint deny deny-advisories deny-tool clean tools
+.PHONY: all build demo test test-rust test-peers test-kill test-live test-live-services test-live-chaos test-deploy-guides bench bench-enforce bench-live bench-runaway fmt lint deny deny-advisories deny-tool clean tools test-live-trino
 
 all: build
 
@@ -41,7 +41,7 @@ test-live-services: tools
 	$(LIVE) --no-run
 	$(LIVE) --lib --bins
 	SLUICE_LIVE=1 $(LIVE) --test kafka_live --test s3_live
-	SLUICE_LIVE=1 AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=eu-central-1 $(LIVE) --test dynamo_live --test lake_s3 --test standby --test coverage_live --test directory_live --test levers_live
+	SLUICE_LIVE=1 AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=eu-central-1 $(LIVE) --test dynamo_live --test lake_s3 --test standby --test coverage_live --test directory_live --test levers_live --test athena
 	SLUICE_LIVE=1 tests/live/servers/kinesis_local.sh $(LIVE) --offline --test kinesis_live --test lambda_live --test accounts_live
 
 # A program with every client, killed while real services feed it, its shards split and its groups rebalance.
@@ -54,8 +54,13 @@ test-live-chaos: tools
 	$(VENV)/bin/python tests/live/enforce.py --bin $(TARGET)/live/sluice
 	$(VENV)/bin/python tests/live/chaos.py --bin $(TARGET)/live/sluice --kills $(KILLS)
 
+# Athena's queries on the engine that Athena is made of, and lakes of other versions in every reader; fetches 820 MB once.
+test-live-trino: build
+	tests/peers/venv.sh $(VENV) trino sqlglot deltalake pyarrow duckdb
+	SLUICE_LIVE=1 $(VENV)/bin/python tests/live/trino/check.py --bin $(BIN)
+
 # Heavy peers: real servers, Spark as a reader, long kill loops.
-test-live: test-live-services test-live-chaos build
+test-live: test-live-services test-live-chaos test-live-trino build
 	tests/live/run.sh $(BIN) $(VENV)
 
 # Dashboards and alert rules against a real Prometheus, consumers of messages against moto, the guides against the program; a few minutes.

@@ -19,6 +19,7 @@ mod reconcile;
 mod simulate;
 mod sources;
 mod standby;
+mod tables;
 mod view;
 
 // Reads the configuration beside everything else that comes from outside, so it is a test of the binary.

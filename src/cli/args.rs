@@ -56,6 +56,8 @@ pub(crate) enum Verb {
     Simulate(SimulateArgs),
     /// Ask the lake (and a running daemon's uncommitted rows) in SQL
     Query(QueryArgs),
+    /// Show the lake's tables, for people, Athena and the Glue Data Catalog; keep the entries there up to date
+    Lake(super::args_lake::LakeArgs),
     /// Watch agents, sessions and budgets of a running daemon
     Top(TopArgs),
     /// Tell whether a running daemon is ready and how far it is; exit code 1 if it is not ready

@@ -6,6 +6,7 @@ mod args_audit;
 mod args_coverage;
 mod args_flag;
 mod args_hold;
+mod args_lake;
 mod args_reconcile;
 mod args_runaway;
 mod args_simulate;
@@ -22,6 +23,7 @@ mod explain;
 mod flag;
 mod hold;
 mod hold_overshoot;
+mod lake;
 mod lever;
 mod overrides;
 mod prices;
@@ -101,6 +103,7 @@ fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Replay(args) => replay::run(&args),
         Verb::Simulate(args) => simulate::run(&args),
         Verb::Query(args) => query::run(&args),
+        Verb::Lake(args) => lake::run(&args),
         Verb::Top(args) => top::run(&args),
         Verb::Status(args) => status::run(&args),
         Verb::Coverage(args) => coverage::run(&args),

@@ -28,6 +28,8 @@ pinned() {
     boto3) echo boto3==1.44.5 ;;
     confluent-kafka) echo confluent-kafka==2.16.1 ;;
     grafana-foundation-sdk) echo 'grafana-foundation-sdk==1769699379!11.6.0' ;;
+    sqlglot) echo sqlglot==30.30.0 ;;
+    trino) echo trino==0.340.0 ;;
     moto) echo 'moto[server]==5.2.1' ;;
     *) echo "$1" ;;
     esac

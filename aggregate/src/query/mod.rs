@@ -176,7 +176,7 @@ impl QueryEngine {
         let upserted = ["window_start", "version", "final"].iter().all(|column| schema.field_with_name(column).is_ok());
         if upserted {
             let view = format!("{name}_latest");
-            let frame = self.runtime.block_on(self.context.sql(&latest(name))).map_err(QueryError::of_plan)?;
+            let frame = self.runtime.block_on(self.context.sql(&latest_rows(name))).map_err(QueryError::of_plan)?;
             self.context.register_table(TableReference::bare(view.as_str()), frame.into_view()).map_err(QueryError::of_plan)?;
             self.tables.push(view);
         }
@@ -275,7 +275,8 @@ fn session(memory_limit: usize) -> Result<SessionContext, QueryError> {
 }
 
 /// Returns the SQL of a window's rows of the highest version; a window that lost its rows is left out.
-fn latest(table: &str) -> String {
+#[must_use]
+pub fn latest_rows(table: &str) -> String {
     let name = format!("\"{}\"", table.replace('"', "\"\""));
     format!(
         "SELECT t.* FROM {name} t JOIN (SELECT window_start AS latest_start, max(version) AS latest_version FROM {name} \
