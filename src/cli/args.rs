@@ -8,7 +8,7 @@ use super::args_who::WhoVerb;
 
 pub(crate) use super::args_hold::{ApproveArgs, HoldArgs, HoldVerb, LeverArgs, LeverVerb, OverrideVerb, PauseArgs, TeardownArgs};
 pub(crate) use super::args_simulate::{LayoutArg, ShapeArg, SimulateArgs};
-pub(crate) use super::args_tables::{ConfigArgs, ConfigVerb, PriceSource, PricesArgs, PricesVerb};
+pub(crate) use super::args_tables::{ConfigArgs, ConfigVerb, PriceSource, PricesArgs, PricesVerb, ReferenceFormat};
 
 /// Which AI agent and which session spends what on Amazon Bedrock, within seconds, and a stop for the one that goes over its budget.
 #[derive(Debug, Parser)]
@@ -102,9 +102,9 @@ pub(crate) enum Verb {
 /// Where the configuration and the lake are.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Place {
-    /// Configuration file
+    /// Configuration: a file, s3://BUCKET/KEY, or ssm:/NAME of a parameter
     #[arg(long, short, env = "SLUICE_CONFIG", value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
+    pub(crate) config: Option<crate::config::Location>,
     /// Root folder of the lake; wins over the configuration
     #[arg(long, value_name = "DIR")]
     pub(crate) lake: Option<PathBuf>,
@@ -290,13 +290,13 @@ impl Place {
         let default = std::path::Path::new("sluice.toml");
         let named = self.config.clone();
         // A lake named on the command line stands alone: no file is looked for.
-        let file = named.or_else(|| (self.lake.is_none() && default.exists()).then(|| default.to_owned()));
+        let file = named.or_else(|| (self.lake.is_none() && default.exists()).then(|| default.to_owned().into()));
         crate::config::Origin { file, lake: self.lake.clone() }
     }
 
     /// Returns how to call it in a message.
     pub(crate) fn name(&self) -> String {
-        self.origin().file.map_or_else(|| "configuration".to_owned(), |file| file.display().to_string())
+        self.origin().file.map_or_else(|| "configuration".to_owned(), |file| file.to_string())
     }
 }
 
