@@ -6,6 +6,7 @@ mod args_audit;
 mod args_coverage;
 mod args_flag;
 mod args_hold;
+mod args_init;
 mod args_reconcile;
 mod args_runaway;
 mod args_simulate;
@@ -22,7 +23,9 @@ mod explain;
 mod flag;
 mod hold;
 mod hold_overshoot;
+mod init;
 mod lever;
+mod man;
 mod overrides;
 mod prices;
 mod query;
@@ -43,7 +46,7 @@ mod worker;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 
 pub(crate) use args::LogFormat;
 use args::{Cli, Verb};
@@ -96,6 +99,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 
 fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.verb {
+        Verb::Init(args) => init::run(&args),
         Verb::Run(args) => run::run(&args),
         Verb::Demo(args) => demo::run(&args),
         Verb::Replay(args) => replay::run(&args),
@@ -119,10 +123,8 @@ fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Reconcile(args) => reconcile::run(&args),
         Verb::Who(verb) => who::run(&verb),
         Verb::Config(args) => config::run(&args),
-        Verb::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "sluice", &mut std::io::stdout());
-            Ok(ExitCode::SUCCESS)
-        }
+        Verb::Completions { shell } => man::completions(shell),
+        Verb::Man(args) => man::run(&args),
     }
 }
 

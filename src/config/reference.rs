@@ -35,6 +35,8 @@ pub(crate) struct Key {
 
 /// What begins a meaning where a value that is commented out is the default.
 const DEFAULT: &str = "default";
+/// What ends the meaning of a key that has no default and must be set.
+const NEEDED: &str = "; needed";
 
 /// Takes the reference file apart.
 pub(crate) fn sections() -> Vec<Section> {
@@ -82,6 +84,8 @@ fn default(is_set: bool, meaning: &str) -> (bool, &str) {
     let marked = meaning.strip_prefix(DEFAULT).filter(|rest| rest.is_empty() || rest.starts_with(';'));
     match marked {
         Some(rest) if !is_set => (true, rest.trim_start_matches(';').trim()),
+        // The file would be of no use without it.
+        _ if meaning.ends_with(NEEDED) => (false, meaning),
         _ => (is_set, meaning),
     }
 }
@@ -192,19 +196,20 @@ const HEAD: &str = "# Configuration\n\n\
 pub(crate) fn markdown() -> String {
     let mut text = HEAD.to_owned();
     let mut titles = Vec::new();
-    for section in sections() {
+    let sections = sections();
+    for section in &sections {
         let title = if section.name.is_empty() { "Above all tables".to_owned() } else { section.title() };
         // A second example of a table says nothing new.
         if titles.contains(&title) {
             continue;
         }
         titles.push(title.clone());
-        write_section(&mut text, &title, &section).unwrap_or_default();
+        write_section(&mut text, &title, section, &sections).unwrap_or_default();
     }
     text
 }
 
-fn write_section(text: &mut String, title: &str, section: &Section) -> std::fmt::Result {
+fn write_section(text: &mut String, title: &str, section: &Section, all: &[Section]) -> std::fmt::Result {
     writeln!(text, "\n## {title}\n")?;
     if !section.meaning.is_empty() {
         writeln!(text, "{}.\n", sentence(&section.meaning))?;
@@ -216,15 +221,19 @@ fn write_section(text: &mut String, title: &str, section: &Section) -> std::fmt:
     for key in &section.keys {
         let value = format!("`{}`", cell(&key.value));
         let (default, example) = if key.is_default { (value.as_str(), "") } else { ("", value.as_str()) };
-        writeln!(text, "| `{}` | {} | {default} | {example} | {} |", key.name, key.kind(), cell(&sentence(&key.meaning)))?;
+        // A key that many tables have is explained at the first of them.
+        let mut named = all.iter().flat_map(|section| &section.keys).filter(|other| other.name == key.name && !other.meaning.is_empty());
+        let meaning = if key.meaning.is_empty() { named.next().map_or("", |other| &other.meaning) } else { &key.meaning };
+        writeln!(text, "| `{}` | {} | {default} | {example} | {} |", key.name, key.kind(), cell(&sentence(meaning)))?;
     }
     Ok(())
 }
 
 fn sentence(text: &str) -> String {
-    let text = text.trim().trim_end_matches('.');
+    let text = text.trim().trim_end_matches(['.', ';', ' ']);
     let mut chars = text.chars();
-    let is_word = text.split([' ', ',', ':']).next().is_some_and(|word| word.chars().all(char::is_alphabetic));
+    let mut words = text.split(' ');
+    let is_word = words.next().is_some_and(|word| word.trim_end_matches([',', ':']).chars().all(char::is_alphabetic)) && words.next() != Some("|");
     match chars.next() {
         Some(first) if is_word => first.to_uppercase().chain(chars).collect(),
         _ => text.to_owned(),
