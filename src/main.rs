@@ -7,6 +7,7 @@ mod control;
 mod coverage;
 mod directory;
 mod enforcement;
+mod init;
 mod lakeview;
 #[cfg(feature = "aws")]
 mod lambda;

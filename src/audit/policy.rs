@@ -28,7 +28,12 @@ pub(super) fn policy(config: &Config, engine: Option<&QueryEngine>, span: &Span)
         named = rows(engine, &versions)?;
     }
     let budgets: Vec<Value> = config.budgets.iter().map(|budget| describe(budget)).collect();
-    Ok(json!({ "version_in_force": config.budgets.version(), "budgets": budgets, "versions_named": named }))
+    Ok(json!({
+        "version_in_force": config.budgets.version(),
+        "configuration": { "version": config.edition.id(), "documents": config.edition.documents },
+        "budgets": budgets,
+        "versions_named": named,
+    }))
 }
 
 /// Returns the versions of the rate cards in force, and those that priced the calls of the span.

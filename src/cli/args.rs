@@ -1,6 +1,7 @@
 //! Grammar of the command line.
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -8,11 +9,24 @@ use super::args_who::WhoVerb;
 
 pub(crate) use super::args_hold::{ApproveArgs, HoldArgs, HoldVerb, LeverArgs, LeverVerb, OverrideVerb, PauseArgs, TeardownArgs};
 pub(crate) use super::args_simulate::{LayoutArg, ShapeArg, SimulateArgs};
-pub(crate) use super::args_tables::{ConfigArgs, ConfigVerb, PriceSource, PricesArgs, PricesVerb};
+pub(crate) use super::args_tables::{ConfigArgs, ConfigVerb, PriceSource, PricesArgs, PricesVerb, ReferenceFormat};
+
+/// Version, and how it was built: the commit and its day, where the build was told them, and the clients in it.
+pub(crate) static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let clients = match (cfg!(feature = "aws"), cfg!(feature = "kafka")) {
+        (true, true) => "aws kafka",
+        (true, false) => "aws",
+        (false, true) => "kafka",
+        (false, false) => "no clients",
+    };
+    let commit = option_env!("SLUICE_COMMIT").filter(|commit| !commit.is_empty());
+    let built: Vec<&str> = commit.into_iter().chain([clients]).collect();
+    format!("{} ({})", env!("CARGO_PKG_VERSION"), built.join(", "))
+});
 
 /// Which AI agent and which session spends what on Amazon Bedrock, within seconds, and a stop for the one that goes over its budget.
 #[derive(Debug, Parser)]
-#[command(name = "sluice", version, max_term_width = 110)]
+#[command(name = "sluice", version = VERSION.as_str(), max_term_width = 110)]
 pub(crate) struct Cli {
     /// Log more (-v debug, -vv trace)
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
@@ -46,6 +60,8 @@ pub(crate) enum Format {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    /// Write a first configuration, by questions or by flags
+    Init(super::args_init::InitArgs),
     /// Follow the configured sources until stopped: spend, budgets, breaches, lake
     Run(RunArgs),
     /// See it work: simulated agents, live spend, a runaway that is caught; no AWS account, under a minute
@@ -94,6 +110,8 @@ pub(crate) enum Verb {
     Who(WhoVerb),
     /// Check and show the configuration
     Config(ConfigArgs),
+    /// Write manual pages
+    Man(super::args_init::ManArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -104,9 +122,9 @@ pub(crate) enum Verb {
 /// Where the configuration and the lake are.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Place {
-    /// Configuration file
+    /// Configuration: a file, s3://BUCKET/KEY, or ssm:/NAME of a parameter
     #[arg(long, short, env = "SLUICE_CONFIG", value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
+    pub(crate) config: Option<crate::config::Location>,
     /// Root folder of the lake; wins over the configuration
     #[arg(long, value_name = "DIR")]
     pub(crate) lake: Option<PathBuf>,
@@ -201,6 +219,9 @@ pub(crate) struct TopArgs {
 pub(crate) struct StatusArgs {
     #[command(flatten)]
     pub(crate) place: Place,
+    /// Ask the daemon at this socket and read no configuration, as a health check does
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["config", "lake"])]
+    pub(crate) socket: Option<PathBuf>,
     /// Form of the status
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
@@ -292,13 +313,13 @@ impl Place {
         let default = std::path::Path::new("sluice.toml");
         let named = self.config.clone();
         // A lake named on the command line stands alone: no file is looked for.
-        let file = named.or_else(|| (self.lake.is_none() && default.exists()).then(|| default.to_owned()));
+        let file = named.or_else(|| (self.lake.is_none() && default.exists()).then(|| default.to_owned().into()));
         crate::config::Origin { file, lake: self.lake.clone() }
     }
 
     /// Returns how to call it in a message.
     pub(crate) fn name(&self) -> String {
-        self.origin().file.map_or_else(|| "configuration".to_owned(), |file| file.display().to_string())
+        self.origin().file.map_or_else(|| "configuration".to_owned(), |file| file.to_string())
     }
 }
 

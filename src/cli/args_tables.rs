@@ -79,6 +79,15 @@ pub(crate) struct ConfigArgs {
     pub(crate) verb: ConfigVerb,
 }
 
+/// Form of the reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReferenceFormat {
+    /// A configuration file
+    Toml,
+    /// A page with a table for each section
+    Markdown,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigVerb {
     /// Check a configuration; every fault is listed
@@ -93,6 +102,12 @@ pub(crate) enum ConfigVerb {
         /// The reference file with every default
         #[arg(long)]
         reference: bool,
+    },
+    /// Every section and key: what it takes, its default, what it means
+    Reference {
+        /// Form: the file to copy from, or the page of the documentation
+        #[arg(long, value_enum, default_value_t = ReferenceFormat::Toml)]
+        format: ReferenceFormat,
     },
     /// Make the DynamoDB table of the shared store, which a daemon never does by itself
     CreateTable {

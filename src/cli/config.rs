@@ -3,11 +3,35 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
+use serde::Deserialize;
+use serde_json::Value;
+use sluice_schemas::visible::escape;
 
-use super::args::{ConfigArgs, ConfigVerb};
-use crate::config::{Config, REFERENCE};
+use super::args::{ConfigArgs, ConfigVerb, ReferenceFormat};
+use crate::config::{Config, Edition, REFERENCE, reference};
 use crate::control::{self, Request};
 use crate::output;
+
+/// Says what a daemon answered.
+fn reloaded(answer: &Value) -> String {
+    let names = |key: &str| -> Vec<String> {
+        let list = answer[key].as_array().into_iter().flatten().filter_map(Value::as_str);
+        list.map(|name| format!("'{}'", escape(name))).collect()
+    };
+    let edition = Edition::deserialize(&answer["configuration"]).unwrap_or_default();
+    let mut text = "reloaded\n".to_owned();
+    for document in &edition.documents {
+        text += &format!("  {}\n", escape(&document.to_string()));
+    }
+    let (seeded, waiting) = (names("seeded"), names("only_notify_until_approved"));
+    if !seeded.is_empty() {
+        text += &format!("filled from the lake: {}\n", seeded.join(", "));
+    }
+    if !waiting.is_empty() {
+        text += &format!("only notify until approved (sluice approve NAME): {}\n", waiting.join(", "));
+    }
+    text
+}
 
 pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     match &args.verb {
@@ -23,6 +47,8 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
             ));
         }
         ConfigVerb::Show { reference: true, .. } => output::print(REFERENCE),
+        ConfigVerb::Reference { format: ReferenceFormat::Toml } => output::print(REFERENCE),
+        ConfigVerb::Reference { format: ReferenceFormat::Markdown } => output::print(&reference::markdown()),
         ConfigVerb::Show { place, .. } => output::print(&Config::load(&place.origin())?.show()),
         ConfigVerb::CreateTable { place } => {
             let config = Config::load(&place.origin())?;
@@ -32,8 +58,7 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
         ConfigVerb::Reload { place } => {
             let config = Config::load(&place.origin())?;
             let mut client = control::connect(&config.socket)?.context("no daemon is running on this lake")?;
-            let answer = client.ask(&Request::Reload)?;
-            output::line(answer.as_str().unwrap_or("reloaded"));
+            output::print(&reloaded(&client.ask(&Request::Reload)?));
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -15,7 +15,7 @@ use sluice_schemas::visible::escape;
 use sluice_schemas::{Clock, SystemClock};
 
 use super::args::DemoArgs;
-use crate::config::{Config, Origin};
+use crate::config::{Config, Origin, Reloader};
 use crate::control::Server;
 use crate::operate::{Board, Stage};
 use crate::output;
@@ -38,7 +38,7 @@ pub(super) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(&logs).with_context(|| format!("create {}", logs.display()))?;
     let traffic = DemoTraffic::new(7);
     let file = write_config(&root, &traffic)?;
-    let config = Config::load(&Origin { file: Some(file), lake: None })?;
+    let config = Config::load(&Origin { file: Some(file.into()), lake: None })?;
     let (poll_interval, socket) = (config.poll_interval, config.socket.clone());
     let board: Arc<Board> = Arc::default();
     board.enter(Stage::Running);
@@ -46,7 +46,8 @@ pub(super) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let mut pipeline = Pipeline::open(settings)?;
     let source = FolderSource::open(std::slice::from_ref(&logs), &pipeline.positions, FolderMode::Follow { poll_interval })?;
     let (handle, commands) = Pipeline::handle();
-    let server = Server::start(&socket, handle.commands.clone(), Arc::clone(&board)).ok();
+    let reloader = Arc::new(Reloader::new(&pipeline.settings.config, handle.commands.clone(), Arc::clone(&board)));
+    let server = Server::start(&socket, reloader, handle.commands.clone(), Arc::clone(&board)).ok();
     let mut show = Show::start(args.plain)?;
     if show.terminal.is_none() {
         output::line(&format!("{TITLE}\nlogs: {}\n", logs.display()));

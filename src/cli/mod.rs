@@ -6,6 +6,7 @@ mod args_audit;
 mod args_coverage;
 mod args_flag;
 mod args_hold;
+mod args_init;
 mod args_lake;
 mod args_reconcile;
 mod args_runaway;
@@ -23,8 +24,10 @@ mod explain;
 mod flag;
 mod hold;
 mod hold_overshoot;
+mod init;
 mod lake;
 mod lever;
+mod man;
 mod overrides;
 mod prices;
 mod query;
@@ -45,7 +48,7 @@ mod worker;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 
 pub(crate) use args::LogFormat;
 use args::{Cli, Verb};
@@ -98,6 +101,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 
 fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.verb {
+        Verb::Init(args) => init::run(&args),
         Verb::Run(args) => run::run(&args),
         Verb::Demo(args) => demo::run(&args),
         Verb::Replay(args) => replay::run(&args),
@@ -122,10 +126,8 @@ fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Reconcile(args) => reconcile::run(&args),
         Verb::Who(verb) => who::run(&verb),
         Verb::Config(args) => config::run(&args),
-        Verb::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "sluice", &mut std::io::stdout());
-            Ok(ExitCode::SUCCESS)
-        }
+        Verb::Completions { shell } => man::completions(shell),
+        Verb::Man(args) => man::run(&args),
     }
 }
 

@@ -10,7 +10,7 @@ use sluice_ingest::merge::Named;
 use sluice_schemas::{Clock, SystemClock};
 
 use super::args::{Role, RunArgs};
-use crate::config::Config;
+use crate::config::{Config, ConfigWatch, Reloader};
 use crate::control::Server;
 use crate::coverage::CoverageWatch;
 use crate::operate::{Board, HttpServer, Stage, Terms, Watch, watch_deadline};
@@ -40,7 +40,8 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let board = Arc::new(Board::new(Arc::clone(&clock), terms(&config)));
     let operate = config.operate.clone();
-    tracing::info!(event = "starting", version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), lake = %lake.display(), "starting");
+    let (version, pid, configuration) = (env!("CARGO_PKG_VERSION"), std::process::id(), config.edition.to_string());
+    tracing::info!(event = "starting", version, pid, lake = %lake.display(), configuration, edition = config.edition.id(), "starting");
     // The first to open and the last to close: whoever asks is told what it waits for.
     let http = operate.listen.map(|address| HttpServer::start(address, Arc::clone(&board))).transpose()?;
     let watch = Watch::start(Arc::clone(&board), &operate)?;
@@ -59,15 +60,18 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let opening = Opening { positions, committed, clock: &settings.clock, clients: &clients, keeping: Keeping::Ledger };
     let source = sources::open(open, &settings.config.sources, &opening)?;
     let (handle, commands) = Pipeline::handle();
-    let server = Server::start(&socket, handle.commands.clone(), Arc::clone(&board))?;
+    let reloader = Arc::new(Reloader::new(&pipeline.settings.config, handle.commands.clone(), Arc::clone(&board)));
+    let server = Server::start(&socket, Arc::clone(&reloader), handle.commands.clone(), Arc::clone(&board))?;
     drain_on_signal(&handle, &board, operate.drain)?;
     let health = http.as_ref().map(|http| tracing::field::display(http.address));
     tracing::info!(event = "running", lake = %lake.display(), paths = paths.len(), sources, socket = %socket.display(), health, "running");
     board.enter(Stage::Running);
+    let watched = ConfigWatch::start(&reloader, pipeline.settings.config.refresh)?;
     let coverage = CoverageWatch::start(pipeline.settings.config.clone(), Arc::clone(&board))?;
     let ended = pipeline.run(source, &handle, &commands, &mut |_, _| {});
     board.enter(Stage::Stopped);
     drop(coverage);
+    drop(watched);
     drop(server);
     ended?;
     let counts = pipeline.counts;
@@ -114,7 +118,21 @@ fn take_turn(config: Config, standby: bool, clock: Arc<dyn Clock>, board: &Arc<B
     let beat = standby::wait(&*lease, &me, lasts, board);
     let keeper = Keeper::start(lease, beat, lasts, Arc::clone(board))?;
     standby::take_from_other(&config)?;
-    Ok((recover(settings(config))?, keeper))
+    Ok((recover(settings(newest(config)))?, keeper))
+}
+
+/// Reads the configuration again, for a standby may have waited for days: what the other one was told in the meantime holds for this one.
+fn newest(config: Config) -> Config {
+    let problem = match Config::load(&config.origin) {
+        Ok(read) => match config.fixed_changes(&read) {
+            changed if changed.is_empty() => return read,
+            changed => format!("{} can only change with a restart", changed.join(", ")),
+        },
+        Err(error) => error.to_string(),
+    };
+    let edition = config.edition.id();
+    tracing::warn!(event = "config_stays", problem, edition, "the configuration that the wait began with is kept");
+    config
 }
 
 fn recover(settings: Settings) -> anyhow::Result<Pipeline> {

@@ -12,9 +12,16 @@ use crate::operate::{Status, render};
 use crate::output;
 
 pub(super) fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
-    let config = Config::load(&args.place.origin())?;
-    let missing = || format!("no daemon answers on lake {}: none is running, or it still recovers its state", config.lake.display());
-    let mut client = control::connect(&config.socket)?.with_context(missing)?;
+    // A health check must not fail because the configuration cannot be fetched.
+    let (socket, place) = match &args.socket {
+        Some(socket) => (socket.clone(), format!("at {}", socket.display())),
+        None => {
+            let config = Config::load(&args.place.origin())?;
+            (config.socket, format!("on lake {}", config.lake.display()))
+        }
+    };
+    let missing = || format!("no daemon answers {place}: none is running, or it still recovers its state");
+    let mut client = control::connect(&socket)?.with_context(missing)?;
     let answer = client.ask(&Request::Status)?;
     let status: Status = serde_json::from_value(answer.clone()).context("status of the daemon; are both of one version?")?;
     match args.format {

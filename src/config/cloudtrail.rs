@@ -22,7 +22,7 @@ impl Default for RawCloudTrail {
 }
 
 /// What is done with events.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CloudTrailConfig {
     /// Tell callers apart by them, and keep them.
     pub(crate) join: bool,

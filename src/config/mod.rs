@@ -1,4 +1,4 @@
-//! The one configuration file: read, overridden from the environment, checked as a whole.
+//! The configuration: read from a file, S3 or the Parameter Store, overridden from the environment, checked as a whole.
 //!
 //! Owns: sections of the root and how stages' own sections are cut out of the file. Does not own: what a stage accepts in
 //! its section. Values carry units (`"30s"`, `"64MiB"`, `"25.00 USD"`); unknown keys are faults, and all faults are told at once.
@@ -6,12 +6,19 @@
 mod cloudtrail;
 mod duration;
 mod flags;
+mod include;
+mod location;
 mod notify;
 mod overrides;
+mod paths;
+mod prices;
 mod raw;
+mod reader;
+pub(crate) mod reference;
 mod shared;
+mod watch;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,9 +39,13 @@ use crate::sources::{Configured, OffloadConfig};
 pub(crate) use cloudtrail::CloudTrailConfig;
 pub(crate) use duration::parse_duration;
 pub(crate) use flags::FlagsTable;
+pub(crate) use location::Location;
 pub(crate) use notify::{NotifyConfig, NotifyTo};
+pub(crate) use prices::PriceFile;
 pub(crate) use raw::REFERENCE;
+pub(crate) use reader::{Edition, Reader};
 pub(crate) use shared::SharedPlace;
+pub(crate) use watch::{ConfigMeasure, ConfigWatch, Reloader};
 
 /// A configuration that passed every check.
 #[derive(Clone, Debug)]
@@ -72,7 +83,7 @@ pub(crate) struct Config {
     /// Rules that tell agents from an account's own names.
     pub(crate) rules: Arc<Rules>,
     /// Own prices, laid over the built-in ones.
-    pub(crate) prices_file: Option<PathBuf>,
+    pub(crate) prices_file: Option<PriceFile>,
     /// Budgets.
     pub(crate) budgets: Budgets,
     /// Rules of runaway detection.
@@ -91,6 +102,8 @@ pub(crate) struct Config {
     pub(crate) notify: Vec<NotifyConfig>,
     /// Unix socket of the daemon.
     pub(crate) socket: PathBuf,
+    /// How often a daemon looks whether there is a new version; never when zero.
+    pub(crate) refresh: Duration,
     /// Decode threads.
     pub(crate) workers: usize,
     /// Health, metrics, exports, drain.
@@ -101,13 +114,15 @@ pub(crate) struct Config {
     pub(crate) directory: DirectoryConfig,
     /// Where the configuration came from, for messages and reload.
     pub(crate) origin: Origin,
+    /// What it was read from.
+    pub(crate) edition: Edition,
 }
 
 /// Where a configuration came from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Origin {
-    /// The file, if there is one.
-    pub(crate) file: Option<PathBuf>,
+    /// The file, object or parameter, if there is one.
+    pub(crate) file: Option<Location>,
     /// Lake named on the command line.
     pub(crate) lake: Option<PathBuf>,
 }
@@ -120,6 +135,10 @@ pub(crate) struct ConfigError {
     pub(crate) origin: Origin,
     /// One line each.
     pub(crate) faults: Vec<String>,
+    /// What was read of it.
+    pub(crate) edition: Edition,
+    /// Whether a part of it could not be read, so that nothing is known of the whole.
+    pub(crate) is_unread: bool,
 }
 
 fn count(faults: usize) -> String {
@@ -127,7 +146,7 @@ fn count(faults: usize) -> String {
 }
 
 fn place(origin: &Origin) -> String {
-    origin.file.as_ref().map(|file| format!(" file {}", file.display())).unwrap_or_default()
+    origin.file.as_ref().map(|file| if file.is_remote() { format!(" {file}") } else { format!(" file {file}") }).unwrap_or_default()
 }
 
 fn list(faults: &[String]) -> String {
@@ -136,34 +155,77 @@ fn list(faults: &[String]) -> String {
 }
 
 impl Config {
-    /// Reads the file (if one is named), applies `SLUICE__SECTION__KEY` overrides and the lake of the command line, and
-    /// checks everything.
+    /// Reads what the origin names with all that it includes, applies `SLUICE__SECTION__KEY` overrides and the lake of the command
+    /// line, and checks everything.
     ///
     /// # Errors
     /// All faults at once.
     pub(crate) fn load(origin: &Origin) -> Result<Self, ConfigError> {
-        let fault = |fault: String| ConfigError { origin: origin.clone(), faults: vec![fault] };
-        let text = match &origin.file {
-            Some(file) => std::fs::read_to_string(file).map_err(|error| fault(format!("cannot read it: {error}")))?,
-            None => String::new(),
-        };
-        let mut table: toml::Table = text.parse().map_err(|error: toml::de::Error| fault(error.to_string()))?;
-        overrides::apply(&mut table, std::env::vars()).map_err(fault)?;
-        let base = origin.file.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
+        Self::load_with(origin, &mut Reader::default())
+    }
+
+    /// As [`Config::load`], with a reader that is kept for the next time.
+    ///
+    /// # Errors
+    /// All faults at once.
+    pub(crate) fn load_with(origin: &Origin, reader: &mut Reader) -> Result<Self, ConfigError> {
         let mut faults = Vec::new();
-        let config = raw::validate(table, &base, origin, &mut faults);
-        match config {
-            Some(config) if faults.is_empty() => Ok(config),
-            _ => Err(ConfigError { origin: origin.clone(), faults }),
+        reader.begin();
+        let table = match &origin.file {
+            Some(file) => include::gather(file, reader, &mut faults),
+            None => Some(toml::Table::new()),
+        };
+        let mut config = table.and_then(|table| Self::check(table, origin, reader, &mut faults));
+        match &mut config {
+            Some(config) if faults.is_empty() => {
+                config.edition = reader.edition().clone();
+                Ok(config.clone())
+            }
+            _ => {
+                let edition = reader.edition().clone();
+                Err(ConfigError { origin: origin.clone(), faults, edition, is_unread: reader.has_failed() })
+            }
         }
+    }
+
+    fn check(mut table: toml::Table, origin: &Origin, reader: &mut Reader, faults: &mut Vec<String>) -> Option<Self> {
+        overrides::apply(&mut table, std::env::vars()).map_err(|fault| faults.push(fault)).ok()?;
+        if let Some(place) = origin.file.as_ref().filter(|place| place.is_remote()) {
+            paths::refuse_relative(&mut table, place, faults);
+        }
+        raw::validate(table, origin, reader, faults)
     }
 }
 
 impl Config {
+    /// Returns the keys in which another configuration differs and that a daemon reads at its start alone.
+    pub(crate) fn fixed_changes(&self, other: &Self) -> Vec<&'static str> {
+        let fixed = [
+            ("lake.path", self.lake != other.lake),
+            ("lake.state", self.state != other.state),
+            ("lake.shared", self.shared != other.shared),
+            ("files", self.paths != other.paths || self.workers != other.workers || self.poll_interval != other.poll_interval),
+            ("control.socket", self.socket != other.socket),
+            ("source", format!("{:?}", self.sources) != format!("{:?}", other.sources)),
+            ("offload", self.offload != other.offload),
+            ("allow", self.allow != other.allow),
+            ("window", self.windows != other.windows),
+            ("cloudtrail", self.cloudtrail != other.cloudtrail),
+            ("directory", self.directory != other.directory),
+            ("operate", self.operate != other.operate),
+            ("coverage", self.coverage != other.coverage),
+            ("enforce", self.enforce != other.enforce || self.breaches_file != other.breaches_file || self.webhook != other.webhook),
+            ("flags", self.flags != other.flags),
+            ("notify", self.notify != other.notify),
+        ];
+        fixed.iter().filter(|(_, changed)| *changed).map(|(key, _)| *key).collect()
+    }
+
     /// Returns what the configuration comes to, for people.
     pub(crate) fn show(&self) -> String {
         let paths: Vec<String> = self.paths.iter().map(|path| path.display().to_string()).collect();
-        let mut text = format!("lake             {}\n", self.lake.display());
+        let mut text: String = self.edition.documents.iter().map(|document| format!("configuration    {document}\n")).collect();
+        text += &format!("lake             {}\n", self.lake.display());
         text += &format!("commit interval  {:?}\n", self.commit_interval);
         text += &format!("local state      {}\n", self.state.display());
         text += &format!("shared store     {}\n", self.shared);
@@ -184,6 +246,8 @@ impl Config {
             text += &format!("told             {}\n", notify.to);
         }
         text += &format!("control socket   {}\n", self.socket.display());
+        let refresh = if self.refresh.is_zero() { "never".to_owned() } else { format!("every {:?}", self.refresh) };
+        text += &format!("looked for anew  {refresh}\n");
         let listen = self.operate.listen.map_or_else(|| "nowhere".to_owned(), |address| address.to_string());
         text += &format!("health, metrics  {listen}\n");
         text += &format!("drain            {:?}\n", self.operate.drain);

@@ -12,7 +12,8 @@ use sluice_enrich::rules::{Rules, RulesError};
 use sluice_ingest::decode::{Accepts, AllowList};
 
 use super::cloudtrail::RawCloudTrail;
-use super::{Config, FlagsTable, Origin, SharedPlace, notify, parse_duration};
+use super::reader::Reader;
+use super::{Config, Edition, FlagsTable, Location, Origin, PriceFile, SharedPlace, notify, parse_duration};
 use crate::coverage::RawCoverage;
 use crate::directory::RawDirectory;
 use crate::enforcement::RawEnforce;
@@ -21,6 +22,9 @@ use crate::sources::{self, Configured, OffloadConfig};
 
 /// Every key with its default, as shipped in `deploy/config.reference.toml` (a test compares the defaults).
 pub(crate) const REFERENCE: &str = include_str!("../../deploy/config.reference.toml");
+/// Shortest and longest time between two looks for a new version.
+const REFRESH_MIN: Duration = Duration::from_secs(5);
+const REFRESH_MAX: Duration = Duration::from_secs(86_400);
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -76,10 +80,17 @@ impl Default for RawFiles {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct RawControl {
     socket: Option<PathBuf>,
+    config_refresh: String,
+}
+
+impl Default for RawControl {
+    fn default() -> Self {
+        Self { socket: None, config_refresh: "1m".to_owned() }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -89,8 +100,9 @@ struct RawWindow {
     sql: String,
 }
 
-/// Checks the file's content; every fault is appended to `faults`.
-pub(crate) fn validate(table: toml::Table, base: &Path, origin: &Origin, faults: &mut Vec<String>) -> Option<Config> {
+/// Checks the content of all texts; every fault is appended to `faults`.
+pub(crate) fn validate(table: toml::Table, origin: &Origin, reader: &mut Reader, faults: &mut Vec<String>) -> Option<Config> {
+    let base = origin.file.as_ref().and_then(Location::folder).unwrap_or(Path::new(""));
     let raw: Raw = match table.try_into() {
         Ok(raw) => raw,
         Err(error) => {
@@ -110,8 +122,11 @@ pub(crate) fn validate(table: toml::Table, base: &Path, origin: &Origin, faults:
     let enrich = EnrichConfig::try_from(raw.enrich)
         .map_err(|error| faults.extend(error.faults.iter().map(|fault| format!("[enrich] {fault}"))))
         .ok();
-    let agents = agents(enrich.as_ref().and_then(|enrich| enrich.agents_file.as_ref()).map(|path| base.join(path)), faults);
-    let rules = rules(enrich.as_ref().and_then(|enrich| enrich.rules_file.as_ref()).map(|path| base.join(path)), faults);
+    let mut texts = Texts { origin, reader };
+    let named = |path: fn(&EnrichConfig) -> Option<&PathBuf>| enrich.as_ref().and_then(path);
+    let agents = agents(texts.read("enrich.agents_file", named(|enrich| enrich.agents_file.as_ref()), faults), faults);
+    let rules = rules(texts.read("enrich.rules_file", named(|enrich| enrich.rules_file.as_ref()), faults), faults);
+    let prices = texts.read("enrich.prices_file", named(|enrich| enrich.prices_file.as_ref()), faults);
     let budgets = budgets(raw.budget, faults);
     let runaway = runaway(raw.runaway, budgets.as_ref(), faults);
     let webhook = raw.enforce.webhook.clone();
@@ -137,7 +152,7 @@ pub(crate) fn validate(table: toml::Table, base: &Path, origin: &Origin, faults:
         worker: accepts(raw.worker, is_handed, faults),
         paths: raw.files.paths.iter().map(|path| base.join(path)).collect(),
         poll_interval,
-        prices_file: enrich.as_ref().and_then(|enrich| enrich.prices_file.as_ref()).map(|path| base.join(path)),
+        prices_file: prices?.map(|(location, text)| PriceFile { location, text }),
         cloudtrail: raw.cloudtrail.check(faults),
         enrich: enrich?,
         agents: agents?,
@@ -151,13 +166,33 @@ pub(crate) fn validate(table: toml::Table, base: &Path, origin: &Origin, faults:
         flags: raw.flags.and_then(|table| FlagsTable::parse(table).map_err(|fault| faults.push(format!("[flags] {fault}"))).ok()),
         notify: notify::check(raw.notify, base, faults),
         socket: raw.control.socket.map_or_else(|| inside("control.sock"), |path| base.join(path)),
+        refresh: refresh(&raw.control.config_refresh, faults),
         workers: workers(raw.files.workers),
         operate: raw.operate.check(base, faults),
         coverage: raw.coverage.check(base, faults),
         directory: raw.directory.check(base, faults),
         origin: origin.clone(),
+        edition: Edition::default(),
         lake,
     })
+}
+
+/// The texts that the configuration names.
+struct Texts<'a> {
+    origin: &'a Origin,
+    reader: &'a mut Reader,
+}
+
+impl Texts<'_> {
+    /// Reads the text that a key names: nothing where the key is not set; none after a fault.
+    fn read(&mut self, key: &str, path: Option<&PathBuf>, faults: &mut Vec<String>) -> Option<Option<(Location, String)>> {
+        let Some(path) = path else { return Some(None) };
+        let text = path.to_string_lossy();
+        let location = self.origin.file.as_ref().map_or_else(|| text.parse(), |origin| origin.beside(&text));
+        let location = location.map_err(|error| faults.push(format!("{key}: {error}"))).ok()?;
+        let read = self.reader.read(&location).map_err(|error| faults.push(format!("{key}: {}", error.problem))).ok()?;
+        Some(Some((location, read)))
+    }
 }
 
 /// Returns the lake, and whether it is a place in S3; nothing where none is named, which a worker does not need.
@@ -225,18 +260,25 @@ fn interval(text: &str, key: &str, faults: &mut Vec<String>) -> Duration {
     }
 }
 
-fn agents(path: Option<PathBuf>, faults: &mut Vec<String>) -> Option<AgentsFile> {
-    let Some(path) = path else {
+fn refresh(text: &str, faults: &mut Vec<String>) -> Duration {
+    match parse_duration(text) {
+        Ok(value) if value.is_zero() || (REFRESH_MIN..=REFRESH_MAX).contains(&value) => value,
+        Ok(_) => {
+            faults.push("control.config_refresh: from 5s to 1d, or 0s for never".to_owned());
+            Duration::ZERO
+        }
+        Err(error) => {
+            faults.push(format!("control.config_refresh: {error}"));
+            Duration::ZERO
+        }
+    }
+}
+
+fn agents(read: Option<Option<(Location, String)>>, faults: &mut Vec<String>) -> Option<AgentsFile> {
+    let Some((location, text)) = read? else {
         return Some(AgentsFile::empty());
     };
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) => {
-            faults.push(format!("attribution.agents: cannot read {}: {error}", path.display()));
-            return None;
-        }
-    };
-    let told = |fault: &dyn std::fmt::Display| format!("{}: {fault}", path.display());
+    let told = |fault: &dyn std::fmt::Display| format!("{location}: {fault}");
     let agents = AgentsFile::parse(&text).map_err(|error| match &error {
         AgentsError::Faults { faults } => faults.iter().map(|fault| told(fault)).collect(),
         AgentsError::Syntax(source) => vec![told(source)],
@@ -244,19 +286,16 @@ fn agents(path: Option<PathBuf>, faults: &mut Vec<String>) -> Option<AgentsFile>
     agents.map_err(|found: Vec<String>| faults.extend(found)).ok()
 }
 
-fn rules(path: Option<PathBuf>, faults: &mut Vec<String>) -> Option<Rules> {
-    let Some(path) = path else {
+fn rules(read: Option<Option<(Location, String)>>, faults: &mut Vec<String>) -> Option<Rules> {
+    let Some((location, text)) = read? else {
         return Some(Rules::default());
     };
-    let read = std::fs::read_to_string(&path).map_err(|error| vec![format!("enrich.rules_file: cannot read {}: {error}", path.display())]);
-    let told = |fault: &dyn std::fmt::Display| format!("{}: {fault}", path.display());
-    let rules = read.and_then(|text| {
-        Rules::parse(&text).map_err(|error| match &error {
-            RulesError::Faults { faults } => faults.iter().map(|fault| told(fault)).collect(),
-            RulesError::Syntax(source) => vec![told(source)],
-        })
+    let told = |fault: &dyn std::fmt::Display| format!("{location}: {fault}");
+    let rules = Rules::parse(&text).map_err(|error| match &error {
+        RulesError::Faults { faults } => faults.iter().map(|fault| told(fault)).collect(),
+        RulesError::Syntax(source) => vec![told(source)],
     });
-    rules.map_err(|found| faults.extend(found)).ok()
+    rules.map_err(|found: Vec<String>| faults.extend(found)).ok()
 }
 
 fn budgets(budgets: Vec<toml::Table>, faults: &mut Vec<String>) -> Option<Budgets> {
@@ -330,7 +369,8 @@ mod tests {
 
     fn check(text: &str) -> Result<Config, Vec<String>> {
         let mut faults = Vec::new();
-        let config = validate(text.parse().unwrap(), Path::new("/etc/sluice"), &Origin::default(), &mut faults);
+        let origin = Origin { file: Some(PathBuf::from("/etc/sluice/sluice.toml").into()), lake: None };
+        let config = validate(text.parse().unwrap(), &origin, &mut Reader::default(), &mut faults);
         if faults.is_empty() { Ok(config.unwrap()) } else { Err(faults) }
     }
 

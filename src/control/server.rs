@@ -13,6 +13,7 @@ use crossbeam_channel::{Sender, bounded};
 use sluice_aggregate::query::{MEMORY_LIMIT, QueryEngine};
 
 use super::{Answer, Reply, Request, check_path};
+use crate::config::Reloader;
 use crate::lakeview;
 use crate::operate::{Board, Status};
 use crate::pipeline::Command;
@@ -31,7 +32,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// Listens at `path`; only the user of this process may connect.
-    pub(crate) fn start(path: &Path, commands: Sender<Command>, board: Arc<Board>) -> anyhow::Result<Self> {
+    pub(crate) fn start(path: &Path, reloader: Arc<Reloader>, commands: Sender<Command>, board: Arc<Board>) -> anyhow::Result<Self> {
         check_path(path)?;
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
@@ -45,10 +46,18 @@ impl Server {
         let listener = UnixListener::bind(path).with_context(|| format!("listen at {}", path.display()))?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).context("permissions of the socket")?;
         let inode = std::fs::metadata(path).context("the socket")?.ino();
-        let open = Arc::new(AtomicUsize::new(0));
-        thread::Builder::new().name("control".to_owned()).spawn(move || accept(&listener, &commands, &board, &open))?;
+        let daemon = Daemon { commands, board, reloader };
+        thread::Builder::new().name("control".to_owned()).spawn(move || accept(&listener, &daemon))?;
         Ok(Self { path: path.to_owned(), inode })
     }
+}
+
+/// What connections speak to.
+#[derive(Clone)]
+struct Daemon {
+    commands: Sender<Command>,
+    board: Arc<Board>,
+    reloader: Arc<Reloader>,
 }
 
 impl Drop for Server {
@@ -62,16 +71,17 @@ impl Drop for Server {
     }
 }
 
-fn accept(listener: &UnixListener, commands: &Sender<Command>, board: &Arc<Board>, open: &Arc<AtomicUsize>) {
+fn accept(listener: &UnixListener, daemon: &Daemon) {
+    let open = Arc::new(AtomicUsize::new(0));
     for stream in listener.incoming() {
         let Ok(stream) = stream else { continue };
         if open.load(Ordering::Relaxed) >= CONNECTIONS_MAX {
             continue;
         }
         open.fetch_add(1, Ordering::Relaxed);
-        let (commands, board, count) = (commands.clone(), Arc::clone(board), Arc::clone(open));
+        let (daemon, count) = (daemon.clone(), Arc::clone(&open));
         let spawned = thread::Builder::new().name("control-connection".to_owned()).spawn(move || {
-            if let Err(error) = serve(stream, &commands, &board) {
+            if let Err(error) = serve(stream, &daemon) {
                 tracing::debug!(%error, "control connection ended");
             }
             count.fetch_sub(1, Ordering::Relaxed);
@@ -83,7 +93,7 @@ fn accept(listener: &UnixListener, commands: &Sender<Command>, board: &Arc<Board
     }
 }
 
-fn serve(stream: UnixStream, commands: &Sender<Command>, board: &Board) -> anyhow::Result<()> {
+fn serve(stream: UnixStream, daemon: &Daemon) -> anyhow::Result<()> {
     let mut out = stream.try_clone()?;
     let mut input = BufReader::new(stream);
     loop {
@@ -91,7 +101,7 @@ fn serve(stream: UnixStream, commands: &Sender<Command>, board: &Board) -> anyho
         if Read::by_ref(&mut input).take(REQUEST_BYTES).read_line(&mut line)? == 0 {
             return Ok(());
         }
-        let reply = match answer(&line, commands, board) {
+        let reply = match answer(&line, daemon) {
             Ok(value) => Reply::Ok(value),
             Err(error) => Reply::Error(format!("{error:#}")),
         };
@@ -101,15 +111,16 @@ fn serve(stream: UnixStream, commands: &Sender<Command>, board: &Board) -> anyho
     }
 }
 
-fn answer(line: &str, commands: &Sender<Command>, board: &Board) -> anyhow::Result<serde_json::Value> {
+fn answer(line: &str, daemon: &Daemon) -> anyhow::Result<serde_json::Value> {
     let request: Request = serde_json::from_str(line).context("the daemon does not know this request; are both of one version?")?;
     let query = match &request {
         Request::Query { sql, format } => Some((sql.clone(), format.clone())),
-        Request::Status => return Ok(serde_json::to_value(Status::of(&board.sight()))?),
+        Request::Status => return Ok(serde_json::to_value(Status::of(&daemon.board.sight()))?),
+        Request::Reload => return daemon.reloader.reload(),
         _ => None,
     };
     let (reply, answer) = bounded(1);
-    commands.send(Command::Ask(request, reply)).context("the daemon is stopping")?;
+    daemon.commands.send(Command::Ask(request, reply)).context("the daemon is stopping")?;
     match (answer.recv().context("the daemon is stopping")?, query) {
         (Answer::Json(value), _) => Ok(value),
         (Answer::Refused(reason), _) => anyhow::bail!("{reason}"),

@@ -13,6 +13,7 @@ use sluice_schemas::{Clock, Micros, SystemClock};
 use super::measures::Measures;
 use super::ready::{self, Reason};
 use super::watch::Outside;
+use crate::config::ConfigMeasure;
 use crate::coverage::CoverageMeasure;
 
 /// Where a process stands in its life.
@@ -84,6 +85,7 @@ pub(crate) struct Board {
     measures: RwLock<Option<Arc<Measures>>>,
     outside: RwLock<Arc<Outside>>,
     coverage: RwLock<Option<CoverageMeasure>>,
+    config: RwLock<Arc<ConfigMeasure>>,
     /// The piece each worker has in hand.
     held: Mutex<BTreeMap<usize, String>>,
 }
@@ -107,6 +109,8 @@ pub(crate) struct Sight {
     pub(crate) outside: Arc<Outside>,
     /// What the last check of completeness found; none before the first.
     pub(crate) coverage: Option<CoverageMeasure>,
+    /// The configuration in force, and what is the matter with a newer one.
+    pub(crate) config: Arc<ConfigMeasure>,
 }
 
 impl fmt::Debug for Board {
@@ -136,6 +140,7 @@ impl Board {
             measures: RwLock::new(None),
             outside: RwLock::default(),
             coverage: RwLock::default(),
+            config: RwLock::default(),
             held: Mutex::default(),
         }
     }
@@ -183,6 +188,11 @@ impl Board {
         *self.coverage.write().unwrap_or_else(PoisonError::into_inner) = Some(found);
     }
 
+    /// Replaces what is known of the configuration.
+    pub(crate) fn note_config(&self, found: ConfigMeasure) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(found);
+    }
+
     /// Notes that a worker took a piece of `shard` in hand, or put it down. Once a piece, by its own worker: nobody waits here.
     pub(crate) fn hold(&self, worker: usize, shard: Option<&str>) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
@@ -209,6 +219,7 @@ impl Board {
             measures: self.measures.read().unwrap_or_else(PoisonError::into_inner).clone(),
             outside: Arc::clone(&self.outside.read().unwrap_or_else(PoisonError::into_inner)),
             coverage: *self.coverage.read().unwrap_or_else(PoisonError::into_inner),
+            config: Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner)),
         }
     }
 }

@@ -80,6 +80,7 @@ pub(super) static METRICS: &[EmfMetric] = &[
     metric("CoverageGapCalls", "Count", |b| {
         b.sight.coverage.filter(|found| found.totals.compared > 0).map(|found| found.totals.calls as f64)
     }),
+    metric("ConfigRefused", "Count", |b| Some(f64::from(u8::from(b.sight.config.refusal.is_some())))),
     metric("ResidentBytes", "Bytes", |b| b.sight.outside.process.resident_bytes.map(|bytes| bytes as f64)),
 ];
 

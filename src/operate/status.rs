@@ -9,6 +9,7 @@ use sluice_schemas::{Micros, PicoUsd};
 use super::board::{Sight, age};
 use super::measures::{Commits, Measures};
 use super::ready::Reason;
+use crate::config::Edition;
 use crate::live::Counts;
 
 /// A process at one moment.
@@ -57,6 +58,9 @@ pub(crate) struct Status {
     /// What the last check of completeness found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) coverage: Option<CoverageStatus>,
+    /// The configuration in force.
+    #[serde(default)]
+    pub(crate) config: ConfigStatus,
     /// Files followed.
     pub(crate) files: FilesStatus,
     /// Shards of streams.
@@ -98,6 +102,27 @@ pub(crate) struct CoverageStatus {
     pub(crate) gap_tokens: u64,
     /// What they cost, as far as a price is known.
     pub(crate) gap_usd: PicoUsd,
+}
+
+/// The configuration of a process.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct ConfigStatus {
+    /// Version of all its texts together.
+    pub(crate) version: String,
+    /// Its texts, each with its version.
+    pub(crate) edition: Edition,
+    /// Since when it is in force.
+    pub(crate) since: Micros,
+    /// How long ago it was found to be the newest, in milliseconds; none where nobody looks.
+    pub(crate) confirmed_ms: Option<u64>,
+    /// Versions that were refused since the start.
+    pub(crate) refused: u64,
+    /// Why the newest version is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) refusal: Option<String>,
+    /// Why it cannot be read now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) trouble: Option<String>,
 }
 
 /// Files followed; bytes as stored.
@@ -186,6 +211,7 @@ impl Status {
                 gap_tokens: found.totals.tokens.total(),
                 gap_usd: found.totals.usd,
             }),
+            config: ConfigStatus::of(sight),
             files: FilesStatus {
                 known: m.source.files_total,
                 read: m.source.files_done,
@@ -194,6 +220,38 @@ impl Status {
             },
             shards: shards.collect(),
         }
+    }
+}
+
+impl ConfigStatus {
+    fn of(sight: &Sight) -> Self {
+        let config = &sight.config;
+        Self {
+            version: config.edition.id(),
+            edition: config.edition.clone(),
+            since: config.since,
+            confirmed_ms: config.confirmed.map(|at| millis(age(sight.now, at))),
+            refused: config.refused,
+            refusal: config.refusal.as_ref().map(|(_, reason)| reason.clone()),
+            trouble: config.trouble.clone(),
+        }
+    }
+
+    /// Returns its lines for people.
+    fn lines(&self, now: Micros) -> String {
+        let mut text = String::new();
+        for (number, document) in self.edition.documents.iter().enumerate() {
+            let label = if number == 0 { "configuration" } else { "" };
+            let since = if number == 0 { format!(", in force for {}", since(millis(age(now, self.since)))) } else { String::new() };
+            text += &format!("{label:<13} {}{since}\n", escape(&document.to_string()));
+        }
+        if let Some(reason) = &self.refusal {
+            text += &format!("  ! a newer configuration is refused, and this one stays: {}\n", escape(reason));
+        }
+        if let Some(trouble) = &self.trouble {
+            text += &format!("  ! the configuration cannot be read now, and this one stays: {}\n", escape(trouble));
+        }
+        text
     }
 }
 
@@ -235,6 +293,7 @@ pub(crate) fn render(status: &Status) -> String {
         counts.trail,
         counts.control
     );
+    text += &status.config.lines(status.at);
     text += &format!("enforcement   {} holds, {} crossings under way\n", status.holds, status.outbox_open);
     if let Some(found) = &status.coverage {
         text += &coverage_line(found, status.at);

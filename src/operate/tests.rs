@@ -19,6 +19,7 @@ use super::otlp::{self, OtlpExport};
 use super::process::Process;
 use super::watch::Outside;
 use super::*;
+use crate::config::ConfigMeasure;
 use crate::coverage::CoverageMeasure;
 use crate::live::Counts;
 
@@ -71,6 +72,7 @@ fn full() -> Arc<Board> {
     board.observe(Outside { at: Some(clock), fence: one, store_problem: None, holds, levers, process });
     let totals = Totals { compared: 30, gaps: 1, calls: 3, usd: PicoUsd(250_000_000_000), ..Totals::default() };
     board.note_coverage(CoverageMeasure { at: clock, compared: [24, 0, 6], totals });
+    board.note_config(ConfigMeasure { since: clock, confirmed: Some(clock), ..ConfigMeasure::default() });
     board.enter(Stage::Running);
     board.turn(clock);
     board

@@ -41,7 +41,8 @@ impl Pipeline {
             Request::Snapshot => serde_json::to_value(self.snapshot())?,
             Request::Budgets => serde_json::to_value(self.exposed())?,
             Request::Audit { after, most } => crate::audit::page(self.shared.as_ref(), after, most)?,
-            Request::Reload => self.reload()?,
+            // Read on the thread of the connection, so that this loop waits for no file and no service.
+            Request::Reload => bail!("a configuration is handed over when it has been read"),
             Request::Preview { target } => serde_json::to_value(self.scoping.of(&agent_target(&target), now.plus(-DAY)))?,
             Request::Sources | Request::ResumeShard { .. } => bail!("only a running daemon has sources"),
             Request::Rerate { .. } => bail!("a rating takes many steps; the coordinator's loop begins it"),
@@ -78,26 +79,16 @@ impl Pipeline {
         &self.breaches
     }
 
-    fn reload(&mut self) -> anyhow::Result<Value> {
-        let origin = self.settings.config.origin.clone();
-        let config = Config::load(&origin)?;
+    /// Puts a configuration into force.
+    pub(super) fn answer_reload(&mut self, config: Config, reply: &Sender<Answer>) {
+        let done = self.reload(config).map(Answer::Json);
+        self.ledger.advance(self.settings.clock.now());
+        send(reply, done.unwrap_or_else(|error| Answer::Refused(format!("{error:#}"))));
+    }
+
+    fn reload(&mut self, config: Config) -> anyhow::Result<Value> {
         super::check(&config)?;
-        let old = &self.settings.config;
-        let fixed = [
-            ("lake.path", old.lake != config.lake),
-            ("lake.state", old.state != config.state),
-            ("lake.shared", old.shared != config.shared),
-            ("files", old.paths != config.paths || old.workers != config.workers),
-            ("control.socket", old.socket != config.socket),
-            ("source", format!("{:?}", old.sources) != format!("{:?}", config.sources)),
-            ("offload", old.offload != config.offload),
-            ("allow", old.allow != config.allow),
-            ("window", old.windows != config.windows),
-            ("directory", old.directory != config.directory),
-            ("operate", old.operate != config.operate),
-            ("enforce", old.enforce != config.enforce),
-        ];
-        let changed: Vec<&str> = fixed.iter().filter(|(_, changed)| *changed).map(|(key, _)| *key).collect();
+        let changed = self.settings.config.fixed_changes(&config);
         if !changed.is_empty() {
             bail!("{} can only change with a restart; nothing was reloaded", changed.join(", "));
         }

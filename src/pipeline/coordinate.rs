@@ -34,6 +34,8 @@ pub(crate) enum Command {
     /// What AWS said about callers.
     #[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "a build without the AWS clients asks nobody"))]
     Learn(Vec<sluice_schemas::directory::Entry>),
+    /// Put a configuration into force that was read and checked.
+    Reload(Box<crate::config::Config>, Sender<crate::control::Answer>),
     /// Stop reading, carry everything read to the end, commit, end.
     Stop,
 }
@@ -194,6 +196,7 @@ impl Pipeline {
                         flow.stopped = true;
                         handle.source.stop.store(true, Ordering::Relaxed);
                     }
+                    Ok(Command::Reload(config, reply)) => self.answer_reload(*config, &reply),
                     Ok(Command::Learn(entries)) => drop(self.learn(entries)?),
                     Ok(Command::Ask(Request::Sources, reply)) => answer::send(&reply, answer::sources(&handle.progress())),
                     Ok(Command::Ask(Request::ResumeShard { shard, actor, reason }, reply)) => {

@@ -137,7 +137,7 @@ mod tests {
         }
 
         fn open(&self, mode: Mode) -> Pipeline {
-            let config = Config::load(&Origin { file: Some(self.file("sluice.toml")), lake: None }).unwrap();
+            let config = Config::load(&Origin { file: Some(self.file("sluice.toml").into()), lake: None }).unwrap();
             Pipeline::open(Settings { config, mode, act: true, clock: Arc::new(self.clock.clone()), board: Arc::default() }).unwrap()
         }
 

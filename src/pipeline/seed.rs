@@ -23,10 +23,11 @@ const EARLIEST: Micros = Micros(0);
 /// Returns the catalogue of a configuration: built-in prices, own prices over them, profile aliases, discounts.
 pub(crate) fn catalogue(config: &Config) -> anyhow::Result<Catalogue> {
     let mut catalogue = Catalogue::builtin().context("built-in prices")?;
-    if let Some(path) = &config.prices_file {
-        let text = std::fs::read_to_string(path).with_context(|| format!("read price file {}", path.display()))?;
-        let own = Catalogue::from_text(&text).with_context(|| format!("price file {}", path.display()))?;
-        catalogue = catalogue.overlay(&own).with_context(|| format!("price file {}", path.display()))?;
+    if let Some(file) = &config.prices_file {
+        let named = || format!("price file {}", file.location);
+        let text = file.text().with_context(|| format!("read {}", named()))?;
+        let own = Catalogue::from_text(&text).with_context(named)?;
+        catalogue = catalogue.overlay(&own).with_context(named)?;
     }
     let aliases = config.enrich.inference_profiles.iter().map(|(arn, model)| (arn.clone(), model.clone()));
     Ok(catalogue.with_aliases(aliases).with_discounts(&config.enrich.discounts))

@@ -21,7 +21,7 @@ const SLOW_ROUNDS: u64 = 150;
 
 /// Reads a file as the configuration and tells whether it is one.
 fn read_config(file: &Path) -> bool {
-    match Config::load(&Origin { file: Some(file.to_owned()), lake: None }) {
+    match Config::load(&Origin { file: Some(file.to_owned().into()), lake: None }) {
         Ok(config) => !config.show().is_empty(),
         Err(error) => error.to_string().is_empty(),
     }

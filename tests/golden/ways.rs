@@ -45,7 +45,7 @@ impl Place {
     }
 
     fn config(&self) -> Config {
-        Config::load(&Origin { file: Some(self.folder.path().join("case.toml")), lake: None }).unwrap()
+        Config::load(&Origin { file: Some(self.folder.path().join("case.toml").into()), lake: None }).unwrap()
     }
 
     fn settings(&self, mode: Mode, workers: usize) -> Settings {

@@ -85,7 +85,7 @@ impl Machine {
     }
 
     fn start(&self, mode: Mode, act: bool) -> Process {
-        let config = Config::load(&Origin { file: Some(self.folder.path().join("sluice.toml")), lake: None }).unwrap();
+        let config = Config::load(&Origin { file: Some(self.folder.path().join("sluice.toml").into()), lake: None }).unwrap();
         let lake = Lake::open_writer(&config.lake, &self.clock).unwrap();
         let shared = Arc::new(FileStore::open(&config.lake.join("_sluice/shared.redb")).unwrap());
         let memory = |kind, told: &Arc<Mutex<Told>>| -> Box<dyn Action> { Box::new(Memory { kind, told: Arc::clone(told) }) };

@@ -131,7 +131,7 @@ impl Simulation {
     }
 
     fn try_start(&mut self, mode: Mode) -> anyhow::Result<Process> {
-        let config = Config::load(&Origin { file: Some(self.path("sluice.toml")), lake: None })?;
+        let config = Config::load(&Origin { file: Some(self.path("sluice.toml").into()), lake: None })?;
         let objects = FaultyObjects { inner: Arc::new(LocalObjects::new(&config.lake)), faults: self.faults.clone() };
         let lake = Lake::open_writer_on(Arc::new(objects), &self.clock)?;
         let file = config.lake.join("_sluice/shared.redb");

@@ -207,6 +207,24 @@ pub(in crate::operate) static METRICS: &[Metric] = &[
         "Since the last check of completeness; absent before the first",
         |s, _| seconds_if(s.coverage.map(|found| age(s.now, found.at))),
     ),
+    metric(
+        "sluice_config_refused",
+        "",
+        Kind::Counter,
+        "Versions of the configuration that were refused; what was in force stayed",
+        |s, _| count(s.config.refused),
+    ),
+    metric(
+        "sluice_config_age",
+        "seconds",
+        Kind::Gauge,
+        "Since the configuration in force was last found to be the newest; grows while a newer one is refused or none can be read",
+        |s, _| seconds_if(s.config.confirmed.map(|at| age(s.now, at))),
+    ),
+    metric("sluice_config", "", Kind::Info, "Version of the configuration in force, all its texts together", |s, _| {
+        vec![labelled([s.config.edition.id().as_str()], Value::Count(1))]
+    })
+    .by(&["version"], ONE),
     metric("sluice_ready", "", Kind::Gauge, "1 when /ready answers 200", |s, _| count(u64::from(s.reasons().is_empty()))),
     metric("sluice_live", "", Kind::Gauge, "1 when /live answers 200", |s, _| count(u64::from(s.live()))),
     metric(

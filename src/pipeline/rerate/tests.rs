@@ -51,7 +51,7 @@ fn line(number: u32, model: &str) -> String {
 }
 
 fn settings(root: &Path) -> Settings {
-    let config = Config::load(&Origin { file: Some(root.join("sluice.toml")), lake: None }).unwrap();
+    let config = Config::load(&Origin { file: Some(root.join("sluice.toml").into()), lake: None }).unwrap();
     Settings { config, mode: Mode::Live, act: true, clock: Arc::new(VirtualClock::at(NOW)), board: Arc::default() }
 }
 

@@ -85,7 +85,7 @@ impl Clock for Ticking {
 }
 
 fn settings(root: &Path, mode: Mode) -> Settings {
-    let config = Config::load(&Origin { file: Some(root.join("sluice.toml")), lake: None }).unwrap();
+    let config = Config::load(&Origin { file: Some(root.join("sluice.toml").into()), lake: None }).unwrap();
     // Each process begins later than the one before ended.
     static STARTS: AtomicI64 = AtomicI64::new(0);
     let start = NOW.0 + STARTS.fetch_add(1, Ordering::SeqCst) * 3_600 * SECOND;
@@ -248,7 +248,7 @@ fn settling_cut_off_at_any_write_is_gone_on_with() {
             failed |= cut_off(&root, after, kind);
             // Every other time local state is lost, too.
             if after % 2 == 0 {
-                let config = Config::load(&Origin { file: Some(root.join("sluice.toml")), lake: None }).unwrap();
+                let config = Config::load(&Origin { file: Some(root.join("sluice.toml").into()), lake: None }).unwrap();
                 fs::remove_file(&config.state).unwrap();
             }
             let mut pipeline = Pipeline::open(settings(&root, Mode::Live)).unwrap();

@@ -56,7 +56,7 @@ fn called(number: u32, region: &str, at: &str, tokens: bool) -> String {
 }
 
 fn settings(root: &Path, mode: Mode) -> Settings {
-    let config = Config::load(&Origin { file: Some(root.join("sluice.toml")), lake: None }).unwrap();
+    let config = Config::load(&Origin { file: Some(root.join("sluice.toml").into()), lake: None }).unwrap();
     Settings { config, mode, act: true, clock: Arc::new(VirtualClock::at(NOW)), board: Arc::default() }
 }
 
@@ -185,7 +185,7 @@ fn metering_and_giving_way_cut_off_at_any_write_are_gone_on_with() {
             let root = folder.path().join(format!("{after}-{kind:?}"));
             let logs = prepare(&root);
             let lose = |root: &Path| {
-                let config = Config::load(&Origin { file: Some(root.join("sluice.toml")), lake: None }).unwrap();
+                let config = Config::load(&Origin { file: Some(root.join("sluice.toml").into()), lake: None }).unwrap();
                 if after % 2 == 0 {
                     fs::remove_file(&config.state).unwrap();
                 }
