@@ -16,6 +16,8 @@ mod teller;
 
 #[cfg(feature = "aws")]
 pub(crate) use actuator::Actuator;
+#[cfg(feature = "aws")]
+pub(crate) use aws::{Caller, CallerSettings};
 pub(crate) use config::{EnforceConfig, RawEnforce};
 #[cfg(feature = "aws")]
 pub(crate) use open::{attached, caller, check, connect, open};
