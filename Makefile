@@ -41,7 +41,7 @@ test-live-services: tools
 	$(LIVE) --no-run
 	$(LIVE) --lib --bins
 	SLUICE_LIVE=1 $(LIVE) --test kafka_live --test s3_live
-	SLUICE_LIVE=1 AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=eu-central-1 $(LIVE) --test dynamo_live --test lake_s3 --test standby --test coverage_live --test directory_live --test levers_live --test athena --test config_live
+	SLUICE_LIVE=1 AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=eu-central-1 $(LIVE) --test dynamo_live --test lake_s3 --test standby --test coverage_live --test directory_live --test levers_live --test athena --test doctor_live --test config_live
 	SLUICE_LIVE=1 tests/live/servers/kinesis_local.sh $(LIVE) --offline --test kinesis_live --test lambda_live --test accounts_live
 
 # A program with every client, killed while real services feed it, its shards split and its groups rebalance.

@@ -6,6 +6,7 @@ mod config;
 mod control;
 mod coverage;
 mod directory;
+mod doctor;
 mod enforcement;
 mod init;
 mod lakeview;

@@ -1,7 +1,7 @@
 //! Standard output and error: the only place that prints, so that no foreign text reaches a terminal unescaped. A closed pipe ends
 //! the output, not the program's work.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use sluice_schemas::visible::{escape, escape_json, escape_lines};
 
@@ -18,6 +18,22 @@ pub(crate) fn json(text: &str) {
 /// Writes text and a line end to standard output.
 pub(crate) fn line(text: &str) {
     print(&format!("{text}\n"));
+}
+
+/// Writes lines of pieces, each with the number of its colour or style, which only a terminal is told.
+pub(crate) fn painted(lines: &[Vec<(Option<&'static str>, String)>]) {
+    let paints = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let mut out = String::new();
+    for line in lines {
+        for (style, text) in line {
+            match style.filter(|_| paints) {
+                Some(style) => out.push_str(&format!("\x1b[{style}m{}\x1b[0m", escape(text))),
+                None => out.push_str(&escape(text)),
+            }
+        }
+        out.push('\n');
+    }
+    write_all(&mut io::stdout().lock(), &out);
 }
 
 /// Writes an error and what caused it to standard error.

@@ -80,6 +80,8 @@ pub(crate) enum Verb {
     Status(StatusArgs),
     /// Tell whether the lake holds every call: against CloudWatch, CloudTrail and the copy of the log
     Coverage(super::args_coverage::CoverageArgs),
+    /// Check the whole chain, from the logging configuration to the lever, and say what to fix, with commands to paste
+    Doctor(super::args_doctor::DoctorArgs),
     /// Show and test budgets
     Budget(BudgetArgs),
     /// Find agents that loop, snowball or burn more than they usually do

@@ -4,6 +4,7 @@ mod agents;
 mod args;
 mod args_audit;
 mod args_coverage;
+mod args_doctor;
 mod args_flag;
 mod args_hold;
 mod args_init;
@@ -20,6 +21,7 @@ mod budget_simulate;
 mod config;
 mod coverage;
 mod demo;
+mod doctor;
 mod explain;
 mod flag;
 mod hold;
@@ -111,6 +113,7 @@ fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Top(args) => top::run(&args),
         Verb::Status(args) => status::run(&args),
         Verb::Coverage(args) => coverage::run(&args),
+        Verb::Doctor(args) => doctor::run(&args),
         Verb::Budget(args) => budget::run(&args),
         Verb::Audit(args) => audit::run(&args),
         Verb::Runaway(args) => runaway::run(&args),

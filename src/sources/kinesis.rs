@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use sluice_ingest::aws;
+use sluice_ingest::aws::{self, AwsSettings};
 use sluice_ingest::kinesis::{KinesisSettings, KinesisSource};
 use sluice_ingest::source::{Source, SourceError};
 
-use super::{Configured, Keeping, Opening, not_shared, told};
+use super::{Configured, Keeping, Opening, Part, not_shared, told};
 
 pub(super) fn parse(table: toml::Table) -> Result<Arc<dyn Configured>, Vec<String>> {
     let settings: KinesisSettings = table.try_into().map_err(|error| told(&error))?;
@@ -17,6 +17,17 @@ pub(super) fn parse(table: toml::Table) -> Result<Arc<dyn Configured>, Vec<Strin
 impl Configured for KinesisSettings {
     fn name(&self) -> String {
         format!("kinesis {}", self.streams.join(", "))
+    }
+
+    fn parts(&self) -> Vec<Part> {
+        let AwsSettings { region, endpoint, profile } = self.aws();
+        let part = |name: &String| Part::Stream {
+            name: name.clone(),
+            region: region.clone(),
+            endpoint: endpoint.clone(),
+            profile: profile.clone(),
+        };
+        self.streams.iter().map(part).collect()
     }
 
     fn open(&self, opening: &Opening<'_>) -> Result<Box<dyn Source>, SourceError> {

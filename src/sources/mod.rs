@@ -42,11 +42,30 @@ pub(crate) trait Configured: fmt::Debug + Send + Sync {
     /// Returns its name for messages.
     fn name(&self) -> String;
 
+    /// Returns what it reads, for whoever checks that this is there.
+    fn parts(&self) -> Vec<Part> {
+        vec![Part::Other]
+    }
+
     /// Opens it.
     ///
     /// # Errors
     /// What is wrong with the service or with what it was told, and what to do.
     fn open(&self, opening: &Opening<'_>) -> Result<Box<dyn Source>, SourceError>;
+}
+
+/// Something that a source reads, and how AWS is reached for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "a build without clients reads none of these"))]
+pub(crate) enum Part {
+    /// A Kinesis stream, by name or ARN.
+    Stream { name: String, region: Option<String>, endpoint: Option<String>, profile: Option<String> },
+    /// A prefix of a bucket, as `s3://BUCKET/PREFIX`.
+    Objects { url: String, region: Option<String>, endpoint: Option<String>, profile: Option<String> },
+    /// An SQS queue, by its URL.
+    Queue { url: String, region: Option<String>, endpoint: Option<String>, profile: Option<String> },
+    /// Something that is not asked about.
+    Other,
 }
 
 /// What every source is opened with.
@@ -142,6 +161,10 @@ struct Limited {
 impl Configured for Limited {
     fn name(&self) -> String {
         self.source.name()
+    }
+
+    fn parts(&self) -> Vec<Part> {
+        self.source.parts()
     }
 
     fn open(&self, opening: &Opening<'_>) -> Result<Box<dyn Source>, SourceError> {

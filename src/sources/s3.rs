@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use sluice_ingest::aws;
+use sluice_ingest::aws::{self, AwsSettings};
 use sluice_ingest::s3::{S3Mode, S3Settings, S3Source};
 use sluice_ingest::source::{Source, SourceError};
 
-use super::{Configured, Keeping, Opening, not_shared, told};
+use super::{Configured, Keeping, Opening, Part, not_shared, told};
 
 pub(super) fn parse(table: toml::Table) -> Result<Arc<dyn Configured>, Vec<String>> {
     let settings: S3Settings = table.try_into().map_err(|error| told(&error))?;
@@ -16,6 +16,19 @@ pub(super) fn parse(table: toml::Table) -> Result<Arc<dyn Configured>, Vec<Strin
 impl Configured for S3Settings {
     fn name(&self) -> String {
         format!("s3 {}", self.places().join(", "))
+    }
+
+    fn parts(&self) -> Vec<Part> {
+        let AwsSettings { region, endpoint, profile } = &self.aws;
+        let part = |url: String| {
+            let (region, endpoint, profile) = (region.clone(), endpoint.clone(), profile.clone());
+            if url.starts_with("s3://") {
+                Part::Objects { url, region, endpoint, profile }
+            } else {
+                Part::Queue { url, region, endpoint, profile }
+            }
+        };
+        self.places().into_iter().map(part).collect()
     }
 
     fn open(&self, opening: &Opening<'_>) -> Result<Box<dyn Source>, SourceError> {
