@@ -107,8 +107,8 @@ def policies(resources):
 class Cloud:
     """The emulator, and CloudFormation as far as the emulator has it."""
 
-    def __init__(self, parameters):
-        self.moto = subprocess.Popen([str(HERE / "servers/moto.sh")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def __init__(self, parameters, log):
+        self.moto = subprocess.Popen([str(HERE / "servers/moto.sh")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
         self.url = self.moto.stdout.readline().strip()
         os.environ.update(KEYS, AWS_ENDPOINT_URL=self.url)
         self.answers = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers)
@@ -264,7 +264,10 @@ class Cloud:
 class Story:
     def __init__(self, binary, folder):
         self.binary, self.folder, self.calls, self.daemon = os.path.abspath(binary), folder, 0, None
-        self.cloud = Cloud({"EnableEnforcement": "true", "AgentRolePath": "agents/", "AlarmEmail": "ops@example.com"})
+        self.cloud = Cloud({"EnableEnforcement": "true", "AgentRolePath": "agents/", "AlarmEmail": "ops@example.com"}, open(folder / "moto.log", "wb"))
+        # The emulator deletes resources in no particular order, which a network of the stack's own does not survive.
+        subnets = self.cloud.client("ec2").describe_subnets()["Subnets"]
+        self.cloud.parameters.update(VpcId=subnets[0]["VpcId"], SubnetIds=",".join(subnet["SubnetId"] for subnet in subnets[:2]))
         self.iam = self.cloud.client("iam")
 
     # ---- the account before the stack ----
@@ -297,7 +300,7 @@ class Story:
                     "SLUICE__CONTROL__SOCKET": str(self.folder / "control.sock"), "SLUICE__LAKE__COMMIT_INTERVAL": "2s", "SLUICE__ENFORCE__RESYNC": "1s",
                     "SLUICE__ENFORCE__SPREAD": "2s", "SLUICE__OPERATE__EMF": str(self.folder / "emf.jsonl"),
                     "SLUICE__ENFORCE__BREACHES_FILE": str(self.folder / "breaches.jsonl"), "STATE_DIRECTORY": str(self.folder),
-                    "SLUICE__CONTROL__CONFIG_REFRESH": "2s"}  # fmt: skip
+                    "SLUICE__CONTROL__CONFIG_REFRESH": "2s", "SLUICE__DIRECTORY__LISTS": "false"}  # fmt: skip
         if self.reads_ssm:
             self.env["SLUICE_CONFIG"] = f"ssm:/{NAME}/config"
             self.env.update(self.session("ingest"))
