@@ -157,7 +157,7 @@ def queries():
 
 
 def tables():
-    """Tables of deploy/athena/tables.json: TableInput, with ${Lake} for the lake's address."""
+    """Tables of deploy/athena/tables.json: TableInput, with ${LakeBucket} for the bucket, whosever it is."""
     path, made = DEPLOY / "athena/tables.json", {}
     for table in json.loads(path.read_text()) if path.exists() else []:
         made["Table" + camel(table["Name"])] = {"Type": "AWS::Glue::Table", "Properties": {
@@ -172,7 +172,7 @@ def located(value):
         return [located(inner) for inner in value]
     if isinstance(value, str) and "${" in value:
         bucket = Tagged(("If", ["MakesBucket", Tagged(("Ref", "LakeBucket")), Tagged(("Ref", "LakeBucketName"))]))
-        return Tagged(("Sub", [value.replace("${Lake}", "s3://${Bucket}/lake"), {"Bucket": bucket}]))
+        return Tagged(("Sub", [value.replace("${LakeBucket}", "${Bucket}"), {"Bucket": bucket}]))
     return value
 
 

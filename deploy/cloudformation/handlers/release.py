@@ -8,16 +8,17 @@ long as one deny is left the answer is a failure that names whom it is on.
 import fnmatch
 import hashlib
 import json
-import time
 from datetime import datetime, timezone
 
-from answer import ClientError, client, code, seconds_left, serve, until
+from answer import ClientError, client, code, serve, until
 
 # How long the daemon may take to lift everything, in seconds; and to answer when there is nothing to lift.
 LIFT = 300
 REPLY = 60
 # How long a service may take to stop, in seconds: its drain and then some.
 STOP = 180
+# Where the id of CloudFormation's order is kept beside the properties: an order handed in twice leaves its own orders once.
+REQUEST = "RequestId"
 KINDS_OF_ENTITY = {"Role": "PolicyRoles", "User": "PolicyUsers", "Group": "PolicyGroups"}
 
 
@@ -38,12 +39,12 @@ def attached(iam, policy):
         marker = {"Marker": page["Marker"]}
 
 
-def hand_in(table, verb, reason, **more):
-    """Leaves an order in the shared table, once however often it is sent within a minute; returns its id, none if there is no table."""
-    now, actor = time.time(), client("sts").get_caller_identity()["Arn"]
-    text = json.dumps({"verb": verb, **more, "actor": actor, "reason": reason}, separators=(",", ":"))
-    order = f"{verb}-{hashlib.sha256(f'{text} {int(now) // 60}'.encode()).hexdigest()[:32]}"
-    at = datetime.fromtimestamp(int(now), timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+def hand_in(own, verb, **more):
+    """Leaves an order in the shared table, once however often CloudFormation hands in its own; returns its id, none if there is no table."""
+    table, actor = own["Table"], client("sts").get_caller_identity()["Arn"]
+    text = json.dumps({"verb": verb, **more, "actor": actor, "reason": f"{own['Stack']}: enforcement ends"}, separators=(",", ":"))
+    order = f"{verb}-{hashlib.sha256(f'{text} {own[REQUEST]}'.encode()).hexdigest()[:32]}"
+    at = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     body = json.dumps({"id": order, "actor": actor, "at": at, "verb": verb, "arguments": {"request": text}})
 
     def put(kind):
@@ -60,6 +61,11 @@ def hand_in(table, verb, reason, **more):
     return order
 
 
+def end_all(own):
+    """Leaves the orders: nothing new is pulled, everything is released."""
+    return [hand_in(own, "set_stopped", stopped=True), hand_in(own, "release_all")]
+
+
 def outcome(table, order):
     """Returns what the daemon answered; nothing while it has not."""
     key = {"pk": {"S": "command"}, "sk": {"S": order}}
@@ -67,33 +73,35 @@ def outcome(table, order):
     return json.loads(item["body"]["S"]).get("outcome") if item else None
 
 
-def scale(own, count):
-    """Sets how many tasks the service wants; returns how many it wanted, none if there is no service."""
+def service(own):
+    """Returns the service as it is; nothing if there is none any more."""
     if not own.get("Service"):
         return None
-    ecs = client("ecs")
-    services = ecs.describe_services(cluster=own["Cluster"], services=[own["Service"]])["services"]
-    if not services or services[0]["status"] == "INACTIVE":
-        return None
-    if count is not None and services[0]["desiredCount"] != count:
-        ecs.update_service(cluster=own["Cluster"], service=own["Service"], desiredCount=count)
-    return services[0]["desiredCount"]
+    try:
+        found = client("ecs").describe_services(cluster=own["Cluster"], services=[own["Service"]])["services"]
+    except ClientError as error:
+        if code(error) == "ClusterNotFoundException":
+            return None
+        raise
+    return found[0] if found and found[0]["status"] != "INACTIVE" else None
+
+
+def scale(own, count):
+    """Sets how many tasks the service wants; returns how many it wanted, none if there is no service."""
+    found = service(own)
+    if found and found["desiredCount"] != count:
+        client("ecs").update_service(cluster=own["Cluster"], service=own["Service"], desiredCount=count)
+    return found and found["desiredCount"]
 
 
 def runs(own):
-    try:
-        services = client("ecs").describe_services(cluster=own["Cluster"], services=[own["Service"]])["services"]
-    except ClientError as error:
-        if code(error) == "ClusterNotFoundException":
-            return False
-        raise
-    return bool(services) and services[0]["status"] != "INACTIVE" and services[0]["runningCount"] > 0
+    found = service(own)
+    return bool(found) and found["runningCount"] > 0
 
 
 def by_daemon(own, iam, context):
     """Has the daemon lift everything; tells whether it answered and not one deny is left."""
-    reason = f"{own['Stack']}: enforcement ends"
-    orders = [hand_in(own["Table"], "set_stopped", reason, stopped=True), hand_in(own["Table"], "release_all", reason)]
+    orders = end_all(own)
     if None in orders:
         return not attached(iam, own["Policy"])
 
@@ -107,7 +115,7 @@ def by_daemon(own, iam, context):
 
 def by_hand(own, iam, context):
     """Stops the daemon, so that nothing is pulled again, and detaches the deny policy."""
-    wanted = scale(own, 0) if own.get("Service") else None
+    wanted = scale(own, 0)
     if wanted is not None and not until(context, STOP, lambda: not runs(own)):
         print("the service still runs; the deny policy is detached all the same")
     trouble = {}
@@ -126,31 +134,30 @@ def by_hand(own, iam, context):
     return wanted, None if is_done else {who: trouble.get(who, "it is still listed") for who in attached(iam, own["Policy"])}
 
 
-def lift(own, context, restart):
-    iam = client("iam")
-    runs_now = bool(own.get("Service")) and runs(own)
+def lift(own, event, context, restart):
+    iam, own = client("iam"), {**own, REQUEST: event["RequestId"]}
+    runs_now = runs(own)
     if runs_now and by_daemon(own, iam, context):
         return "lifted by the daemon"
     if not runs_now and own.get("Table"):
         # Nobody answers now; whoever reads this table next must find that all is over.
-        hand_in(own["Table"], "set_stopped", f"{own['Stack']}: enforcement ends", stopped=True)
-        hand_in(own["Table"], "release_all", f"{own['Stack']}: enforcement ends")
+        end_all(own)
     before = attached(iam, own["Policy"])
     wanted, left = by_hand(own, iam, context)
+    if restart and wanted:
+        scale(own, wanted)
     if left:
         names = "; ".join(f"{kind} {name}: {why[:200]}" for (kind, name), why in sorted(left.items())[:5])
         kind, name = sorted(left)[0]
         command = f"aws iam detach-{kind.lower()}-policy --{kind.lower()}-name {name} --policy-arn {own['Policy']}"
         raise RuntimeError(f"{len(left)} still denied the use of Bedrock: {names}. Detach the policy, for example: {command}, then delete the "
                            "stack again")
-    if restart and wanted:
-        scale(own, wanted)
     return f"lifted here from {len(before)}"
 
 
 def release(event, context):
     if event["RequestType"] == "Delete":
-        print(lift(event["ResourceProperties"], context, restart=False))
+        print(lift(event["ResourceProperties"], event, context, restart=False))
     return event.get("PhysicalResourceId") or "release", {}
 
 
@@ -158,7 +165,7 @@ def enforcement_switch(event, context):
     own, before = event["ResourceProperties"], event.get("OldResourceProperties", {})
     if event["RequestType"] == "Update" and before.get("Enabled") == "true":
         if own["Enabled"] != "true":
-            print(lift(before, context, restart=True))
+            print(lift(before, event, context, restart=True))
         elif own["Agents"] != before["Agents"]:
             stay_in_reach(own, before)
     return "enforcement", {"Enabled": own["Enabled"]}
