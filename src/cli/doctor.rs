@@ -15,7 +15,7 @@ pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         only: args.only.clone(),
         role: args.role.clone(),
         database: args.database.clone(),
-        config_at: args.place.config.as_ref().map(|config| config.display().to_string()).unwrap_or_default(),
+        config_at: args.place.config.as_ref().map(ToString::to_string).unwrap_or_default(),
     };
     let report = doctor::examine(config, order)?;
     match args.format {

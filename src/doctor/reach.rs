@@ -92,7 +92,7 @@ mod live {
                 ..way.clone()
             };
             let config = load(&way).map_err(|error| format!("{error:#}"))?;
-            let settings = CallerSettings { role: way.role, external_id: way.external_id, timeout: Some(TIMEOUT) };
+            let settings = CallerSettings { own_role: way.own_role, role: way.role, external_id: way.external_id, timeout: Some(TIMEOUT) };
             Ok(Arc::new(Caller::new(config, settings, Arc::new(SystemClock))))
         }
 

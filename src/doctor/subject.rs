@@ -16,6 +16,8 @@ pub(crate) struct Way {
     pub(crate) endpoint: Option<String>,
     /// Profile of the shared configuration files.
     pub(crate) profile: Option<String>,
+    /// Role to take on in the account of the credentials.
+    pub(crate) own_role: Option<String>,
     /// Role to take on in accounts other than that of the credentials, with `{account}` for its id.
     pub(crate) role: Option<String>,
     /// External id for it.
@@ -24,7 +26,7 @@ pub(crate) struct Way {
 
 impl Way {
     fn new(region: Option<String>, endpoint: Option<String>, profile: Option<String>) -> Self {
-        Self { region, endpoint, profile, role: None, external_id: None }
+        Self { region, endpoint, profile, ..Self::default() }
     }
 }
 

@@ -11,7 +11,7 @@ use sluice_enforce::iam::wire;
 use super::facts::RoleUse;
 use super::finding::Level;
 use super::*;
-use crate::config::Origin;
+use crate::config::{Location, Origin};
 
 const ACCOUNT: &str = "111122223333";
 const DENY: &str = "arn:aws:iam::111122223333:policy/sluice-deny-bedrock";
@@ -273,7 +273,7 @@ fn examined(account: &Arc<Account>, config: &str, facts: Facts, order: Order, cl
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("sluice.toml");
     std::fs::write(&file, config).unwrap();
-    let config = Config::load(&Origin { file: Some(file), lake: None }).unwrap();
+    let config = Config::load(&Origin { file: Some(Location::File(file)), lake: None }).unwrap();
     let subject = Subject::of(&config, &order.config_at);
     // The daemon is asked over a socket and is looked at elsewhere.
     let only = GROUPS.iter().map(|(group, ..)| (*group).to_owned()).filter(|group| group != "daemon").collect();
@@ -459,7 +459,7 @@ fn files_alone_ask_no_aws() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("sluice.toml");
     std::fs::write(&file, "[lake]\npath = 'lake'\n[files]\npaths = ['logs']").unwrap();
-    let config = Config::load(&Origin { file: Some(file), lake: None }).unwrap();
+    let config = Config::load(&Origin { file: Some(Location::File(file)), lake: None }).unwrap();
     let report = examine(config, Order { database: "sluice".to_owned(), ..Order::default() }).unwrap();
     assert_eq!((report.counts.fail, report.identity.as_str()), (0, ""));
     let skipped = |check: &str| report.findings.iter().any(|finding| finding.check == check && finding.level == Level::Skipped);

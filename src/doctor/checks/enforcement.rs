@@ -47,14 +47,16 @@ pub(super) fn check(context: &Context) -> Vec<Finding> {
     if context.config.enforce.levers.is_empty() {
         return found;
     }
-    let aws = match context.base() {
+    // Whoever names another role than the configuration's asks with the credentials at hand.
+    let own_role = context.config.enforce.own_role_arn.clone().filter(|_| context.order.role.is_none());
+    let aws = match context.aws(&Way { own_role: own_role.clone(), ..context.subject.way.clone() }) {
         Ok(aws) => aws,
         Err(problem) => {
             found.push(Finding::skipped("enforcement.reach", "", problem));
             return found;
         }
     };
-    let own = context.order.role.clone().or_else(|| usage::principal(&context.me().arn));
+    let own = context.order.role.clone().or(own_role).or_else(|| usage::principal(&context.me().arn));
     let Some(own) = own else {
         found.push(Finding::skipped(
             "enforcement.reach",
