@@ -157,11 +157,12 @@ class World:
     def stages(self) -> list[str]:
         return [lever["stage"] for lever in json.loads(self.run("lever", "list", "--format", "json"))["levers"]]
 
-    def waiting(self) -> set[int]:
-        """How many messages wait in the queues that get all."""
+    def heard(self, least: int) -> bool:
+        """Whether the queues that get all have the same number of messages, and no fewer than so many."""
         asked = {"AttributeNames": ["ApproximateNumberOfMessages"]}
         counts = (self.sqs.get_queue_attributes(QueueUrl=self.queues[name], **asked) for name in ["raw", "wrapped", "fifo", "events"])
-        return {int(one["Attributes"]["ApproximateNumberOfMessages"]) for one in counts}
+        found = {int(one["Attributes"]["ApproximateNumberOfMessages"]) for one in counts}
+        return len(found) == 1 and min(found) >= least
 
     def flagged(self) -> list[dict]:
         return self.dynamo.scan(TableName=FLAGS)["Items"]
@@ -183,10 +184,10 @@ class World:
         self.rows = self.flagged()
         self.until("both are seen to be", lambda: self.stages() == ["stands", "stands"])
         # Three thresholds were crossed; two holds were put, and seen to work.
-        self.until("everybody heard of it", lambda: self.waiting() == {7})
+        self.until("everybody heard of it", lambda: self.heard(7))
         self.run("teardown", "--reason", "the end")
         self.until("no target is flagged", lambda: not self.flagged())
-        self.until("everybody heard of that, too", lambda: self.waiting() == {9})
+        self.until("everybody heard of that, too", lambda: self.heard(9))
         self.daemon.terminate()
         self.daemon.wait(60)
         self.received = {name: self.drain(name) for name in self.queues}
