@@ -61,7 +61,9 @@ def later(text: str) -> str:
 def forms(world: World) -> list[dict]:
     """Checks what came over every way, and returns the messages."""
     valid = {f"sluice.{name}/1": schema(name) for name in ["breach", "hold"]}
-    raw = [json.loads(one["Body"]) for one in world.received["raw"]]
+    # Told at least once: what came again is the same message.
+    told = [json.loads(one["Body"]) for one in world.received["raw"]]
+    raw = list({message.get("fire_id") or message["notice_id"]: message for message in told}.values())
     for message in raw:
         valid[message["schema"]].validate(message)
     states = {message.get("state", "breach") for message in raw}

@@ -154,6 +154,16 @@ class World:
         }) for number in range(calls)]
         (self.folder / "logs" / f"{abs(hash(agent))}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
+    def stages(self) -> list[str]:
+        return [lever["stage"] for lever in json.loads(self.run("lever", "list", "--format", "json"))["levers"]]
+
+    def heard(self, least: int) -> bool:
+        """Whether the queues that get all have the same number of messages, and no fewer than so many."""
+        asked = {"AttributeNames": ["ApproximateNumberOfMessages"]}
+        counts = (self.sqs.get_queue_attributes(QueueUrl=self.queues[name], **asked) for name in ["raw", "wrapped", "fifo", "events"])
+        found = {int(one["Attributes"]["ApproximateNumberOfMessages"]) for one in counts}
+        return len(found) == 1 and min(found) >= least
+
     def flagged(self) -> list[dict]:
         return self.dynamo.scan(TableName=FLAGS)["Items"]
 
@@ -170,12 +180,14 @@ class World:
         for agent, calls in [(RUNAWAY, 20), ("triage", 5)]:
             self.spend(agent, calls)
         self.run("pause", "by-hand", "--for", "1h", "--reason", "test")
-        self.until("two targets are flagged", lambda: len(self.flagged()) >= 2)
+        self.until("two targets are flagged", lambda: len(self.flagged()) == 2)
         self.rows = self.flagged()
-        time.sleep(3)
+        self.until("both are seen to be", lambda: self.stages() == ["stands", "stands"])
+        # Three thresholds were crossed; two holds were put, and seen to work.
+        self.until("everybody heard of it", lambda: self.heard(7))
         self.run("teardown", "--reason", "the end")
         self.until("no target is flagged", lambda: not self.flagged())
-        time.sleep(2)
+        self.until("everybody heard of that, too", lambda: self.heard(9))
         self.daemon.terminate()
         self.daemon.wait(60)
         self.received = {name: self.drain(name) for name in self.queues}

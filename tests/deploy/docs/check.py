@@ -64,7 +64,8 @@ def named_files(faults: list[str]) -> int:
         bases = [ROOT, document.parent, *(ROOT / part for part in ["src", "deploy"])]
         for path in re.findall(PATHS, document.read_text(encoding="utf-8")):
             seen += 1
-            if "NAME" not in path and not any((base / path).exists() for base in bases):
+            # `lever-NAME.json` stands for many.
+            if not re.search(r"[A-Z]{4}", path) and not any((base / path).exists() for base in bases):
                 faults.append(f"{document.relative_to(ROOT)}: {path}: no such file")
     return seen
 
@@ -181,6 +182,16 @@ def command_lines(binary: str, faults: list[str]) -> tuple[int, int]:
     return seen["sluice"], seen["aws"]
 
 
+def index(faults: list[str]) -> None:
+    """Every guide is in the index, and every file of schemas and consumers is named by some document."""
+    listed = (ROOT / "docs/README.md").read_text(encoding="utf-8")
+    told = "".join(document.read_text(encoding="utf-8") for document in documents())
+    faults += [f"docs/README.md: leads not to {guide.name}" for guide in sorted((ROOT / "docs").glob("*.md"))
+               if guide.name != "README.md" and f"({guide.name})" not in listed]
+    published = [*(ROOT / "schemas/json").glob("*.json"), *(ROOT / "deploy/consumers").rglob("*.py"), *(ROOT / "deploy/consumers").rglob("*.ts")]
+    faults += [f"no document names {file.relative_to(ROOT)}" for file in published if str(file.relative_to(ROOT)) not in told]
+
+
 def alarms(faults: list[str]) -> int:
     pages = names.runbook()
     if len(set(pages)) != len(pages):
@@ -206,6 +217,7 @@ def main() -> int:
     args = parser.parse_args()
     faults: list[str] = []
     led, pages = links(faults) + named_files(faults), alarms(faults)
+    index(faults)
     ours, theirs = command_lines(args.bin, faults)
     for fault in faults:
         print(fault, file=sys.stderr)
