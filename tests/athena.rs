@@ -180,7 +180,8 @@ fn every_query_can_be_saved_under_its_name() {
         let file = path.file_name().unwrap().to_string_lossy().into_owned();
         let mut lines = text.lines();
         let name = lines.next().and_then(|line| line.strip_prefix("-- name: ")).unwrap_or_else(|| panic!("{file} has no name"));
-        let about = lines.next().and_then(|line| line.strip_prefix("-- description: ")).unwrap_or_else(|| panic!("{file} has no description"));
+        let about =
+            lines.next().and_then(|line| line.strip_prefix("-- description: ")).unwrap_or_else(|| panic!("{file} has no description"));
         assert!(name.len() <= 128 && about.len() <= 1024, "{file}");
         assert!(!text.contains(';') && !text.contains("sluice."), "{file}: one statement, tables without a database");
         names.push((name.to_owned(), file));
