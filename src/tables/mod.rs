@@ -4,6 +4,8 @@
 //! other than those of [`sync`]. Money stays `decimal(38,12)`; `dt` is a partition column and stands after the others.
 
 mod ddl;
+#[cfg(feature = "aws")]
+mod entry;
 mod glue;
 #[cfg(feature = "aws")]
 pub(crate) mod sync;

@@ -10,7 +10,7 @@ use sluice_enforce::aws::{Aws, Body, Call, CallError, Method};
 use sluice_ingest::aws::{self as sdk, AwsSettings};
 use sluice_schemas::SystemClock;
 
-use super::glue::{Step, step};
+use super::entry::{Step, step};
 use crate::enforcement::{Caller, CallerSettings};
 
 /// Looks at an entry before giving up on others who change it at the same time.

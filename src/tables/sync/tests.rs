@@ -18,6 +18,9 @@ struct Fake {
     no_database: bool,
 }
 
+/// What the published policy grants.
+const GRANT: &str = include_str!("../../../deploy/iam/glue-sync.json");
+
 fn refused(action: &'static str, code: &str) -> CallError {
     CallError::Refused { action, status: 400, code: code.to_owned(), message: String::new(), request_id: String::new() }
 }
@@ -27,6 +30,7 @@ impl Aws for Fake {
         let Body::Json(text) = &call.body else { panic!("JSON") };
         let body: Value = serde_json::from_str(text).unwrap();
         let operation = call.headers.iter().find(|(name, _)| *name == "x-amz-target").unwrap().1.clone();
+        assert!(GRANT.contains(&format!("\"{}\"", call.action)), "{} is not granted", call.action);
         let mut tables = self.tables.lock().unwrap();
         if operation == "AWSGlue.GetTable" {
             assert!(!call.writes);

@@ -4,7 +4,7 @@
 
 Trino stands for Athena engine version 3, which is Trino; the two differ in the catalogue (Glue there, files here) and in who starts them.
 Money is compared to the last digit. Tables are held against what `sluice lake tables` tells a catalogue, and every query must name a
-range of dt for every table it scans. Then the same of a lake whose older files lack columns.
+range of dt for every table it scans. Then lakes whose files have other columns, and one whose log begins with a checkpoint.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from decimal import Decimal
 import sqlglot
 import trino
 
+import checkpoint
 import evolution
 from lake import Maker
 
@@ -207,6 +208,7 @@ def main() -> int:
         check_tables(engine, maker)
         check_queries(engine, maker)
         evolution.check(engine, os.path.abspath(args.bin), folder)
+        checkpoint.check(engine, os.path.abspath(args.bin), folder)
     finally:
         engine.stop()
         shutil.rmtree(folder)
