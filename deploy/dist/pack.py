@@ -136,7 +136,8 @@ def main():
         folder = pathlib.Path(work) / name
         lay_out(args.bin, host_bin, folder)
         (args.out / f"{name}.tar.gz").write_bytes(archive.compress(archive.tar(pathlib.Path(work))))
-    function(args.bin, args.out / f"sluice-lambda-{arch}.zip", floor)
+    # Lambda has a name of its own for that processor, and the templates ask for it.
+    function(args.bin, args.out / f"sluice-lambda-{arch.replace('aarch64', 'arm64')}.zip", floor)
     if args.sbom:
         shutil.copyfile(args.sbom, args.out / f"sluice-{version()}-{arch}-linux.cdx.json")
     sums(args.out)

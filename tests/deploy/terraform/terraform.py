@@ -103,7 +103,23 @@ def equal_to_the_template():
         there = re.search(r"Default: (.*)", about).group(1).strip('"')
         same = (here == "[]" and there == "") or there.startswith("@{") or here == there
         assert same, f"{name}: {here} here, {there} in the template"
-    print(f"ok  {len(wanted)} variables as the template's parameters")
+    module = "".join(path.read_text() for path in sorted((ROOT / MODULE).glob("*.tf")))
+    assert actions(text) == actions(module), f"actions on one side only: {sorted(actions(text) ^ actions(module))}"
+    there = re.search(r"Value: !Sub\n        - \|\n(.*?)        - Bucket:", text, re.S).group(1)
+    here = re.search(r"value       = <<-END\n(.*?)\n  END", (ROOT / MODULE / "config.tf").read_text(), re.S).group(1)
+    assert keys(here) == keys(there), f"the configuration: {keys(here)} here, {keys(there)} in the template"
+    print(f"ok  {len(wanted)} variables as the template's parameters, the same {len(actions(text))} actions of IAM, the same keys of the configuration")
+
+
+def actions(text):
+    """Returns every action of AWS that a text names."""
+    return set(re.findall(r"\b((?:athena|bedrock|cloudtrail|cloudwatch|dynamodb|ecr|ecs|events|glue|iam|kinesis|kms|lambda|logs|s3|sns|sqs|ssm|sts):[A-Z][A-Za-z]+)", text))
+
+
+def keys(text):
+    """Returns sections and keys of a configuration, in order; what stands for more than a value is left out."""
+    lines = [line.strip() for line in text.splitlines()]
+    return [line.split(" = ")[0] for line in lines if line and not line.startswith("${")]
 
 
 def moto(work):
