@@ -27,7 +27,7 @@ PROGRAM = "usr/bin/sluice"
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 CONFIG = {
     "User": f"{UID}:{UID}",
-    "Env": ["PATH=/usr/bin", f"TMPDIR=/{STATE}"],
+    "Env": ["PATH=/usr/bin", f"STATE_DIRECTORY=/{STATE}", f"TMPDIR=/{STATE}"],
     "Entrypoint": [f"/{PROGRAM}"],
     "Cmd": ["run"],
     "Volumes": {f"/{STATE}": {}},
