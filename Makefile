@@ -100,10 +100,11 @@ tools:
 # $(TARGET)/cargo-timings. `make dist DIST_BIN=FILE` packs a program that is there.
 DIST := $(TARGET)/dist
 DIST_BIN ?= $(DIST)/sluice
+MOST_MB ?= 80
 dist: tools $(DIST_BIN)
 	rm -rf $(DIST)/release && mkdir -p $(DIST)/release
 	deploy/dist/sbom.py --out $(DIST)/components.json --target $$(rustc -vV | sed -n 's/^host: //p') --features $(FEATURES) --binary $(DIST_BIN)
-	deploy/dist/pack.py --bin $(DIST_BIN) --out $(DIST)/release --sbom $(DIST)/components.json
+	deploy/dist/pack.py --bin $(DIST_BIN) --most-mb $(MOST_MB) --out $(DIST)/release --sbom $(DIST)/components.json
 
 # Always asked for: cargo knows whether there is something to do.
 .PHONY: $(DIST)/sluice
