@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import pathlib
+import shutil
 import stat
 import subprocess
 import sys
@@ -42,6 +43,8 @@ int main(int count, char **words) {
     return 0;
 }
 """
+# The same by the linker's way that build.sh takes.
+IN_RUST = "fn main() { let x = std::env::args().count() as f64; println!(\"{} {}\", (3.0 * x).hypot(4.0 * x), (5.0 * x as f32).hypot(12.0 * x as f32)); }"
 VALIDATE = """
 import sys
 from cyclonedx.schema import SchemaVersion
@@ -88,6 +91,11 @@ def refusals(work, raw, small, binary):
     if tuple(map(int, newest.split("."))) > (2, 34):
         run(sys.executable, DIST / "elf.py", raw, "--floor", "2.34", fails="hypot (glibc")
         run(sys.executable, DIST / "elf.py", small, "--floor", "2.34")
+        if shutil.which("rustc"):
+            (work / "main.rs").write_text(IN_RUST)
+            run("rustc", "-O", "-C", f"link-arg={work / 'floor.o'}", "-o", work / "rust", work / "main.rs")
+            assert run(work / "rust").split() == ["5", "13"]
+            run(sys.executable, DIST / "elf.py", work / "rust", "--floor", "2.34")
     assert not (work / "no").exists(), "something was written"
     print(f"ok  refused: symbols, size, a newer glibc; the shim takes {newest} to 2.34 or less")
 
