@@ -12,7 +12,7 @@ KILLS ?= 4
 DENY := 0.20.2
 LIVE := $(CARGO) test --locked --profile $(PROFILE) --workspace --features $(FEATURES)
 
-.PHONY: all build demo test test-rust test-peers test-kill test-live test-live-services test-live-chaos test-deploy-guides bench bench-enforce bench-live bench-runaway fmt lint deny deny-advisories deny-tool clean tools test-live-trino
+.PHONY: all build demo test test-rust test-peers test-kill test-live test-live-services test-live-chaos test-deploy-guides bench bench-enforce bench-live bench-runaway fmt lint deny deny-advisories deny-tool clean tools test-live-trino dist image test-deploy-pack $(DIST)/sluice
 
 all: build
 
@@ -111,6 +111,31 @@ deny-tool: tools
 tools:
 	@command -v $(CARGO) >/dev/null || { echo "no cargo found: install Rust 1.95 or newer (https://rustup.rs), then run this again" >&2; exit 1; }
 	@command -v cc >/dev/null || { echo "no C compiler found: install one (Debian: apt-get install build-essential), then run this again" >&2; exit 1; }
+
+# Files of a release for this machine's architecture, in $(DIST): docs/release.md. The build takes long; its timings stand in
+# $(TARGET)/cargo-timings. `make dist DIST_BIN=FILE` packs a program that is there.
+DIST := $(TARGET)/dist
+DIST_BIN ?= $(DIST)/sluice
+MOST_MB ?= 80
+dist: tools $(DIST_BIN)
+	rm -rf $(DIST)/release && mkdir -p $(DIST)/release
+	deploy/dist/sbom.py --out $(DIST)/components.json --target $$(rustc -vV | sed -n 's/^host: //p') --features $(FEATURES) --binary $(DIST_BIN)
+	deploy/dist/pack.py --bin $(DIST_BIN) --most-mb $(MOST_MB) --out $(DIST)/release --sbom $(DIST)/components.json
+
+# Always asked for: cargo knows whether there is something to do.
+$(DIST)/sluice:
+	deploy/dist/build.sh $@
+
+# An image of the same program, without a container engine: docs/deploy-linux.md says how to push it.
+image: $(DIST_BIN)
+	rm -rf $(DIST)/rootfs && deploy/container/rootfs.sh $(DIST_BIN) $(DIST)/rootfs
+	deploy/container/oci.py --rootfs $(DIST)/rootfs --out $(DIST)/sluice-image.tar --tag $$(sed -n '/^\[workspace.package\]/,/^version/s/^version = "\(.*\)"/\1/p' Cargo.toml) \
+		--revision "$$(git rev-parse HEAD 2>/dev/null)"
+
+# Terraform module, image, units and packing, on any program with the clients; about three minutes. Builds no release.
+PACK_BIN ?= $(TARGET)/live/sluice
+test-deploy-pack:
+	tests/deploy/pack.sh $(PACK_BIN)
 
 clean:
 	$(CARGO) clean

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Makes an image from a root file system without a container engine: an archive in OCI layout that `docker load` reads as well.
 
     oci.py --rootfs DIR --out FILE.tar [--tag 0.1.0] [--revision COMMIT]
@@ -26,7 +27,7 @@ PROGRAM = "usr/bin/sluice"
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 CONFIG = {
     "User": f"{UID}:{UID}",
-    "Env": ["PATH=/usr/bin", f"TMPDIR=/{STATE}"],
+    "Env": ["PATH=/usr/bin", f"STATE_DIRECTORY=/{STATE}", f"TMPDIR=/{STATE}"],
     "Entrypoint": [f"/{PROGRAM}"],
     "Cmd": ["run"],
     "Volumes": {f"/{STATE}": {}},

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """What a program asks of the machine it runs on: architecture, shared libraries, the oldest glibc, symbols that were left in.
 
 Reads ELF files of any architecture with readelf (binutils), and finds libraries of this machine's with ldd.

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Makes the files of a release from a program that is built already.
 
     pack.py --bin FILE --out DIR [--sbom FILE] [--most-mb 80] [--floor 2.34] [--host-bin FILE]
@@ -54,9 +55,6 @@ def manual(host_bin, folder):
     pages.mkdir(parents=True)
     if "man" in {line.split()[0] for line in say(host_bin, "help").splitlines() if line.startswith("  ") and line.split()}:
         say(host_bin, "man", str(pages))
-        page = say(host_bin, "man")
-        if page and not any(pages.iterdir()):
-            (pages / "sluice.1").write_text(page)
     for shell, place in SHELLS.items():
         text = say(host_bin, "completions", shell)
         if not text:
@@ -127,15 +125,19 @@ def main():
     check_program(args.bin, args.most_mb, floor)
     if not runs_here(host_bin):
         raise SystemExit(f"{host_bin} does not start here: give --host-bin a program of this machine, for man pages and completions")
-    if f"sluice {version()}" not in say(host_bin, "--version"):
-        raise SystemExit(f"{host_bin} says {say(host_bin, '--version').strip()}, and Cargo.toml says {version()}")
+    said = say(host_bin, "--version").strip()
+    if said.split("(")[0].strip() != f"sluice {version()}":
+        raise SystemExit(f"{host_bin} says {said!r}, and Cargo.toml says {version()}")
+    if "(" in said and "aws kafka" not in said:
+        raise SystemExit(f"{host_bin} says {said!r}: a release has the clients, --features aws,kafka")
     args.out.mkdir(parents=True, exist_ok=True)
     name = f"sluice-{version()}-{arch}-linux"
     with tempfile.TemporaryDirectory() as work:
         folder = pathlib.Path(work) / name
         lay_out(args.bin, host_bin, folder)
         (args.out / f"{name}.tar.gz").write_bytes(archive.compress(archive.tar(pathlib.Path(work))))
-    function(args.bin, args.out / f"sluice-lambda-{arch}.zip", floor)
+    # Lambda has a name of its own for that processor, and the templates ask for it.
+    function(args.bin, args.out / f"sluice-lambda-{arch.replace('aarch64', 'arm64')}.zip", floor)
     if args.sbom:
         shutil.copyfile(args.sbom, args.out / f"sluice-{version()}-{arch}-linux.cdx.json")
     sums(args.out)

