@@ -128,7 +128,8 @@ fn fill(account: &mut Account) {
     let place = "<LocationConstraint>eu-central-1</LocationConstraint>";
     account.put_object("/conf", &format!("<CreateBucketConfiguration>{place}</CreateBucketConfiguration>"));
     account.put_object("/conf/agents.toml", "[[agent]]\nid = 'bot'\n");
-    account.put_object("/conf/sluice/notify.toml", &format!("[[notify]]\nkind = 'file'\npath = '{}'\n", folder.join("told.jsonl").display()));
+    account
+        .put_object("/conf/sluice/notify.toml", &format!("[[notify]]\nkind = 'file'\npath = '{}'\n", folder.join("told.jsonl").display()));
     account.put_parameter("/sluice/budgets", &budget("first", "1 USD"));
     account.put_parameter("/sluice/config", &config(&folder));
 }
@@ -141,7 +142,12 @@ fn a_configuration_is_read_from_where_it_lies_and_what_is_wrong_is_told() {
     let found = check(&account, "ssm:/sluice/config");
     assert!(found.status.success() && said(&found).contains("valid, 2 budgets, 0 windows, 1 agent"), "{}", said(&found));
     let shown = said(&account.run(&["config", "show", "--config", "ssm:/sluice/config"]));
-    for line in ["ssm:/sluice/config, version 1", "ssm:/sluice/budgets, version 1", "s3://conf/sluice/notify.toml, etag ", "s3://conf/agents.toml, etag "] {
+    for line in [
+        "ssm:/sluice/config, version 1",
+        "ssm:/sluice/budgets, version 1",
+        "s3://conf/sluice/notify.toml, etag ",
+        "s3://conf/agents.toml, etag ",
+    ] {
         assert!(shown.contains(line), "{line}: {shown}");
     }
     let none = check(&account, "ssm:/sluice/none");
@@ -190,7 +196,8 @@ fn a_daemon_takes_new_versions_refuses_bad_ones_and_outlives_the_service() {
     let restart = config(account.folder.path()).replace("[control]", "[operate]\ninstance = 'other'\n[control]");
     account.put_parameter("/sluice/budgets", &budget("first", "1 USD"));
     account.put_parameter("/sluice/config", &restart);
-    let told = |status: &Value| status["config"]["refusal"].as_str().is_some_and(|why| why.contains("operate can only change with a restart"));
+    let told =
+        |status: &Value| status["config"]["refusal"].as_str().is_some_and(|why| why.contains("operate can only change with a restart"));
     account.wait_for("a refusal of what needs a restart", told);
     account.put_parameter("/sluice/config", &config(account.folder.path()));
     let good = account.wait_for("a good version", |status| status["config"]["refusal"].is_null() && of_budgets(status) == "version 4");

@@ -146,10 +146,8 @@ impl Documents {
             path: "/".to_owned(),
             body: Body::Json(serde_json::json!({ "Name": name, "WithDecryption": true }).to_string()),
         };
-        let headers = vec![
-            ("content-type", "application/x-amz-json-1.1".to_owned()),
-            ("x-amz-target", "AmazonSSM.GetParameter".to_owned()),
-        ];
+        let headers =
+            vec![("content-type", "application/x-amz-json-1.1".to_owned()), ("x-amz-target", "AmazonSSM.GetParameter".to_owned())];
         let manner = Manner { headers, ..Manner::default() };
         let mut pause = PAUSE;
         for is_last in (1..=TRIES).map(|number| number == TRIES) {
@@ -239,7 +237,8 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_parameter_is_told() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        let config = SdkConfig::builder().region(Region::new("eu-central-1")).behavior_version(aws_config::BehaviorVersion::latest()).build();
+        let config =
+            SdkConfig::builder().region(Region::new("eu-central-1")).behavior_version(aws_config::BehaviorVersion::latest()).build();
         let objects = client(&config, None);
         let documents = Documents { runtime, config, region: "eu-central-1".to_owned(), objects, parameters: None };
         let refused = |code: &str, message: &str| {
@@ -249,7 +248,11 @@ mod tests {
         };
         for (code, message, wanted) in [
             ("ParameterNotFound", "", "put-parameter --name /sluice/config "),
-            ("AccessDeniedException", "User: x is not authorized", "ssm:GetParameter on arn:aws:ssm:eu-central-1:*:parameter/sluice/config "),
+            (
+                "AccessDeniedException",
+                "User: x is not authorized",
+                "ssm:GetParameter on arn:aws:ssm:eu-central-1:*:parameter/sluice/config ",
+            ),
             ("AccessDeniedException", "x is not authorized to perform: kms:Decrypt", "kms:Decrypt on the key"),
             ("ParameterVersionNotFound", "", "get-parameter-history"),
             ("ThrottlingException", "Rate exceeded", "throttles"),

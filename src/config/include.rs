@@ -145,7 +145,10 @@ mod tests {
             folder.path(),
             &[
                 ("main.toml", "include = ['more/budgets.toml']\n[lake]\npath = 'lake'\n[[budget]]\nname = 'a'\n"),
-                ("more/budgets.toml", "include = ['../last.toml']\n[lake]\nstate = 'x.redb'\n[[budget]]\nname = 'b'\n[[notify]]\npath = 'told'\n"),
+                (
+                    "more/budgets.toml",
+                    "include = ['../last.toml']\n[lake]\nstate = 'x.redb'\n[[budget]]\nname = 'b'\n[[notify]]\npath = 'told'\n",
+                ),
                 ("last.toml", "[enrich]\nagents_file = 'agents.toml'\n[[enrich.discount]]\npercent = '1'\n"),
             ],
         )
@@ -163,13 +166,7 @@ mod tests {
     #[test]
     fn every_fault_is_told() {
         let folder = tempfile::tempdir().unwrap();
-        let faults = read(
-            folder.path(),
-            &[
-                ("main.toml", "include = ['a.toml', 'none.toml', 'b.toml', 'ssm:x']\n"),
-            ],
-        )
-        .unwrap_err();
+        let faults = read(folder.path(), &[("main.toml", "include = ['a.toml', 'none.toml', 'b.toml', 'ssm:x']\n")]).unwrap_err();
         assert!(faults.len() == 1 && faults[0].contains("ssm:x"), "{faults:?}");
         let faults = read(
             folder.path(),
@@ -180,7 +177,9 @@ mod tests {
             ],
         )
         .unwrap_err();
-        for words in ["files.workers: is set in", "files.paths: is set", "none.toml", "b.toml: TOML parse error", "a.toml is included twice"] {
+        for words in
+            ["files.workers: is set in", "files.paths: is set", "none.toml", "b.toml: TOML parse error", "a.toml is included twice"]
+        {
             assert!(faults.iter().any(|fault| fault.contains(words)), "{words}: {faults:#?}");
         }
         assert_eq!(faults.len(), 5, "{faults:#?}");

@@ -233,7 +233,8 @@ fn sentence(text: &str) -> String {
     let text = text.trim().trim_end_matches(['.', ';', ' ']);
     let mut chars = text.chars();
     let mut words = text.split(' ');
-    let is_word = words.next().is_some_and(|word| word.trim_end_matches([',', ':']).chars().all(char::is_alphabetic)) && words.next() != Some("|");
+    let is_word =
+        words.next().is_some_and(|word| word.trim_end_matches([',', ':']).chars().all(char::is_alphabetic)) && words.next() != Some("|");
     match chars.next() {
         Some(first) if is_word => first.to_uppercase().chain(chars).collect(),
         _ => text.to_owned(),

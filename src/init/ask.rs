@@ -138,9 +138,9 @@ impl Terminal<'_> {
             let at = answer.parse::<usize>().ok().and_then(|number| options.get(number.checked_sub(1)?));
             let named = || options.iter().find(|(word, _, _)| word.eq_ignore_ascii_case(answer));
             let words = || options.iter().map(|(word, _, _)| *word).collect::<Vec<_>>().join(", ");
-            at.or_else(named).map(|(_, _, value)| *value).ok_or_else(|| {
-                Unusable(format!("'{answer}' is none of them: a number from 1 to {}, or {}", options.len(), words()))
-            })
+            at.or_else(named)
+                .map(|(_, _, value)| *value)
+                .ok_or_else(|| Unusable(format!("'{answer}' is none of them: a number from 1 to {}, or {}", options.len(), words())))
         })
     }
 }
@@ -169,7 +169,12 @@ fn logs(terminal: &mut Terminal<'_>, known: &mut Asked) -> anyhow::Result<()> {
                     other => Err(Unusable(format!("{other} is no folder: choose again with sluice init --logs {other}"))),
                 })?
             }
-            1 => terminal.question("bucket and prefix", "s3://my-logs/AWSLogs", "s3://BUCKET or s3://BUCKET/PREFIX.", &mut parsed("s3://"))?,
+            1 => terminal.question(
+                "bucket and prefix",
+                "s3://my-logs/AWSLogs",
+                "s3://BUCKET or s3://BUCKET/PREFIX.",
+                &mut parsed("s3://"),
+            )?,
             2 => terminal.question("stream", "bedrock-logs", "Its name, or its ARN.", &mut parsed("kinesis:"))?,
             _ => terminal.question("brokers/topic", "localhost:9092/bedrock-logs", "host:port,host:port/topic.", &mut parsed("kafka:"))?,
         };
@@ -182,13 +187,16 @@ fn logs(terminal: &mut Terminal<'_>, known: &mut Asked) -> anyhow::Result<()> {
         let queue = terminal.question("URL of the SQS queue that is told of new objects", "none", help, &mut |text| match text {
             "none" => Ok(None),
             url if url.starts_with("https://") || url.starts_with("http://") => Ok(Some(url.to_owned())),
-            other => Err(Unusable(format!("'{other}' is no URL of a queue, such as https://sqs.us-east-1.amazonaws.com/123456789012/logs; or none"))),
+            other => Err(Unusable(format!(
+                "'{other}' is no URL of a queue, such as https://sqs.us-east-1.amazonaws.com/123456789012/logs; or none"
+            ))),
         })?;
         known.queue = queue;
     }
     let in_aws = known.logs.iter().any(|logs| matches!(logs, Logs::Bucket(_) | Logs::Kinesis(_)));
     if in_aws && known.region.is_none() {
-        let default = std::env::var("AWS_REGION").or_else(|_| std::env::var("AWS_DEFAULT_REGION")).unwrap_or_else(|_| "us-east-1".to_owned());
+        let default =
+            std::env::var("AWS_REGION").or_else(|_| std::env::var("AWS_DEFAULT_REGION")).unwrap_or_else(|_| "us-east-1".to_owned());
         known.region = Some(terminal.question("region", &default, "Of the stream, the bucket and the queue.", &mut |text| region(text))?);
     }
     Ok(())
@@ -196,7 +204,11 @@ fn logs(terminal: &mut Terminal<'_>, known: &mut Asked) -> anyhow::Result<()> {
 
 fn region(text: &str) -> Result<String, Unusable> {
     let plain = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-    if plain && text.split('-').count() >= 3 { Ok(text.to_owned()) } else { Err(Unusable(format!("'{text}' is no region such as us-east-1"))) }
+    if plain && text.split('-').count() >= 3 {
+        Ok(text.to_owned())
+    } else {
+        Err(Unusable(format!("'{text}' is no region such as us-east-1")))
+    }
 }
 
 fn lake(terminal: &mut Terminal<'_>, known: &mut Asked) -> anyhow::Result<()> {
@@ -209,7 +221,8 @@ fn lake(terminal: &mut Terminal<'_>, known: &mut Asked) -> anyhow::Result<()> {
     let in_s3 = known.lake.as_ref().is_some_and(|lake| lake.starts_with("s3://"));
     if in_s3 && known.table.is_none() {
         let help = "Fire ids, holds and approvals, so that the next machine does nothing twice. none keeps them in a file of this machine.";
-        let table = terminal.question("DynamoDB table for holds and approvals, or none", "sluice", help, &mut |text| Ok::<_, Unusable>(text.to_owned()))?;
+        let table = terminal
+            .question("DynamoDB table for holds and approvals, or none", "sluice", help, &mut |text| Ok::<_, Unusable>(text.to_owned()))?;
         known.table = (table != "none").then_some(table);
         if known.table.is_some() && known.region.is_none() {
             known.region = Some(terminal.question("region", "us-east-1", "Of the table.", &mut |text| region(text))?);
@@ -225,7 +238,8 @@ fn agents(terminal: &mut Terminal<'_>, known: &mut Asked) -> anyhow::Result<()> 
     terminal.step("Which agents are there?")?;
     let help = "A file that registers agents with the roles that are theirs. Without one what a caller says of itself is taken,\n\
                 and marked unverified. A file that is not there is written with an example, commented out.";
-    known.agents = terminal.question("agents file, or none", "agents.toml", help, &mut |text| Ok::<_, Unusable>((text != "none").then(|| text.to_owned())))?;
+    known.agents = terminal
+        .question("agents file, or none", "agents.toml", help, &mut |text| Ok::<_, Unusable>((text != "none").then(|| text.to_owned())))?;
     Ok(())
 }
 

@@ -154,8 +154,10 @@ impl FromStr for Tell {
         let forms = "sns:TOPIC-ARN, eventbridge:BUS@REGION, slack:VARIABLE, pagerduty:VARIABLE, webhook:VARIABLE or file:PATH";
         let (kind, rest) = text.split_once(':').filter(|(_, rest)| !rest.is_empty()).ok_or_else(|| Unusable(format!("write {forms}")))?;
         let variable = || {
-            let is_name = rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') && !rest.starts_with(|first: char| first.is_ascii_digit());
-            let told = format!("'{rest}' is not the name of an environment variable; the secret itself does not belong into the configuration");
+            let is_name = rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+                && !rest.starts_with(|first: char| first.is_ascii_digit());
+            let told =
+                format!("'{rest}' is not the name of an environment variable; the secret itself does not belong into the configuration");
             if is_name { Ok(rest.to_owned()) } else { Err(Unusable(told)) }
         };
         match kind {
@@ -221,7 +223,11 @@ impl fmt::Display for Logs {
 /// A sentence for people.
 pub(crate) fn check_budget(limit: &str, window: &str) -> Result<(), Unusable> {
     let quoted = |text: &str| toml::Value::from(text).to_string();
-    let text = format!("[[budget]]\nname = \"x\"\neach = [\"agent_id\", \"session_id\"]\nlimit = {}\nwindow = {}\n", quoted(limit), quoted(window));
+    let text = format!(
+        "[[budget]]\nname = \"x\"\neach = [\"agent_id\", \"session_id\"]\nlimit = {}\nwindow = {}\n",
+        quoted(limit),
+        quoted(window)
+    );
     let told = |error: sluice_enforce::BudgetsError| {
         let faults: Vec<String> = error.faults.iter().map(|fault| format!("{}: {}", fault.field, fault.problem)).collect();
         Unusable(faults.join("; "))
@@ -236,7 +242,9 @@ pub(crate) fn check_budget(limit: &str, window: &str) -> Result<(), Unusable> {
 pub(crate) fn check_lake(text: &str) -> Result<String, Unusable> {
     match text.strip_prefix("s3:") {
         Some(_) if cfg!(not(feature = "aws")) => Err(Unusable::new("this build writes no lake in S3: build it with --features aws")),
-        Some(rest) if rest.strip_prefix("//").is_some_and(|rest| rest.split('/').next().is_some_and(|bucket| bucket.len() >= 3)) => Ok(text.to_owned()),
+        Some(rest) if rest.strip_prefix("//").is_some_and(|rest| rest.split('/').next().is_some_and(|bucket| bucket.len() >= 3)) => {
+            Ok(text.to_owned())
+        }
         Some(_) => Err(Unusable(format!("'{text}' names no bucket: write it like s3://my-lake/sluice"))),
         None if text.trim().is_empty() => Err(Unusable::new("name a folder, or s3://BUCKET/PREFIX")),
         None => Ok(text.to_owned()),

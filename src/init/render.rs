@@ -67,7 +67,10 @@ fn logs(answers: &Answers) -> String {
         answers.logs.iter().filter_map(|logs| if let Logs::Path(path) = logs { Some(quoted(path)) } else { None }).collect();
     let mut text = String::new();
     if !paths.is_empty() {
-        text += &format!("\n[files]\n# Followed as they grow: JSON lines, JSON documents, gzip, the folders of S3.\npaths = [{}]\n", paths.join(", "));
+        text += &format!(
+            "\n[files]\n# Followed as they grow: JSON lines, JSON documents, gzip, the folders of S3.\npaths = [{}]\n",
+            paths.join(", ")
+        );
     }
     let buckets: Vec<String> =
         answers.logs.iter().filter_map(|logs| if let Logs::Bucket(path) = logs { Some(quoted(path)) } else { None }).collect();
@@ -75,7 +78,10 @@ fn logs(answers: &Answers) -> String {
         text += "\n[[source]]\nkind = \"s3\"\n";
         text += &format!("paths = [{}]\n", buckets.join(", "));
         text += &match &answers.queue {
-            Some(queue) => format!("# Told of each new object by the bucket; mode = \"both\" lists what is there already, too.\nqueues = [{}]\n", quoted(queue)),
+            Some(queue) => format!(
+                "# Told of each new object by the bucket; mode = \"both\" lists what is there already, too.\nqueues = [{}]\n",
+                quoted(queue)
+            ),
             None => "# Listed once at the start. Have the bucket tell an SQS queue of new objects, and name it here to follow them:\n\
                      # queues = [\"https://sqs.us-east-1.amazonaws.com/123456789012/bedrock-logs\"]\n"
                 .to_owned(),
@@ -125,8 +131,12 @@ fn first_budget(budget: &FirstBudget) -> String {
         Each::All => ("everything", ""),
     };
     let (mode, at_limit) = match reaction {
-        Reaction::Notify => ("# mode = \"observe\"         # with do = [\"notify\", \"hold\"]: holds are recorded, nothing is pulled\n", "[\"notify\"]"),
-        Reaction::Observe => ("mode = \"observe\"           # holds are recorded, nothing is pulled; then approve, then enforce\n", "[\"notify\", \"hold\"]"),
+        Reaction::Notify => {
+            ("# mode = \"observe\"         # with do = [\"notify\", \"hold\"]: holds are recorded, nothing is pulled\n", "[\"notify\"]")
+        }
+        Reaction::Observe => {
+            ("mode = \"observe\"           # holds are recorded, nothing is pulled; then approve, then enforce\n", "[\"notify\", \"hold\"]")
+        }
         Reaction::Approve => ("mode = \"approve\"           # a hold waits for sluice approve ID\n", "[\"notify\", \"hold\"]"),
         Reaction::Enforce => ("mode = \"enforce\"           # a hold pulls the levers of [enforce]\n", "[\"notify\", \"hold\"]"),
     };

@@ -32,7 +32,14 @@ fn places() -> Vec<Vec<Logs>> {
 }
 
 fn receivers() -> Vec<Vec<Tell>> {
-    let texts = ["slack:SLACK_URL", "pagerduty:PD_KEY", "webhook:HOOK", "file:told.jsonl", "sns:arn:aws:sns:us-east-1:111122223333:t", "eventbridge:default@us-east-1"];
+    let texts = [
+        "slack:SLACK_URL",
+        "pagerduty:PD_KEY",
+        "webhook:HOOK",
+        "file:told.jsonl",
+        "sns:arn:aws:sns:us-east-1:111122223333:t",
+        "eventbridge:default@us-east-1",
+    ];
     let all: Vec<Tell> = texts.iter().map(|text| text.parse().unwrap()).collect();
     [Vec::new()].into_iter().chain(all.iter().map(|tell| vec![tell.clone()])).chain([all.clone()]).collect()
 }
@@ -66,8 +73,17 @@ fn every_combination_passes_the_check() {
                 for agents in [None, Some(("agents.toml".to_owned(), true)), Some(("none.toml".to_owned(), false))] {
                     let (table, deny_policy, lake) = (table.clone(), deny_policy.clone(), (*lake).to_owned());
                     let queue = some("https://sqs.us-east-1.amazonaws.com/111122223333/q").filter(|_| region.is_some());
-                    let mut answers =
-                        Answers { logs: logs.clone(), queue, region: region.clone(), lake, table, budget: None, deny_policy, tell: Vec::new(), agents };
+                    let mut answers = Answers {
+                        logs: logs.clone(),
+                        queue,
+                        region: region.clone(),
+                        lake,
+                        table,
+                        budget: None,
+                        deny_policy,
+                        tell: Vec::new(),
+                        agents,
+                    };
                     check(&answers);
                     answers.budget = budgets()[6].clone();
                     check(&answers);
@@ -108,10 +124,20 @@ fn bad_answers_are_explained_and_asked_again() {
     let lines = "9\nfolder\n\nlake\n?\nnone\nmany\n12\nfortnight\nrolling 1h\nteam\nnotify\nslack:https://x\nfile:told\nfile:told\nnone\n";
     let (answers, words) = answered(lines, Asked::default());
     let answers = answers.unwrap();
-    for told in ["'9' is none of them: a number from 1 to 4", "what a caller says of itself", "'many' is not an amount", "'fortnight' is not known", "not the name of an environment variable", "told already"] {
+    for told in [
+        "'9' is none of them: a number from 1 to 4",
+        "what a caller says of itself",
+        "'many' is not an amount",
+        "'fortnight' is not known",
+        "not the name of an environment variable",
+        "told already",
+    ] {
         assert!(words.contains(told), "{told}: {words}");
     }
-    assert_eq!(answers.budget, Some(FirstBudget { limit: "12 USD".to_owned(), window: "rolling 1h".to_owned(), each: Each::Team, reaction: Reaction::Notify }));
+    assert_eq!(
+        answers.budget,
+        Some(FirstBudget { limit: "12 USD".to_owned(), window: "rolling 1h".to_owned(), each: Each::Team, reaction: Reaction::Notify })
+    );
     assert_eq!((answers.agents, answers.tell), (None, vec![Tell::File("told".to_owned())]));
 }
 

@@ -27,7 +27,8 @@ fn accepted(text: &str) -> BTreeSet<String> {
 /// Returns the keys of all tables of a name and, if any, a kind, and the tables below it.
 fn documented(name: &str, kind: Option<&str>) -> BTreeSet<String> {
     let quoted = kind.map(|kind| format!("\"{kind}\""));
-    let is_kind = |section: &&Section| quoted.as_ref().is_none_or(|kind| section.keys.iter().any(|key| key.name == "kind" && key.value == *kind));
+    let is_kind =
+        |section: &&Section| quoted.as_ref().is_none_or(|kind| section.keys.iter().any(|key| key.name == "kind" && key.value == *kind));
     let sections = sections();
     let own = sections.iter().filter(|section| section.name == name).filter(is_kind);
     let below = sections.iter().filter_map(|section| section.name.strip_prefix(name)?.strip_prefix('.'));
@@ -131,7 +132,10 @@ fn the_page_is_made_from_the_reference() {
 
 #[test]
 fn every_key_says_what_it_takes_and_what_it_means() {
-    let repeated = ["region", "endpoint", "profile", "severity", "teams", "agents", "accounts", "regions", "url_file", "url", "at", "do", "start", "kind"];
+    let repeated = [
+        "region", "endpoint", "profile", "severity", "teams", "agents", "accounts", "regions", "url_file", "url", "at", "do", "start",
+        "kind",
+    ];
     for section in sections() {
         for key in &section.keys {
             let value = format!("v = {}", key.value);
@@ -144,7 +148,8 @@ fn every_key_says_what_it_takes_and_what_it_means() {
 
 /// Keys whose name says it all.
 fn is_plain(name: &str) -> bool {
-    ["path", "brokers", "topics", "topic", "stream", "name", "paths", "percent", "buckets", "fast_times", "agent", "session", "team"].contains(&name)
+    ["path", "brokers", "topics", "topic", "stream", "name", "paths", "percent", "buckets", "fast_times", "agent", "session", "team"]
+        .contains(&name)
 }
 
 #[test]

@@ -191,9 +191,13 @@ pub(in crate::operate) static METRICS: &[Metric] = &[
         "Since the last check of completeness; absent before the first",
         |s, _| seconds_if(s.coverage.map(|found| age(s.now, found.at))),
     ),
-    metric("sluice_config_refused", "", Kind::Counter, "Versions of the configuration that were refused; what was in force stayed", |s, _| {
-        count(s.config.refused)
-    }),
+    metric(
+        "sluice_config_refused",
+        "",
+        Kind::Counter,
+        "Versions of the configuration that were refused; what was in force stayed",
+        |s, _| count(s.config.refused),
+    ),
     metric(
         "sluice_config_age",
         "seconds",
