@@ -89,7 +89,7 @@ impl Documents {
     /// What is wrong, and what to do about it.
     pub fn object(&mut self, bucket: &str, key: &str) -> Result<Document, SourceError> {
         let (runtime, objects) = (&self.runtime, &self.objects);
-        let get = |client: &Client| runtime.block_on(client.get_object().bucket(bucket).key(key).send());
+        let get = |client: &Client| runtime.block_on(client.get_object().bucket(bucket).key(key).send()).map_err(Box::new);
         let answer = get(objects).or_else(|error| match elsewhere(&error) {
             Some(region) if region != self.region => get(&client(&self.config, Some(region))),
             _ => Err(error),
