@@ -183,9 +183,13 @@ mod tests {
             ],
         )
         .unwrap_err();
-        for words in
-            ["files.workers: is set in", "files.paths: is set", "none.toml", "b.toml: no TOML at line 1, column 7: ", "a.toml is included twice"]
-        {
+        for words in [
+            "files.workers: is set in",
+            "files.paths: is set",
+            "none.toml",
+            "b.toml: no TOML at line 1, column 7: ",
+            "a.toml is included twice",
+        ] {
             assert!(faults.iter().any(|fault| fault.contains(words)), "{words}: {faults:#?}");
         }
         assert_eq!(faults.len(), 5, "{faults:#?}");
