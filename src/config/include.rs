@@ -55,8 +55,7 @@ impl Gathered {
         let mut table: Table = match text.parse() {
             Ok(table) => table,
             Err(error) => {
-                let error: toml::de::Error = error;
-                faults.push(told(error.to_string().trim_end().to_owned()));
+                faults.push(told(syntax(&text, &error)));
                 return;
             }
         };
@@ -72,6 +71,13 @@ impl Gathered {
             self.take(&other, Some(location), reader, faults);
         }
     }
+}
+
+/// Says where a text is no TOML, and why; not the line itself, which may hold a secret and would stand in the log of a daemon.
+fn syntax(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let (line, last) = (before.matches('\n').count() + 1, before.rsplit('\n').next().unwrap_or_default());
+    format!("no TOML at line {line}, column {}: {}", last.chars().count() + 1, error.message().replace('\n', " "))
 }
 
 /// Takes the key out of a table.
@@ -177,9 +183,13 @@ mod tests {
             ],
         )
         .unwrap_err();
-        for words in
-            ["files.workers: is set in", "files.paths: is set", "none.toml", "b.toml: TOML parse error", "a.toml is included twice"]
-        {
+        for words in [
+            "files.workers: is set in",
+            "files.paths: is set",
+            "none.toml",
+            "b.toml: no TOML at line 1, column 7: ",
+            "a.toml is included twice",
+        ] {
             assert!(faults.iter().any(|fault| fault.contains(words)), "{words}: {faults:#?}");
         }
         assert_eq!(faults.len(), 5, "{faults:#?}");

@@ -132,7 +132,7 @@ pub(crate) struct Origin {
 #[error("{} in the configuration{}:\n{}", count(faults.len()), place(origin), list(faults))]
 pub(crate) struct ConfigError {
     /// Where it came from.
-    pub(crate) origin: Origin,
+    pub(crate) origin: Box<Origin>,
     /// One line each.
     pub(crate) faults: Vec<String>,
     /// What was read of it.
@@ -175,16 +175,11 @@ impl Config {
             Some(file) => include::gather(file, reader, &mut faults),
             None => Some(toml::Table::new()),
         };
-        let mut config = table.and_then(|table| Self::check(table, origin, reader, &mut faults));
-        match &mut config {
-            Some(config) if faults.is_empty() => {
-                config.edition = reader.edition().clone();
-                Ok(config.clone())
-            }
-            _ => {
-                let edition = reader.edition().clone();
-                Err(ConfigError { origin: origin.clone(), faults, edition, is_unread: reader.has_failed() })
-            }
+        let config = table.and_then(|table| Self::check(table, origin, reader, &mut faults));
+        let edition = reader.edition().clone();
+        match config {
+            Some(config) if faults.is_empty() => Ok(Self { edition, ..config }),
+            _ => Err(ConfigError { origin: Box::new(origin.clone()), faults, edition, is_unread: reader.has_failed() }),
         }
     }
 

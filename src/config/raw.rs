@@ -140,15 +140,10 @@ pub(crate) fn validate(table: toml::Table, origin: &Origin, reader: &mut Reader,
         shared: SharedPlace::choose(raw.shared, place(raw.lake.shared, "shared.redb"))
             .map_err(|fault| faults.push(format!("[shared] {fault}")))
             .ok()?,
-        offload: raw.offload.map_or_else(OffloadConfig::default, |table| {
-            let told = |found: Vec<String>| faults.extend(found.into_iter().map(|fault| format!("[offload] {fault}")));
-            OffloadConfig::parse(table).map_err(told).unwrap_or_default()
-        }),
+        offload: raw.offload.and_then(|table| within("offload", OffloadConfig::parse(table), faults)).unwrap_or_default(),
         allow: Arc::new(raw.allow),
         sources: sources(raw.source, faults),
-        relay: raw.relay.and_then(|table| {
-            sources::relay::parse(table).map_err(|found| faults.extend(found.into_iter().map(|fault| format!("[relay] {fault}")))).ok()
-        }),
+        relay: raw.relay.and_then(|table| within("relay", sources::relay::parse(table), faults)),
         worker: accepts(raw.worker, is_handed, faults),
         paths: raw.files.paths.iter().map(|path| base.join(path)).collect(),
         poll_interval,
@@ -175,6 +170,11 @@ pub(crate) fn validate(table: toml::Table, origin: &Origin, reader: &mut Reader,
         edition: Edition::default(),
         lake,
     })
+}
+
+/// Takes what a section comes to, or notes its faults under its name.
+fn within<T>(section: &str, read: Result<T, Vec<String>>, faults: &mut Vec<String>) -> Option<T> {
+    read.map_err(|found| faults.extend(found.into_iter().map(|fault| format!("[{section}] {fault}")))).ok()
 }
 
 /// The texts that the configuration names.

@@ -13,6 +13,9 @@ use super::Location;
 /// Digits of a digest that are shown.
 const SHOWN: usize = 12;
 
+/// Name of an edition without a text: defaults, and what the environment says.
+const NONE: &str = "none";
+
 /// A text that was read: where it lies, and which state of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DocumentVersion {
@@ -41,6 +44,9 @@ impl DocumentVersion {
 impl Edition {
     /// Returns one short name of all versions together.
     pub(crate) fn id(&self) -> String {
+        if self.documents.is_empty() {
+            return NONE.to_owned();
+        }
         let all: Vec<String> = self.documents.iter().map(|document| format!("{} {}\n", document.location, document.sha256)).collect();
         let mut digest = sha256(all.concat().as_bytes());
         digest.truncate(SHOWN);

@@ -72,7 +72,7 @@ fn parse(text: &str) -> Vec<Section> {
 
 /// Puts what stands above a line before what stands behind it.
 fn join(pending: &mut Vec<&str>, meaning: &str) -> String {
-    let above = pending.drain(..).collect::<Vec<_>>().join(" ");
+    let above = std::mem::take(pending).join(" ");
     match (above.is_empty(), meaning.is_empty()) {
         (true, _) => meaning.to_owned(),
         (_, true) => above,

@@ -236,8 +236,8 @@ fn agents(terminal: &mut Terminal<'_>, known: &mut Asked) -> anyhow::Result<()> 
         return Ok(());
     }
     terminal.step("Which agents are there?")?;
-    let help = "A file that registers agents with the roles that are theirs. Without one what a caller says of itself is taken, and marked unverified.\n\
-                A file that is not there is written with an example, commented out.";
+    let help = "A file that registers agents with the roles that are theirs. Without one what a caller says of itself is taken,\n\
+                and marked unverified. A file that is not there is written with an example, commented out.";
     known.agents = terminal
         .question("agents file, or none", "agents.toml", help, &mut |text| Ok::<_, Unusable>((text != "none").then(|| text.to_owned())))?;
     Ok(())

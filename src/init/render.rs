@@ -140,7 +140,15 @@ fn first_budget(budget: &FirstBudget) -> String {
         Reaction::Approve => ("mode = \"approve\"           # a hold waits for sluice approve ID\n", "[\"notify\", \"hold\"]"),
         Reaction::Enforce => ("mode = \"enforce\"           # a hold pulls the levers of [enforce]\n", "[\"notify\", \"hold\"]"),
     };
-    let name = quoted(&format!("{whom}, {window}"));
+    let often = match window.as_str() {
+        "day" => "daily",
+        "week" => "weekly",
+        "month" => "monthly",
+        "session" => "whole",
+        "lifetime" => "in all",
+        rolling => rolling,
+    };
+    let name = quoted(&format!("{whom}, {often}"));
     let (limit, window) = (quoted(limit), quoted(window));
     format!(
         "\n# A new or changed budget only notifies until sluice approve NAME. Others to copy: docs/budgets.md.\n\
