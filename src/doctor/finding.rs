@@ -84,6 +84,12 @@ impl Finding {
         self
     }
 
+    /// Adds several steps that put it right.
+    pub(crate) fn fixes(mut self, fixes: Vec<String>) -> Self {
+        self.fix.extend(fixes);
+        self
+    }
+
     /// Returns its group.
     pub(crate) fn group(&self) -> &'static str {
         self.check.split_once('.').map_or(self.check, |(group, _)| group)

@@ -92,7 +92,8 @@ mod live {
                 ..way.clone()
             };
             let config = load(&way).map_err(|error| format!("{error:#}"))?;
-            let settings = CallerSettings { role: way.role, external_id: way.external_id, timeout: Some(TIMEOUT) };
+            let mut settings = CallerSettings { timeout: Some(TIMEOUT), ..CallerSettings::default() };
+            (settings.role, settings.external_id) = (way.role, way.external_id);
             Ok(Arc::new(Caller::new(config, settings, Arc::new(SystemClock))))
         }
 

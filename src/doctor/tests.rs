@@ -375,7 +375,7 @@ fn logging_that_is_off_is_a_failure_with_a_command() {
     let account = Account::new().with("bedrock:GetModelInvocationLoggingConfiguration", json!({}));
     let report = examined(&Arc::new(account), CONFIG, facts(), Order::default(), 0);
     assert_eq!(wrong(&report), [("logging.enabled", Level::Fail)]);
-    assert!(report.fixes[1].run.contains("put-model-invocation-logging-configuration --region us-east-1"), "{:?}", report.fixes);
+    assert!(report.fixes[3].run.contains("put-model-invocation-logging-configuration --region us-east-1"), "{:?}", report.fixes);
     assert_eq!(report.verdict, "failed");
 }
 

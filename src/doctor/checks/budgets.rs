@@ -9,6 +9,10 @@ use crate::doctor::finding::Finding;
 pub(super) fn check(context: &Context) -> Vec<Finding> {
     let budgets: Vec<&Budget> = context.config.budgets.iter().map(AsRef::as_ref).collect();
     let mut found = judge(&budgets, &context.facts, &context.flag());
+    if let Err(error) = crate::pipeline::check(&context.config) {
+        let why = "a daemon refuses to start with it, and a running one keeps the old one";
+        found.push(Finding::fail("budgets.config", "", format!("{error:#}"), why).fix(format!("sluice config check{}", context.flag())));
+    }
     let holds = budgets.iter().filter(|budget| stops(budget)).map(|budget| budget.name.as_str()).collect::<Vec<_>>();
     if !holds.is_empty() && context.config.enforce.levers.is_empty() {
         let why = "the hold is recorded and told, and nothing is pulled";

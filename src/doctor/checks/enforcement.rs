@@ -54,8 +54,8 @@ pub(super) fn check(context: &Context) -> Vec<Finding> {
             return found;
         }
     };
-    let own = context.order.role.clone().or_else(|| usage::principal(&context.me().arn));
-    let Some(own) = own else {
+    found.extend(policies(context, &*aws));
+    let Some(own) = enforcer(context) else {
         found.push(Finding::skipped(
             "enforcement.reach",
             context.me().arn,
@@ -63,7 +63,6 @@ pub(super) fn check(context: &Context) -> Vec<Finding> {
         ));
         return found;
     };
-    found.extend(policies(context, &*aws));
     match rights::layers(&*aws, &own) {
         Err(error) => found.push(unasked("enforcement.reach", &own, &error)),
         Ok(layers) => {
@@ -73,6 +72,11 @@ pub(super) fn check(context: &Context) -> Vec<Finding> {
     }
     found.extend(accounts(context));
     found
+}
+
+/// Returns the role or user that pulls levers.
+fn enforcer(context: &Context) -> Option<String> {
+    context.order.role.clone().or_else(|| usage::principal(&context.me().arn))
 }
 
 /// What the start-up check of the enforcer says.
