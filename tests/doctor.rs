@@ -84,3 +84,23 @@ fn what_cannot_run_ends_with_two() {
     let wrong = sluice(folder.path(), &["doctor", "--config", "sluice.toml", "--only", "loging"]);
     assert!(wrong.status.code() == Some(2) && String::from_utf8_lossy(&wrong.stderr).contains("use account, logging"), "{wrong:?}");
 }
+
+#[test]
+fn every_check_is_documented() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/doctor.md")).unwrap();
+    let mut checks = std::collections::BTreeSet::new();
+    for entry in fs::read_dir(root.join("src/doctor/checks")).unwrap() {
+        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+        let quoted = text.split('"').skip(1).step_by(2).filter_map(|text| text.split_once('.'));
+        let is_word = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        checks.extend(
+            quoted.filter(|(group, name)| is_word(group) && is_word(name)).map(|(group, name)| (group.to_owned(), name.to_owned())),
+        );
+    }
+    let row = |group: &str| page.lines().find(|line| line.starts_with(&format!("| `{group}` |")));
+    let known = checks.iter().filter(|(_, name)| name != "all").filter_map(|(group, name)| Some((row(group)?, group, name)));
+    let missing: Vec<String> =
+        known.filter(|(row, _, name)| !row.contains(&format!("`{name}`"))).map(|(_, group, name)| format!("{group}.{name}")).collect();
+    assert!(checks.len() > 60 && missing.is_empty(), "{} checks, not in docs/doctor.md: {missing:?}", checks.len());
+}

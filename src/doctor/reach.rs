@@ -92,8 +92,7 @@ mod live {
                 ..way.clone()
             };
             let config = load(&way).map_err(|error| format!("{error:#}"))?;
-            let mut settings = CallerSettings { timeout: Some(TIMEOUT), ..CallerSettings::default() };
-            (settings.role, settings.external_id) = (way.role, way.external_id);
+            let settings = CallerSettings { role: way.role, external_id: way.external_id, timeout: Some(TIMEOUT) };
             Ok(Arc::new(Caller::new(config, settings, Arc::new(SystemClock))))
         }
 

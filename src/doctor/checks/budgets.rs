@@ -5,6 +5,7 @@ use sluice_enforce::{ActionKind, Budget, Mode};
 use crate::doctor::Context;
 use crate::doctor::facts::{DAYS, Facts};
 use crate::doctor::finding::Finding;
+use crate::output::counted;
 
 pub(super) fn check(context: &Context) -> Vec<Finding> {
     let budgets: Vec<&Budget> = context.config.budgets.iter().map(AsRef::as_ref).collect();
@@ -41,7 +42,8 @@ fn judge(budgets: &[&Budget], facts: &Facts, flag: &str) -> Vec<Finding> {
         return vec![Finding::warn("budgets.any", "", "no budget is configured", why).fix(fix)];
     }
     let stopping = budgets.iter().filter(|budget| stops(budget)).count();
-    let mut found = vec![Finding::ok("budgets.any", "", format!("{} budgets, {stopping} of them may stop somebody", budgets.len()))];
+    let mut found =
+        vec![Finding::ok("budgets.any", "", format!("{}, {stopping} of them may stop somebody", counted(budgets.len(), "budget")))];
     if facts.problem.is_some() || facts.calls == 0 {
         found.push(Finding::skipped("budgets.matched", "", format!("the lake has no call of the last {DAYS} days to compare with")));
         return found;

@@ -9,6 +9,7 @@ use crate::doctor::ask::{Desk, KINESIS, LOGS, SQS, is_gone, listing, quoted, una
 use crate::doctor::finding::Finding;
 use crate::doctor::subject::{Place, Thing};
 use crate::doctor::{Context, Identity};
+use crate::output::counted;
 
 /// Subscription filters that a group may have. Source: AWS, "CloudWatch Logs quotas".
 const FILTERS: usize = 2;
@@ -277,8 +278,8 @@ fn judge_stream(region: &str, thing: &Thing, summary: &Value) -> Vec<Finding> {
     let (status, short) = (summary["StreamStatus"].as_str().unwrap_or_default(), quoted(thing.short()));
     let mut found = vec![match status {
         "ACTIVE" | "UPDATING" => {
-            let shards = summary["OpenShardCount"].as_i64().unwrap_or(0);
-            Finding::ok("stream.exists", name, format!("{}, {shards} open shards", status.to_lowercase()))
+            let shards = summary["OpenShardCount"].as_u64().and_then(|shards| usize::try_from(shards).ok()).unwrap_or(0);
+            Finding::ok("stream.exists", name, format!("{}, {}", status.to_lowercase(), counted(shards, "open shard")))
         }
         other => {
             let fix = format!("aws kinesis wait stream-exists --region {region} --stream-name {short}");
