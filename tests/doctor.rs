@@ -13,7 +13,9 @@ const SLUICE: &str = env!("CARGO_BIN_EXE_sluice");
 fn sluice(folder: &Path, args: &[&str]) -> Output {
     let bare = ["AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "SLUICE_CONFIG"];
     let mut command = Command::new(SLUICE);
-    bare.iter().for_each(|name| drop(command.env_remove(name)));
+    for name in bare {
+        command.env_remove(name);
+    }
     command.args(args).current_dir(folder).output().unwrap()
 }
 
