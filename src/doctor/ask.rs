@@ -177,6 +177,7 @@ impl Desk<'_> {
         statistic: &str,
         (now, minutes): (Micros, i64),
     ) -> Result<Option<f64>, CallError> {
+        let now = now.floor(MINUTE);
         let (start, end) = (now.plus(-minutes * MINUTE).to_string(), now.to_string());
         let period = if minutes > 180 { "3600" } else { "60" };
         let mut fields = vec![

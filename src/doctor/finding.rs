@@ -84,6 +84,12 @@ impl Finding {
         self
     }
 
+    /// Adds several steps that put it right.
+    pub(crate) fn fixes(mut self, fixes: Vec<String>) -> Self {
+        self.fix.extend(fixes);
+        self
+    }
+
     /// Returns its group.
     pub(crate) fn group(&self) -> &'static str {
         self.check.split_once('.').map_or(self.check, |(group, _)| group)
@@ -137,6 +143,15 @@ impl Report {
     pub(crate) fn new(at: String, identity: String, regions: Vec<String>, groups: &[&str], mut findings: Vec<Finding>) -> Self {
         let place = |finding: &Finding| groups.iter().position(|group| *group == finding.group()).unwrap_or(groups.len());
         findings.sort_by_key(place);
+        // One rule that passes events of two services is told of once.
+        let mut told: Vec<Finding> = Vec::new();
+        findings.retain(|finding| {
+            let is_new = !told.contains(finding);
+            if is_new {
+                told.push(finding.clone());
+            }
+            is_new
+        });
         let count = |level: Level| findings.iter().filter(|finding| finding.level == level).count();
         let counts = Counts {
             ok: count(Level::Ok),
@@ -169,6 +184,7 @@ mod tests {
         let found = vec![
             Finding::warn("stream.retention", "s", "24 h", "").fix("b"),
             Finding::fail("trail.logging", "", "none", "").fix("c").fix("a"),
+            Finding::ok("logging.enabled", "r", "on"),
             Finding::ok("logging.enabled", "r", "on"),
             Finding::fail("logging.group", "g", "gone", "").fix("a"),
         ];

@@ -41,7 +41,7 @@ pub(crate) const GROUPS: [(&str, &str, bool); 12] = [
     ("daemon", "the running daemon", false),
     ("unlogged", "use of Bedrock that no log holds", true),
     ("attribution", "who called", true),
-    ("budgets", "budgets", false),
+    ("budgets", "limits, and whom they count", false),
     ("enforcement", "levers, and who is told", true),
     ("billing", "what the bill is compared with", true),
     ("athena", "tables for Athena", true),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sluice_enforce::aws::Aws;
 use sluice_schemas::Micros;
+#[cfg(feature = "aws")]
 use sluice_schemas::time::{DAY, HOUR, MINUTE, SECOND, days_from_civil};
 
 use super::subject::Way;
@@ -27,6 +28,7 @@ pub(crate) trait Reach: Send + Sync {
 }
 
 /// Reads the date of an HTTP answer: `Sun, 06 Nov 1994 08:49:37 GMT`.
+#[cfg(feature = "aws")]
 pub(crate) fn http_date(text: &str) -> Option<Micros> {
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let (_, rest) = text.split_once(", ")?;
@@ -122,7 +124,7 @@ pub(crate) fn connect(_way: &Way) -> anyhow::Result<Box<dyn Reach>> {
     anyhow::bail!("this build calls no AWS: build it with --features aws")
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "aws"))]
 mod tests {
     use super::*;
 

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 
 use super::GROUPS;
 use super::finding::{Finding, Level, Report};
+use crate::output::counted;
 
 /// Columns of text before lines are broken, on whatever is no terminal.
 const WIDTH: usize = 110;
@@ -138,7 +139,8 @@ fn summary(report: &Report) -> Vec<Piece> {
     } else {
         (GREEN, "nothing keeps sluice from telling and stopping".to_owned())
     };
-    let rest = format!("; {} warnings, {} notes, {} ok, {} skipped", counts.warn, counts.note, counts.ok, counts.skipped);
+    let rest =
+        format!("; {}, {}, {} ok, {} skipped", counted(counts.warn, "warning"), counted(counts.note, "note"), counts.ok, counts.skipped);
     vec![(Some(colour), verdict), (None, rest)]
 }
 
@@ -174,7 +176,7 @@ mod tests {
             "  ✗ FAILED group: /bedrock: the log group is not there\n    every record is lost",
             "To fix\n  1. logging.group\n     aws logs create-log-group",
             "Better\n  2. trail.rules\n     aws events put-rule",
-            "1 failed: sluice cannot tell or stop as it should; 1 warnings",
+            "1 failed: sluice cannot tell or stop as it should; 1 warning, 0 notes",
         ] {
             assert!(text.contains(part), "{part}\n---\n{text}");
         }

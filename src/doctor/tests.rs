@@ -345,8 +345,8 @@ fn one_thing_wrong_is_one_finding() {
             new().with("cloudtrail:GetTrailStatus", json!({"IsLogging": true, "LatestDeliveryError": "AccessDenied"})),
             &[("trail.delivery", Warn)],
         ),
-        (new().with("events:ListRules", rule("ENABLED")), &[("trail.rule_state", Fail), ("trail.rule_state", Fail)]),
-        (new().with("events:ListTargetsByRule", json!({"Targets": []})), &[("trail.targets", Fail), ("trail.targets", Fail)]),
+        (new().with("events:ListRules", rule("ENABLED")), &[("trail.rule_state", Fail)]),
+        (new().with("events:ListTargetsByRule", json!({"Targets": []})), &[("trail.targets", Fail)]),
         (new().with("events:ListRules", json!({"Rules": []})), &[("trail.rules", Warn), ("trail.rules", Warn)]),
         (new().refusing("dynamodb:DescribeTable", "ResourceNotFoundException"), &[("permissions.table", Fail)]),
         (new().with("dynamodb:DescribeTimeToLive", json!({})), &[("permissions.table_expiry", Warn)]),
@@ -375,7 +375,7 @@ fn logging_that_is_off_is_a_failure_with_a_command() {
     let account = Account::new().with("bedrock:GetModelInvocationLoggingConfiguration", json!({}));
     let report = examined(&Arc::new(account), CONFIG, facts(), Order::default(), 0);
     assert_eq!(wrong(&report), [("logging.enabled", Level::Fail)]);
-    assert!(report.fixes[1].run.contains("put-model-invocation-logging-configuration --region us-east-1"), "{:?}", report.fixes);
+    assert!(report.fixes[3].run.contains("put-model-invocation-logging-configuration --region us-east-1"), "{:?}", report.fixes);
     assert_eq!(report.verdict, "failed");
 }
 

@@ -5,10 +5,15 @@ use sluice_enforce::{ActionKind, Budget, Mode};
 use crate::doctor::Context;
 use crate::doctor::facts::{DAYS, Facts};
 use crate::doctor::finding::Finding;
+use crate::output::counted;
 
 pub(super) fn check(context: &Context) -> Vec<Finding> {
     let budgets: Vec<&Budget> = context.config.budgets.iter().map(AsRef::as_ref).collect();
     let mut found = judge(&budgets, &context.facts, &context.flag());
+    if let Err(error) = crate::pipeline::check(&context.config) {
+        let why = "a daemon refuses to start with it, and a running one keeps the old one";
+        found.push(Finding::fail("budgets.config", "", format!("{error:#}"), why).fix(format!("sluice config check{}", context.flag())));
+    }
     let holds = budgets.iter().filter(|budget| stops(budget)).map(|budget| budget.name.as_str()).collect::<Vec<_>>();
     if !holds.is_empty() && context.config.enforce.levers.is_empty() {
         let why = "the hold is recorded and told, and nothing is pulled";
@@ -37,7 +42,8 @@ fn judge(budgets: &[&Budget], facts: &Facts, flag: &str) -> Vec<Finding> {
         return vec![Finding::warn("budgets.any", "", "no budget is configured", why).fix(fix)];
     }
     let stopping = budgets.iter().filter(|budget| stops(budget)).count();
-    let mut found = vec![Finding::ok("budgets.any", "", format!("{} budgets, {stopping} of them may stop somebody", budgets.len()))];
+    let mut found =
+        vec![Finding::ok("budgets.any", "", format!("{}, {stopping} of them may stop somebody", counted(budgets.len(), "budget")))];
     if facts.problem.is_some() || facts.calls == 0 {
         found.push(Finding::skipped("budgets.matched", "", format!("the lake has no call of the last {DAYS} days to compare with")));
         return found;

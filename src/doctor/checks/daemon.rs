@@ -245,16 +245,11 @@ mod tests {
         let lag = |lag: u64| levels(&Status { lag_ms: Some(lag), ..status() })[1].1;
         assert_eq!([lag(900), lag(61_000), lag(601_000)], [Level::Ok, Level::Warn, Level::Fail]);
         assert_eq!(levels(&Status { lake_waiting_ms: 91_000, ..status() })[1], ("daemon.lake", Level::Fail));
-        let coverage = crate::operate::Status {
-            coverage: serde_json::from_value(
-                json!({"checked": "2026-10-01T00:00:00Z", "compared": 3, "gap_calls": 1, "gap_tokens": 0, "gap_usd": "1"}),
-            )
-            .ok(),
-            ..status()
-        };
-        if coverage.coverage.is_some() {
-            assert_eq!(levels(&coverage)[1], ("daemon.coverage", Level::Fail));
-        }
+        let mut told = serde_json::to_value(status()).unwrap();
+        let nothing = serde_json::to_value(sluice_schemas::PicoUsd::ZERO).unwrap();
+        told["coverage"] = json!({"checked": told["at"], "compared": 3, "gap_calls": 1, "gap_tokens": 0, "gap_usd": nothing});
+        let gap: Status = serde_json::from_value(told).unwrap();
+        assert_eq!(levels(&gap)[1], ("daemon.coverage", Level::Fail));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::doctor::ask::{Desk, is_gone, quoted, unasked};
 use crate::doctor::finding::Finding;
 use crate::doctor::subject::{Thing, Way};
 use crate::enforcement::EnforceConfig;
+use crate::output::counted;
 
 /// Managed policies that a role may have unless the quota was raised. Source: AWS, "IAM and AWS STS quotas".
 const PLACES: usize = 10;
@@ -63,6 +64,7 @@ pub(super) fn check(context: &Context) -> Vec<Finding> {
             context.me().arn,
             "neither a role nor a user: name the enforcer's role with --role",
         ));
+        found.extend(policies(context, &*aws));
         return found;
     };
     found.extend(policies(context, &*aws));
@@ -311,7 +313,7 @@ fn judge_topic(topic: &str, states: &[&str]) -> Finding {
     let check = "enforcement.topic";
     let confirmed = states.iter().filter(|state| state.starts_with("arn:")).count();
     if confirmed > 0 {
-        return Finding::ok(check, topic, format!("{confirmed} confirmed subscriptions"));
+        return Finding::ok(check, topic, counted(confirmed, "confirmed subscription"));
     }
     if !states.is_empty() {
         let why = "until somebody follows the link in the confirmation message nobody is told";

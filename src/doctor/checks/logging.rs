@@ -4,9 +4,12 @@ use serde_json::{Value, json};
 use sluice_enforce::aws::Aws;
 
 use super::rights::{self, Need};
-use crate::doctor::Context;
 use crate::doctor::ask::{Desk, LOGS, is_gone, listing, quoted, unasked};
 use crate::doctor::finding::Finding;
+use crate::doctor::{Context, Identity};
+
+/// Who takes on the role of the logging configuration.
+const SERVICE: &str = "bedrock.amazonaws.com";
 
 /// Where the logs of a region go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,7 +59,7 @@ fn in_region(context: &Context, region: &str) -> Vec<Finding> {
     let desk = Desk { aws: &*aws, region };
     let (destination, config) = match destination(&*aws, region) {
         Err(error) => return vec![unasked("logging.enabled", region, &error)],
-        Ok(None) => return vec![off(region, &context.me().account, &context.subject.instance)],
+        Ok(None) => return vec![off(region, &context.me(), &context.subject.instance)],
         Ok(Some(found)) => found,
     };
     let mut found = vec![enabled(region, &destination), bodies(region, &config)];
@@ -79,18 +82,24 @@ fn in_region(context: &Context, region: &str) -> Vec<Finding> {
     found
 }
 
-fn off(region: &str, account: &str, instance: &str) -> Finding {
+/// Returns what the role of the logging configuration needs.
+fn writes(region: &str, me: &Identity, group: &str) -> [Need; 2] {
+    let stream = format!("arn:{}:logs:{region}:{}:log-group:{group}:log-stream:aws/bedrock/modelinvocations", me.partition(), me.account);
+    ["logs:CreateLogStream", "logs:PutLogEvents"].map(|action| Need::new(action, stream.clone()))
+}
+
+fn off(region: &str, me: &Identity, instance: &str) -> Finding {
     let group = format!("/sluice/{instance}/bedrock");
-    let config = json!({
-        "cloudWatchConfig": {"logGroupName": group, "roleArn": format!("arn:aws:iam::{account}:role/{instance}-bedrock-logging")},
-        "textDataDeliveryEnabled": false, "imageDataDeliveryEnabled": false, "embeddingDataDeliveryEnabled": false,
-        "videoDataDeliveryEnabled": false, "audioDataDeliveryEnabled": false
-    });
+    let role = format!("arn:{}:iam::{}:role/{instance}-bedrock-logging", me.partition(), me.account);
+    let kinds = ["text", "image", "embedding", "video", "audio"].map(|kind| (format!("{kind}DataDeliveryEnabled"), json!(false)));
+    let mut config: Value = kinds.into_iter().collect();
+    config["cloudWatchConfig"] = json!({"logGroupName": group, "roleArn": role});
     let why = "calls of this region leave no record: they are in no sum, and no budget stops them";
     Finding::fail("logging.enabled", region, "invocation logging is off", why)
         .fix(format!("aws logs create-log-group --region {region} --log-group-name {group}"))
+        .fixes(rights::make_fix(&role, SERVICE, &me.account, &writes(region, me, &group)))
         .fix(format!(
-            "aws bedrock put-model-invocation-logging-configuration --region {region} --logging-config {}   # the role: docs/doctor.md",
+            "aws bedrock put-model-invocation-logging-configuration --region {region} --logging-config {}",
             quoted(&config.to_string())
         ))
 }
@@ -153,19 +162,17 @@ fn role(aws: &dyn Aws, context: &Context, region: &str, (group, role): (&str, &s
         Ok(info) => info,
         Err(error) if is_gone(&error) => {
             let why = "Bedrock takes on this role to write; without it nothing is delivered";
-            let fix = format!("# make the role {role}, or name another: docs/doctor.md");
-            return vec![Finding::fail("logging.role", role, "the role is not there", why).fix(fix)];
+            let fixes = rights::make_fix(role, SERVICE, &me.account, &writes(region, &me, group));
+            return vec![Finding::fail("logging.role", role, "the role is not there", why).fixes(fixes)];
         }
         Err(error) => return vec![unasked("logging.role", role, &error)],
     };
-    let service = "bedrock.amazonaws.com";
-    if !rights::trusts(&info.trust, service, region) {
+    if !rights::trusts(&info.trust, SERVICE, region) {
         let why = "Bedrock cannot take on the role, so nothing is delivered";
-        let fix = rights::trust_fix(role, service, &me.account);
+        let fix = rights::trust_fix(role, SERVICE, &me.account);
         return vec![Finding::fail("logging.role", role, "its trust policy does not let Bedrock in", why).fix(fix)];
     }
-    let stream = format!("arn:{}:logs:{region}:{}:log-group:{group}:log-stream:aws/bedrock/modelinvocations", me.partition(), me.account);
-    let needs = ["logs:CreateLogStream", "logs:PutLogEvents"].map(|action| Need::new(action, stream.clone()));
+    let needs = writes(region, &me, group);
     vec![match rights::layers(aws, &info.arn).map(|layers| rights::lacks(&layers, &needs)) {
         Err(error) => unasked("logging.role", role, &error),
         Ok(lacks) if lacks.denied.is_empty() => Finding::ok("logging.role", role, "Bedrock may take it on and write with it"),

@@ -114,6 +114,15 @@ pub(super) fn trust_fix(role: &str, service: &str, account: &str) -> String {
     format!("aws iam update-assume-role-policy --role-name {} --policy-document {}", quoted(name), quoted(&document))
 }
 
+/// Returns the commands that make a role which a service may take on for what is needed.
+pub(super) fn make_fix(role: &str, service: &str, account: &str, needs: &[Need]) -> Vec<String> {
+    let name = role.rsplit('/').next().unwrap_or(role);
+    let trust = trust_fix(role, service, account);
+    let document = trust.split_once(" --policy-document ").map_or("", |(_, document)| document);
+    let create = format!("aws iam create-role --role-name {} --assume-role-policy-document {document}", quoted(name));
+    vec![create, grant_fix(role, "sluice", needs.iter())]
+}
+
 /// Returns the command that grants what is needed, as one inline policy.
 pub(super) fn grant_fix<'a>(principal: &str, policy: &str, needs: impl Iterator<Item = &'a Need>) -> String {
     let mut by_resource: Vec<(&str, Vec<&str>)> = Vec::new();

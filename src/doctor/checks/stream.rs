@@ -5,13 +5,16 @@ use sluice_enforce::aws::Aws;
 
 use super::logging::{self, Destination};
 use super::rights::{self, Need};
-use crate::doctor::Context;
 use crate::doctor::ask::{Desk, KINESIS, LOGS, SQS, is_gone, listing, quoted, unasked};
 use crate::doctor::finding::Finding;
 use crate::doctor::subject::{Place, Thing};
+use crate::doctor::{Context, Identity};
+use crate::output::counted;
 
 /// Subscription filters that a group may have. Source: AWS, "CloudWatch Logs quotas".
 const FILTERS: usize = 2;
+/// Who takes on the role of a subscription.
+const SERVICE: &str = "logs.amazonaws.com";
 /// A lag that is worth a word, in milliseconds.
 const LAG_WARN: f64 = 60_000.0;
 
@@ -70,7 +73,7 @@ fn subscription(context: &Context, region: &str) -> Vec<Finding> {
     };
     let streams = &context.subject.streams;
     let bucket_too = destination.bucket.as_ref().is_some_and(|bucket| context.subject.places.iter().any(|place| place.bucket == *bucket));
-    let (mut found, ours) = judge_filters(region, group, &filters, streams, bucket_too);
+    let (mut found, ours) = judge_filters((region, &context.me()), group, &filters, streams, bucket_too);
     if let Some(filter) = ours {
         found.extend(writer(&*aws, region, context, &filter));
         found.extend(delivered(context, desk, group, &filter));
@@ -89,8 +92,35 @@ fn from_bucket(context: &Context, destination: &Destination, region: &str) -> Ve
     vec![Finding::fail("stream.source", bucket, "logging writes to a bucket that no [[source]] reads", why).fix(fix)]
 }
 
+/// Returns the commands that make a stream the destination of a group.
+fn subscribe_fix(region: &str, me: &Identity, group: &str, streams: &[Thing]) -> Vec<String> {
+    let stream = streams.iter().find(|stream| stream.region(region) == region);
+    let Some(stream) = stream else {
+        return vec![format!("# a [[source]] kind = \"kinesis\" with a stream in {region}, then sluice doctor again")];
+    };
+    let arn = if stream.name.starts_with("arn:") {
+        stream.name.clone()
+    } else {
+        format!("arn:{}:kinesis:{region}:{}:stream/{}", me.partition(), me.account, stream.name)
+    };
+    let role = format!("arn:{}:iam::{}:role/sluice-subscription", me.partition(), me.account);
+    let mut fixes = rights::make_fix(&role, SERVICE, &me.account, &[Need::new("kinesis:PutRecord", arn.clone())]);
+    fixes.push(format!(
+        "aws logs put-subscription-filter --region {region} --log-group-name {} --filter-name sluice --filter-pattern '' --distribution Random --destination-arn {} --role-arn {role}",
+        quoted(group),
+        quoted(&arn)
+    ));
+    fixes
+}
+
 /// Judges the filters of a group, and returns the one that fills a stream of ours.
-fn judge_filters(region: &str, group: &str, filters: &[Value], streams: &[Thing], bucket_too: bool) -> (Vec<Finding>, Option<Value>) {
+fn judge_filters(
+    (region, me): (&str, &Identity),
+    group: &str,
+    filters: &[Value],
+    streams: &[Thing],
+    bucket_too: bool,
+) -> (Vec<Finding>, Option<Value>) {
     let target = |filter: &Value| filter["destinationArn"].as_str().unwrap_or_default().to_owned();
     let is_ours = |filter: &&Value| {
         let arn = target(filter);
@@ -104,14 +134,7 @@ fn judge_filters(region: &str, group: &str, filters: &[Value], streams: &[Thing]
             return (vec![Finding::ok("stream.source", group, "no subscription is needed: the bucket of the log is read")], None);
         }
         let why = "nothing of this log group reaches sluice: its calls are in no sum, and no budget stops them";
-        let stream = streams.iter().find(|stream| stream.region(region) == region);
-        let arn = stream.map_or_else(|| "STREAM_ARN".to_owned(), |stream| stream.name.clone());
-        let put = format!(
-            "aws logs put-subscription-filter --region {region} --log-group-name {} --filter-name sluice --filter-pattern '' --distribution Random --destination-arn {}{} --role-arn ROLE_THAT_LOGS_MAY_ASSUME",
-            quoted(group),
-            if arn.starts_with("arn:") || arn == "STREAM_ARN" { "" } else { "arn:aws:kinesis:…:stream/" },
-            quoted(&arn)
-        );
+        let puts = subscribe_fix(region, me, group, streams);
         if filters.len() >= FILTERS {
             let seen = format!(
                 "both places for subscription filters are taken by others: {}",
@@ -119,9 +142,9 @@ fn judge_filters(region: &str, group: &str, filters: &[Value], streams: &[Thing]
             );
             let fix =
                 "# free one, or let one of them feed a stream that sluice may read too; a log group has two places at most".to_owned();
-            return (vec![Finding::fail("stream.filter", group, seen, why).fix(fix).fix(put)], None);
+            return (vec![Finding::fail("stream.filter", group, seen, why).fix(fix).fixes(puts)], None);
         }
-        return (vec![Finding::fail("stream.filter", group, "no subscription filter leads to a configured stream", why).fix(put)], None);
+        return (vec![Finding::fail("stream.filter", group, "no subscription filter leads to a configured stream", why).fixes(puts)], None);
     };
     let name = ours["filterName"].as_str().unwrap_or_default();
     let mut found = vec![Finding::ok("stream.filter", group, format!("{name} leads to {}", target(ours)))];
@@ -155,19 +178,16 @@ fn writer(aws: &dyn Aws, region: &str, context: &Context, filter: &Value) -> Vec
         Ok(info) => info,
         Err(error) if is_gone(&error) => {
             let why = "CloudWatch Logs takes on this role to write; without it records are skipped and lost";
-            return vec![
-                Finding::fail("stream.writer", role, "the role of the subscription is not there", why)
-                    .fix(format!("# make the role {role} again: docs/doctor.md")),
-            ];
+            let fixes = rights::make_fix(role, SERVICE, &context.me().account, &[Need::new("kinesis:PutRecord", target)]);
+            return vec![Finding::fail("stream.writer", role, "the role of the subscription is not there", why).fixes(fixes)];
         }
         Err(error) => return vec![unasked("stream.writer", role, &error)],
     };
-    let service = "logs.amazonaws.com";
-    if !rights::trusts(&info.trust, service, region) {
+    if !rights::trusts(&info.trust, SERVICE, region) {
         let why = "CloudWatch Logs cannot take on the role: records are skipped and lost";
         return vec![Finding::fail("stream.writer", role, "its trust policy does not let CloudWatch Logs in", why).fix(rights::trust_fix(
             role,
-            service,
+            SERVICE,
             &context.me().account,
         ))];
     }
@@ -258,8 +278,8 @@ fn judge_stream(region: &str, thing: &Thing, summary: &Value) -> Vec<Finding> {
     let (status, short) = (summary["StreamStatus"].as_str().unwrap_or_default(), quoted(thing.short()));
     let mut found = vec![match status {
         "ACTIVE" | "UPDATING" => {
-            let shards = summary["OpenShardCount"].as_i64().unwrap_or(0);
-            Finding::ok("stream.exists", name, format!("{}, {shards} open shards", status.to_lowercase()))
+            let shards = summary["OpenShardCount"].as_u64().and_then(|shards| usize::try_from(shards).ok()).unwrap_or(0);
+            Finding::ok("stream.exists", name, format!("{}, {}", status.to_lowercase(), counted(shards, "open shard")))
         }
         other => {
             let fix = format!("aws kinesis wait stream-exists --region {region} --stream-name {short}");

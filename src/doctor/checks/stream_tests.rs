@@ -16,7 +16,7 @@ fn filter(target: &str) -> Value {
 const OURS: &str = "arn:aws:kinesis:us-east-1:111122223333:stream/logs";
 
 fn levels(filters: &[Value], bucket_too: bool) -> Vec<(&'static str, Level)> {
-    let (found, _) = judge_filters("us-east-1", "/bedrock", filters, &[thing("logs")], bucket_too);
+    let (found, _) = judge_filters(("us-east-1", &Identity::default()), "/bedrock", filters, &[thing("logs")], bucket_too);
     found.into_iter().map(|finding| (finding.check, finding.level)).collect()
 }
 
@@ -27,8 +27,8 @@ fn a_filter_has_to_lead_to_a_stream_of_ours() {
     assert_eq!(levels(&[other(), filter(OURS)], false), [("stream.filter", Level::Ok)]);
     assert_eq!(levels(&[other()], false), [("stream.filter", Level::Fail)]);
     assert_eq!(levels(&[other()], true), [("stream.source", Level::Ok)]);
-    let (found, _) = judge_filters("us-east-1", "/bedrock", &[other(), other()], &[thing("logs")], false);
-    assert!(found[0].seen.contains("both places") && found[0].fix.len() == 2, "{found:?}");
+    let (found, _) = judge_filters(("us-east-1", &Identity::default()), "/bedrock", &[other(), other()], &[thing("logs")], false);
+    assert!(found[0].seen.contains("both places") && found[0].fix.len() == 4, "{found:?}");
     let destination = filter("arn:aws:logs:us-east-1:111122223333:destination:central");
     assert_eq!(levels(&[destination], false), [("stream.filter", Level::Ok)]);
 }
