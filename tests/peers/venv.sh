@@ -28,6 +28,11 @@ pinned() {
     boto3) echo boto3==1.44.5 ;;
     confluent-kafka) echo confluent-kafka==2.16.1 ;;
     moto) echo 'moto[server]==5.2.1' ;;
+    pyyaml) echo pyyaml==6.0.3 ;;
+    cfn-lint) echo cfn-lint==1.58.0 ;;
+    checkov) echo checkov==3.3.30 ;;
+    policy-sentry) echo policy_sentry==0.15.2 ;;
+    parliament) echo parliament==1.6.4 ;;
     *) echo "$1" ;;
     esac
 }
