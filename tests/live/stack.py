@@ -299,22 +299,25 @@ class Story:
         ssm = self.cloud.client("ssm")
         text = ssm.get_parameter(Name=f"/{NAME}/config")["Parameter"]["Value"]
         budgets = ssm.get_parameter(Name=f"/{NAME}/budgets")["Parameter"]["Value"]
-        self.reads_ssm = b"own_role_arn" in pathlib.Path(self.binary).read_bytes()
+        program = pathlib.Path(self.binary).read_bytes()
         self.env = {**os.environ, **KEYS, "AWS_ENDPOINT_URL": self.cloud.url, "SLUICE__LAKE__STATE": str(self.folder / "local.redb"),
                     "SLUICE__CONTROL__SOCKET": str(self.folder / "control.sock"), "SLUICE__LAKE__COMMIT_INTERVAL": "2s", "SLUICE__ENFORCE__RESYNC": "1s",
                     "SLUICE__ENFORCE__SPREAD": "2s", "SLUICE__OPERATE__EMF": str(self.folder / "emf.jsonl"),
                     "SLUICE__ENFORCE__BREACHES_FILE": str(self.folder / "breaches.jsonl"), "STATE_DIRECTORY": str(self.folder),
-                    "SLUICE__CONTROL__CONFIG_REFRESH": "2s", "SLUICE__DIRECTORY__LISTS": "false"}  # fmt: skip
-        if self.reads_ssm:
-            self.env["SLUICE_CONFIG"] = f"ssm:/{NAME}/config"
-            self.env.update(self.session("ingest"))
+                    "SLUICE__DIRECTORY__LISTS": "false", "SLUICE_CONFIG": f"ssm:/{NAME}/config"}  # fmt: skip
+        takes_role = b"own_role_arn" in program
+        self.env.update(self.session("ingest" if takes_role else "enforcer"))
+        if not takes_role:
+            print("this build takes on no role in its own account: it runs as the enforcer itself")
+            text = "\n".join(line for line in text.splitlines() if not line.startswith("own_role_arn"))
+            ssm.put_parameter(Name=f"/{NAME}/config", Value=text, Overwrite=True)
+        if b"config_refresh" in program:
+            self.env["SLUICE__CONTROL__CONFIG_REFRESH"] = "2s"
             return
-        print("this build reads its configuration from files: the parameters are written into one, and it runs as the enforcer itself")
-        del self.env["SLUICE__CONTROL__CONFIG_REFRESH"]
-        lines = [line for line in text.splitlines() if not line.startswith(("include", "own_role_arn"))]
+        print("this build reads its configuration from files alone: the parameters are written into one")
+        lines = [line for line in text.splitlines() if not line.startswith("include")]
         (self.folder / "sluice.toml").write_text("\n".join(lines) + "\n" + budgets)
         self.env["SLUICE_CONFIG"] = str(self.folder / "sluice.toml")
-        self.env.update(self.session("enforcer"))
 
     def session(self, role):
         keys = self.assume(f"{NAME}-{role}")
