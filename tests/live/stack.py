@@ -312,7 +312,7 @@ class Story:
             text = "\n".join(line for line in text.splitlines() if not line.startswith("own_role_arn"))
             ssm.put_parameter(Name=f"/{NAME}/config", Value=text, Overwrite=True)
         if b"config_refresh" in program:
-            self.env["SLUICE__CONTROL__CONFIG_REFRESH"] = "2s"
+            self.env["SLUICE__CONTROL__CONFIG_REFRESH"] = "5s"
             return
         print("this build reads its configuration from files alone: the parameters are written into one")
         lines = [line for line in text.splitlines() if not line.startswith("include")]
@@ -390,7 +390,8 @@ class Story:
         emulator takes every resource for "*", so that what is granted on some roles alone would not be granted."""
         client = boto3.client("bedrock-runtime", aws_access_key_id=keys["AccessKeyId"], aws_secret_access_key=keys["SecretAccessKey"],
                               aws_session_token=keys["SessionToken"], config=Config(read_timeout=10, retries={"total_max_attempts": 1}))
-        self.judge(b"0", signal.SIGSTOP)
+        self.stand_still()
+        self.judge(b"0")
         try:
             client.invoke_model(modelId="nova", body=b"{}", accept="application/json")
             return True
@@ -398,17 +399,20 @@ class Story:
             assert "not authorized to perform" in str(error), error
             return False
         finally:
-            self.judge(b"inf", signal.SIGCONT)
+            self.judge(b"inf")
+            self.let_daemon(signal.SIGCONT)
 
-    def judge(self, after, then):
-        """Has the emulator judge calls or not. It answers one at a time, so a daemon that was stopped in the middle of a call has it wait
-        for ever: then the call is let through first."""
+    def judge(self, after):
         request = urllib.request.Request(f"{self.cloud.url}/moto-api/reset-auth", after, {"Content-Type": "text/plain"})
-        for _ in range(30):
+        urllib.request.urlopen(request, timeout=30).read()
+
+    def stand_still(self):
+        """Stops the daemon while no call of it is under way: the emulator answers one after another, and what is sent last is answered last.
+        Stopped in the middle of a call it would have the emulator wait for ever, so then the call is let through first."""
+        for _ in range(50):
             self.let_daemon(signal.SIGSTOP)
             try:
-                urllib.request.urlopen(request, timeout=3).read()
-                self.let_daemon(then)
+                urllib.request.urlopen(f"{self.cloud.url}/moto-api/", timeout=3).read()
                 return
             except TimeoutError:
                 self.let_daemon(signal.SIGCONT)
@@ -479,7 +483,7 @@ class Story:
             # The ledger's clock is that of the calls: while none come, it allows for minutes of delay before it ends a period.
             if time.monotonic() - self.spent > 5:
                 self.spend("beta", "beta", 1, 100)
-            return not self.denied("alpha")
+            return self.alive() and not self.denied("alpha")
 
         until("the period ends and the agent has its access back", others_go_on, 180)
         assert self.may_call(alpha)
