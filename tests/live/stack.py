@@ -9,6 +9,7 @@ once with the daemon alive and once without. Every line of the story is an asser
 """
 
 import argparse
+import base64
 import datetime
 import http.server
 import json
@@ -551,6 +552,73 @@ class Story:
         self.cloud.end()
 
 
+class Runtime(http.server.BaseHTTPRequestHandler):
+    """The runtime API of Lambda, with one event."""
+
+    event: bytes = b""
+    answers: list = []
+
+    def do_GET(self):
+        while not Runtime.event:
+            time.sleep(0.1)
+        body, Runtime.event = Runtime.event, b""
+        self.send_response(200)
+        self.send_header("Lambda-Runtime-Aws-Request-Id", "1")
+        self.send_header("Lambda-Runtime-Deadline-Ms", str(int((time.time() + 60) * 1000)))
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self):
+        self.answers.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(202)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def tell_of_workers(story):
+    """With Workers=lambda: the function's program, in the environment the template gives it, brings a batch of the stream into the relay."""
+    properties = Stack(read("sluice.yaml"), {"Workers": "lambda"}, NAME, known={"Relay": "relay"}).resources()["Worker"]["Properties"]
+    kinesis = story.cloud.client("kinesis")
+    for stream in ["relay", "source"]:
+        kinesis.create_stream(StreamName=stream, ShardCount=1)
+    source = f"arn:aws:kinesis:{REGION}:{ACCOUNT}:stream/source"
+    story.cloud.client("logs").put_subscription_filter(logGroupName="/bedrock/calls", filterName=NAME, filterPattern="", destinationArn=source,
+                                                       roleArn=f"arn:aws:iam::{ACCOUNT}:role/delivery")
+    story.spend("beta", "beta", 3)
+
+    def shard(name):
+        first = kinesis.get_shard_iterator(StreamName=name, ShardId="shardId-000000000000", ShardIteratorType="TRIM_HORIZON")
+        return kinesis.get_records(ShardIterator=first["ShardIterator"])["Records"]
+
+    records = [{"eventSource": "aws:kinesis", "eventVersion": "1.0", "eventName": "aws:kinesis:record", "awsRegion": REGION,
+                "eventSourceARN": source, "eventID": f"shardId-000000000000:{one['SequenceNumber']}",
+                "kinesis": {"kinesisSchemaVersion": "1.0", "partitionKey": one["PartitionKey"], "sequenceNumber": one["SequenceNumber"],
+                            "data": base64.b64encode(one["Data"]).decode(), "approximateArrivalTimestamp": time.time()}} for one in shard("source")]  # fmt: skip
+    assert records, "the subscription delivered"
+    runtime = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Runtime)
+    threading.Thread(target=runtime.serve_forever, daemon=True).start()
+    Runtime.event = json.dumps({"Records": records}).encode()
+    given = {**KEYS, **properties["Environment"]["Variables"], "AWS_ENDPOINT_URL": story.cloud.url, "AWS_LAMBDA_FUNCTION_NAME": "worker",
+             "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{runtime.server_port}", "LAMBDA_TASK_ROOT": str(story.folder), "PATH": os.environ["PATH"]}  # fmt: skip
+    with open(story.folder / "worker.log", "wb") as log:
+        worker = subprocess.Popen([story.binary], env=given, stdout=log, stderr=log, cwd="/")
+    try:
+        until("the function answers", lambda: Runtime.answers or worker.poll() is not None)
+        assert Runtime.answers, (story.folder / "worker.log").read_text()
+        path, answer = Runtime.answers[0]
+        assert path.endswith("/invocation/1/response") and json.loads(answer) == {"batchItemFailures": []}, Runtime.answers
+        assert shard("relay"), "what it read is in the relay"
+    finally:
+        worker.kill()
+        worker.wait(10)
+        runtime.shutdown()
+    print("a function with the template's environment brings the stream into the relay")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bin", required=True)
@@ -559,6 +627,7 @@ def main():
         story = Story(args.bin, pathlib.Path(folder))
         try:
             story.tell()
+            tell_of_workers(story)
         except BaseException:
             log = pathlib.Path(folder) / "daemon.log"
             sys.stderr.write(log.read_text(encoding="utf-8", errors="replace")[-6000:] if log.exists() else "")
