@@ -602,8 +602,10 @@ def tell_of_workers(story):
     runtime = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Runtime)
     threading.Thread(target=runtime.serve_forever, daemon=True).start()
     Runtime.event = json.dumps({"Records": records}).encode()
+    task = story.folder / "task"
+    task.mkdir()
     given = {**KEYS, **properties["Environment"]["Variables"], "AWS_ENDPOINT_URL": story.cloud.url, "AWS_LAMBDA_FUNCTION_NAME": "worker",
-             "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{runtime.server_port}", "LAMBDA_TASK_ROOT": str(story.folder), "PATH": os.environ["PATH"]}  # fmt: skip
+             "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{runtime.server_port}", "LAMBDA_TASK_ROOT": str(task), "PATH": os.environ["PATH"]}  # fmt: skip
     with open(story.folder / "worker.log", "wb") as log:
         worker = subprocess.Popen([story.binary], env=given, stdout=log, stderr=log, cwd="/")
     try:
