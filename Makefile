@@ -89,6 +89,25 @@ bench-live: build
 bench-runaway:
 	$(CARGO) run --locked --profile $(PROFILE) -p sluice-enforce --example runaway_figures -- held-out 200 20
 
+.PHONY: templates test-deploy-cloudformation test-live-stack
+# The program that the stack is tested with; a build with the AWS clients.
+STACK_BIN ?= $(TARGET)/live/sluice
+
+# The templates of CloudFormation and the cost tables, from their sources.
+templates:
+	tests/peers/venv.sh $(VENV) pyyaml
+	$(VENV)/bin/python deploy/cloudformation/build.py
+	$(VENV)/bin/python deploy/cloudformation/costs.py
+
+# Linters, policies, every combination of choices, the handlers; a minute, no program needed.
+test-deploy-cloudformation:
+	tests/deploy/cloudformation/run.sh $(VENV)
+
+# The stack from its creation to its deletion, on an emulator.
+test-live-stack:
+	tests/peers/venv.sh $(VENV) boto3 jsonschema pyyaml
+	$(VENV)/bin/python tests/live/stack.py --bin $(STACK_BIN)
+
 fmt:
 	$(CARGO) fmt --all --check
 

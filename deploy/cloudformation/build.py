@@ -121,12 +121,19 @@ def alarms():
         }
         if "query" in alarm:
             wanted["Metrics"] = [{"Id": "q", "Expression": Tagged(("Sub", alarm["query"])), "Period": alarm["period"], "ReturnData": True}]
+        elif "most" in alarm:
+            # The greatest of several; one that has no value is passed over.
+            instance = [{"Name": "Instance", "Value": Tagged(("Ref", "AWS::StackName"))}]
+            parts = [{"Id": name.lower(), "ReturnData": False, "MetricStat": {"Stat": stat, "Period": alarm["period"], "Metric": {
+                "Namespace": "Sluice", "MetricName": name, "Dimensions": instance}}} for name, stat in alarm["most"].items()]  # fmt: skip
+            wanted["Metrics"] = [{"Id": "most", "Expression": f"MAX([{', '.join(part['Id'] for part in parts)}])"}, *parts]
         else:
             dimensions = alarm.get("dimensions", {"Instance": Tagged(("Ref", "AWS::StackName"))})
             wanted.update(Namespace=alarm.get("namespace", "Sluice"), MetricName=alarm["metric"], Statistic=alarm["stat"], Period=alarm["period"],
                           Dimensions=[{"Name": name, "Value": short(value)} for name, value in dimensions.items()])
         logical = "Alarm" + "".join(word.capitalize() for word in alarm["name"].split("-"))
-        made[logical] = {"Type": "AWS::CloudWatch::Alarm", "Properties": wanted}
+        condition = {"Condition": alarm["condition"]} if "condition" in alarm else {}
+        made[logical] = {"Type": "AWS::CloudWatch::Alarm", **condition, "Properties": wanted}
     return made
 
 

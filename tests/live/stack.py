@@ -9,6 +9,7 @@ once with the daemon alive and once without. Every line of the story is an asser
 """
 
 import argparse
+import base64
 import datetime
 import http.server
 import json
@@ -299,22 +300,25 @@ class Story:
         ssm = self.cloud.client("ssm")
         text = ssm.get_parameter(Name=f"/{NAME}/config")["Parameter"]["Value"]
         budgets = ssm.get_parameter(Name=f"/{NAME}/budgets")["Parameter"]["Value"]
-        self.reads_ssm = b"own_role_arn" in pathlib.Path(self.binary).read_bytes()
+        program = pathlib.Path(self.binary).read_bytes()
         self.env = {**os.environ, **KEYS, "AWS_ENDPOINT_URL": self.cloud.url, "SLUICE__LAKE__STATE": str(self.folder / "local.redb"),
                     "SLUICE__CONTROL__SOCKET": str(self.folder / "control.sock"), "SLUICE__LAKE__COMMIT_INTERVAL": "2s", "SLUICE__ENFORCE__RESYNC": "1s",
                     "SLUICE__ENFORCE__SPREAD": "2s", "SLUICE__OPERATE__EMF": str(self.folder / "emf.jsonl"),
                     "SLUICE__ENFORCE__BREACHES_FILE": str(self.folder / "breaches.jsonl"), "STATE_DIRECTORY": str(self.folder),
-                    "SLUICE__CONTROL__CONFIG_REFRESH": "2s", "SLUICE__DIRECTORY__LISTS": "false"}  # fmt: skip
-        if self.reads_ssm:
-            self.env["SLUICE_CONFIG"] = f"ssm:/{NAME}/config"
-            self.env.update(self.session("ingest"))
+                    "SLUICE__DIRECTORY__LISTS": "false", "SLUICE_CONFIG": f"ssm:/{NAME}/config"}  # fmt: skip
+        takes_role = b"own_role_arn" in program
+        self.env.update(self.session("ingest" if takes_role else "enforcer"))
+        if not takes_role:
+            print("this build takes on no role in its own account: it runs as the enforcer itself")
+            text = "\n".join(line for line in text.splitlines() if not line.startswith("own_role_arn"))
+            ssm.put_parameter(Name=f"/{NAME}/config", Value=text, Overwrite=True)
+        if b"config_refresh" in program:
+            self.env["SLUICE__CONTROL__CONFIG_REFRESH"] = "5s"
             return
-        print("this build reads its configuration from files: the parameters are written into one, and it runs as the enforcer itself")
-        del self.env["SLUICE__CONTROL__CONFIG_REFRESH"]
-        lines = [line for line in text.splitlines() if not line.startswith(("include", "own_role_arn"))]
+        print("this build reads its configuration from files alone: the parameters are written into one")
+        lines = [line for line in text.splitlines() if not line.startswith("include")]
         (self.folder / "sluice.toml").write_text("\n".join(lines) + "\n" + budgets)
         self.env["SLUICE_CONFIG"] = str(self.folder / "sluice.toml")
-        self.env.update(self.session("enforcer"))
 
     def session(self, role):
         keys = self.assume(f"{NAME}-{role}")
@@ -387,7 +391,8 @@ class Story:
         emulator takes every resource for "*", so that what is granted on some roles alone would not be granted."""
         client = boto3.client("bedrock-runtime", aws_access_key_id=keys["AccessKeyId"], aws_secret_access_key=keys["SecretAccessKey"],
                               aws_session_token=keys["SessionToken"], config=Config(read_timeout=10, retries={"total_max_attempts": 1}))
-        self.judge(b"0", signal.SIGSTOP)
+        self.stand_still()
+        self.judge(b"0")
         try:
             client.invoke_model(modelId="nova", body=b"{}", accept="application/json")
             return True
@@ -395,17 +400,20 @@ class Story:
             assert "not authorized to perform" in str(error), error
             return False
         finally:
-            self.judge(b"inf", signal.SIGCONT)
+            self.judge(b"inf")
+            self.let_daemon(signal.SIGCONT)
 
-    def judge(self, after, then):
-        """Has the emulator judge calls or not. It answers one at a time, so a daemon that was stopped in the middle of a call has it wait
-        for ever: then the call is let through first."""
+    def judge(self, after):
         request = urllib.request.Request(f"{self.cloud.url}/moto-api/reset-auth", after, {"Content-Type": "text/plain"})
-        for _ in range(30):
+        urllib.request.urlopen(request, timeout=30).read()
+
+    def stand_still(self):
+        """Stops the daemon while no call of it is under way: the emulator answers one after another, and what is sent last is answered last.
+        Stopped in the middle of a call it would have the emulator wait for ever, so then the call is let through first."""
+        for _ in range(50):
             self.let_daemon(signal.SIGSTOP)
             try:
-                urllib.request.urlopen(request, timeout=3).read()
-                self.let_daemon(then)
+                urllib.request.urlopen(f"{self.cloud.url}/moto-api/", timeout=3).read()
                 return
             except TimeoutError:
                 self.let_daemon(signal.SIGCONT)
@@ -476,7 +484,7 @@ class Story:
             # The ledger's clock is that of the calls: while none come, it allows for minutes of delay before it ends a period.
             if time.monotonic() - self.spent > 5:
                 self.spend("beta", "beta", 1, 100)
-            return not self.denied("alpha")
+            return self.alive() and not self.denied("alpha")
 
         until("the period ends and the agent has its access back", others_go_on, 180)
         assert self.may_call(alpha)
@@ -544,6 +552,75 @@ class Story:
         self.cloud.end()
 
 
+class Runtime(http.server.BaseHTTPRequestHandler):
+    """The runtime API of Lambda, with one event."""
+
+    event: bytes = b""
+    answers: list = []
+
+    def do_GET(self):
+        while not Runtime.event:
+            time.sleep(0.1)
+        body, Runtime.event = Runtime.event, b""
+        self.send_response(200)
+        self.send_header("Lambda-Runtime-Aws-Request-Id", "1")
+        self.send_header("Lambda-Runtime-Deadline-Ms", str(int((time.time() + 60) * 1000)))
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self):
+        self.answers.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(202)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def tell_of_workers(story):
+    """With Workers=lambda: the function's program, in the environment the template gives it, brings a batch of the stream into the relay."""
+    properties = Stack(read("sluice.yaml"), {"Workers": "lambda"}, NAME, known={"Relay": "relay"}).resources()["Worker"]["Properties"]
+    kinesis = story.cloud.client("kinesis")
+    for stream in ["relay", "source"]:
+        kinesis.create_stream(StreamName=stream, ShardCount=1)
+    source = f"arn:aws:kinesis:{REGION}:{ACCOUNT}:stream/source"
+    story.cloud.client("logs").put_subscription_filter(logGroupName="/bedrock/calls", filterName=NAME, filterPattern="", destinationArn=source,
+                                                       roleArn=f"arn:aws:iam::{ACCOUNT}:role/delivery")
+    story.spend("beta", "beta", 3)
+
+    def shard(name):
+        first = kinesis.get_shard_iterator(StreamName=name, ShardId="shardId-000000000000", ShardIteratorType="TRIM_HORIZON")
+        return kinesis.get_records(ShardIterator=first["ShardIterator"])["Records"]
+
+    records = [{"eventSource": "aws:kinesis", "eventVersion": "1.0", "eventName": "aws:kinesis:record", "awsRegion": REGION,
+                "eventSourceARN": source, "eventID": f"shardId-000000000000:{one['SequenceNumber']}",
+                "kinesis": {"kinesisSchemaVersion": "1.0", "partitionKey": one["PartitionKey"], "sequenceNumber": one["SequenceNumber"],
+                            "data": base64.b64encode(one["Data"]).decode(), "approximateArrivalTimestamp": time.time()}} for one in shard("source")]  # fmt: skip
+    assert records, "the subscription delivered"
+    runtime = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Runtime)
+    threading.Thread(target=runtime.serve_forever, daemon=True).start()
+    Runtime.event = json.dumps({"Records": records}).encode()
+    task = story.folder / "task"
+    task.mkdir()
+    given = {**KEYS, **properties["Environment"]["Variables"], "AWS_ENDPOINT_URL": story.cloud.url, "AWS_LAMBDA_FUNCTION_NAME": "worker",
+             "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{runtime.server_port}", "LAMBDA_TASK_ROOT": str(task), "PATH": os.environ["PATH"]}  # fmt: skip
+    with open(story.folder / "worker.log", "wb") as log:
+        worker = subprocess.Popen([story.binary], env=given, stdout=log, stderr=log, cwd="/")
+    try:
+        until("the function answers", lambda: Runtime.answers or worker.poll() is not None)
+        assert Runtime.answers, (story.folder / "worker.log").read_text()
+        path, answer = Runtime.answers[0]
+        assert path.endswith("/invocation/1/response") and json.loads(answer) == {"batchItemFailures": []}, Runtime.answers
+        assert shard("relay"), "what it read is in the relay"
+    finally:
+        worker.kill()
+        worker.wait(10)
+        runtime.shutdown()
+    print("a function with the template's environment brings the stream into the relay")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bin", required=True)
@@ -552,6 +629,7 @@ def main():
         story = Story(args.bin, pathlib.Path(folder))
         try:
             story.tell()
+            tell_of_workers(story)
         except BaseException:
             log = pathlib.Path(folder) / "daemon.log"
             sys.stderr.write(log.read_text(encoding="utf-8", errors="replace")[-6000:] if log.exists() else "")

