@@ -115,7 +115,7 @@ def image(rootfs, tag, revision):
         "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": config, "layers": packed,
     }))
     index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [
-        manifest | {"annotations": {"io.containerd.image.name": f"docker.io/library/sluice:{tag}", "org.opencontainers.image.ref.name": tag}}]}
+        manifest | {"annotations": {"org.opencontainers.image.ref.name": tag}}]}
     by_docker = [{"Config": place(config), "RepoTags": [f"sluice:{tag}"], "Layers": [place(layer) for layer in packed]}]
     files = {"oci-layout": as_json({"imageLayoutVersion": "1.0.0"}), "index.json": as_json(index), "manifest.json": as_json(by_docker)}
     return files | blobs.files, manifest["digest"]

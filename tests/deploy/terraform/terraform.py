@@ -40,7 +40,7 @@ def mirror():
     """Returns a folder of this machine that Terraform may take its provider from."""
     places = [os.environ.get("SLUICE_TERRAFORM_MIRROR"), "/opt/tf-plugins", "/usr/share/terraform/plugins", "/usr/local/share/terraform/plugins",
               str(pathlib.Path.home() / ".terraform.d/plugins")]
-    return next((place for place in places if place and pathlib.Path(place, "registry.terraform.io/hashicorp/aws").is_dir()), None)
+    return next((place for place in places if place and any(pathlib.Path(place).glob("*/hashicorp/aws"))), None)
 
 
 class Terraform:
