@@ -47,11 +47,11 @@ fn ask(context: &Context, client: &mut Client) -> Vec<Finding> {
         }
     }
     let budgets = answer(&Request::Budgets, &mut found);
-    found.extend(judge_budgets(&budgets));
+    found.extend(judge_budgets(&budgets, &context.flag()));
     let holds = answer(&Request::Holds, &mut found);
-    found.extend(judge_holds(&holds));
+    found.extend(judge_holds(&holds, &context.flag()));
     let levers = answer(&Request::Levers, &mut found);
-    found.extend(judge_levers(&levers));
+    found.extend(judge_levers(&levers, &context.flag()));
     found
 }
 
@@ -147,41 +147,41 @@ fn coverage(status: &Status, flag: &str) -> Option<Finding> {
     Some(Finding::ok("daemon.coverage", "", format!("complete: {} models and hours compared", coverage.compared)))
 }
 
-fn judge_budgets(budgets: &Value) -> Vec<Finding> {
+fn judge_budgets(budgets: &Value, flag: &str) -> Vec<Finding> {
     let mut waiting: Vec<&str> =
         budgets.as_array().into_iter().flatten().filter(|row| row["confirmed"] == false).filter_map(|row| row["budget"].as_str()).collect();
     waiting.sort_unstable();
     waiting.dedup();
     let why = "a new or changed budget only notifies until a person has looked at it";
     let finding = |name: &&str| {
-        let fix = format!("sluice approve {} --reason \"looked at it\"", crate::doctor::ask::quoted(name));
+        let fix = format!("sluice approve {}{flag} --reason \"looked at it\"", crate::doctor::ask::quoted(name));
         Finding::warn("daemon.unconfirmed", *name, "the budget waits for confirmation: it stops nobody yet", why).fix(fix)
     };
     waiting.iter().map(finding).collect()
 }
 
-fn judge_holds(holds: &Value) -> Vec<Finding> {
+fn judge_holds(holds: &Value, flag: &str) -> Vec<Finding> {
     let waits = holds.as_array().into_iter().flatten().filter(|hold| hold["state"] == "pending_approval");
     let finding = |hold: &Value| {
         let id = hold["id"].as_str().unwrap_or_default();
         let note = hold["note"].as_str().map(|note| format!(": {note}")).unwrap_or_default();
         let seen = format!("a hold waits for a person{note}");
         Finding::warn("daemon.approval", hold["target"].as_str().unwrap_or_default(), seen, "until then the target goes on spending")
-            .fix(format!("sluice hold show {id}   # then: sluice approve {id} --reason …"))
+            .fix(format!("sluice hold show {id}{flag}   # then: sluice approve {id}{flag} --reason …"))
     };
     waits.map(finding).collect()
 }
 
-fn judge_levers(levers: &Value) -> Vec<Finding> {
+fn judge_levers(levers: &Value, flag: &str) -> Vec<Finding> {
     let mut found = Vec::new();
     if levers["stopped"] == true {
-        let fix = "sluice lever start --reason \"drill is over\"";
+        let fix = format!("sluice lever start{flag} --reason \"drill is over\"");
         found
             .push(Finding::fail("daemon.kill_switch", "", "the kill switch is thrown", "nobody is stopped, whatever budgets say").fix(fix));
     }
     if !levers["breaker"].is_null() {
         let seen = format!("the breaker has tripped: {}", levers["breaker"]["reason"].as_str().unwrap_or_default());
-        let fix = "sluice lever list   # what failed; then: sluice lever close-breaker --reason …";
+        let fix = format!("sluice lever list{flag}   # what failed; then: sluice lever close-breaker{flag} --reason …");
         found.push(Finding::fail("daemon.breaker", "", seen, "nobody is stopped until a person has looked").fix(fix));
     }
     let troubled =
@@ -189,7 +189,7 @@ fn judge_levers(levers: &Value) -> Vec<Finding> {
     for lever in troubled {
         let about = ["arn", "role", "user", "target"].iter().find_map(|key| lever["subject"][*key].as_str()).unwrap_or_default();
         let detail = ["trouble", "ineffective"].iter().map(|key| &lever[*key]).find(|text| !text.is_null()).map(told).unwrap_or_default();
-        let fix = "sluice lever list   # what to do about each stage: docs/enforcement.md";
+        let fix = format!("sluice lever list{flag}   # what to do about each stage: docs/enforcement.md");
         found.push(Finding::fail("daemon.lever", about, detail, "a stop does not work, or one cannot be lifted").fix(fix));
     }
     if found.is_empty() {
@@ -255,16 +255,16 @@ mod tests {
     #[test]
     fn what_waits_for_a_person_is_named() {
         let budgets = json!([{"budget": "a", "confirmed": false}, {"budget": "a", "confirmed": false}, {"budget": "b", "confirmed": true}]);
-        let found = judge_budgets(&budgets);
+        let found = judge_budgets(&budgets, "");
         assert_eq!((found.len(), found[0].about.as_str()), (1, "a"));
         let holds = json!([{"id": "1", "target": "agent_id=a", "state": "pending_approval"}, {"id": "2", "state": "active"}]);
-        assert_eq!(judge_holds(&holds).len(), 1);
+        assert_eq!(judge_holds(&holds, "").len(), 1);
     }
 
     #[test]
     fn levers_that_are_not_pulled_are_a_failure() {
         let checks =
-            |levers: Value| -> Vec<(&'static str, Level)> { judge_levers(&levers).into_iter().map(|f| (f.check, f.level)).collect() };
+            |levers: Value| -> Vec<(&'static str, Level)> { judge_levers(&levers, "").into_iter().map(|f| (f.check, f.level)).collect() };
         assert_eq!(checks(json!({"stopped": false, "breaker": null, "levers": []})), [("daemon.levers", Level::Ok)]);
         assert_eq!(checks(json!({"stopped": true, "breaker": null})), [("daemon.kill_switch", Level::Fail)]);
         assert_eq!(checks(json!({"stopped": false, "breaker": {"reason": "10 failures"}})), [("daemon.breaker", Level::Fail)]);
