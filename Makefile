@@ -151,7 +151,7 @@ image: $(DIST_BIN)
 	deploy/container/oci.py --rootfs $(DIST)/rootfs --out $(DIST)/sluice-image.tar --tag $$(sed -n '/^\[workspace.package\]/,/^version/s/^version = "\(.*\)"/\1/p' Cargo.toml) \
 		--revision "$$(git rev-parse HEAD 2>/dev/null)"
 
-# Terraform module, image, units and packing, on any program with the clients; about three minutes. Builds no release.
+# Terraform module, image, units and packing, on any program with the clients; some minutes. Builds no release.
 PACK_BIN ?= $(TARGET)/live/sluice
 test-deploy-pack:
 	tests/deploy/pack.sh $(PACK_BIN)
