@@ -169,7 +169,7 @@ fn hold_row(hold: &Hold) -> HoldRow {
 }
 
 fn budget_row(status: &BudgetStatus, window: String, holds: &[HoldRow]) -> BudgetRow {
-    let held = holds.iter().any(|hold| hold.target == status.target && hold.budget == status.budget);
+    let held = holds.iter().any(|hold| hold.stops() && hold.target == status.target && hold.budget == status.budget);
     let over = status.percent_millis.is_some_and(|percent| percent >= 100_000);
     let state = match (held, over, status.fired.is_empty()) {
         (true, ..) => BudgetState::Held,

@@ -154,10 +154,17 @@ pub(crate) struct HoldRow {
     pub(crate) budget: String,
     /// How, for example `deny policy on role/checkout`.
     pub(crate) lever: String,
-    /// How far it is: `intended`, `applied`, `verified`, `awaiting approval`, `observed only`.
+    /// How far it is: `held`, `awaiting approval`, `observed only`, `recorded`.
     pub(crate) state: String,
     /// Since when.
     pub(crate) since: Micros,
+}
+
+impl HoldRow {
+    /// Tells whether it stops its target; others only observe or wait for a person.
+    pub(crate) fn stops(&self) -> bool {
+        self.state == "held"
+    }
 }
 
 /// How loud an event is.

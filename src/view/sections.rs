@@ -8,7 +8,7 @@ use sluice_schemas::AgentStatus;
 use super::format::{ago, bar, clock, count, fit, lag, money, money_in, pairs, percent, places, short_count, span, width};
 use super::paint::{Role, Scene, Sort};
 use super::table::{Cell, Table, cell, number, text};
-use super::{AgentRow, BudgetRow, BudgetState, Level, SessionRow, targets_agent};
+use super::{AgentRow, BudgetRow, BudgetState, HoldRow, Level, SessionRow, targets_agent};
 
 /// Rows of the header.
 pub(crate) const HEADER_ROWS: u16 = 3;
@@ -148,8 +148,10 @@ fn by_sort(sort: Sort, a: &AgentRow, b: &AgentRow) -> std::cmp::Ordering {
 
 /// Returns the mark of an agent: what the reader should know before trusting the row.
 fn mark(scene: &Scene<'_>, agent: &AgentRow) -> (&'static str, Role) {
-    if scene.snapshot.holds.iter().any(|hold| targets_agent(&hold.target, &agent.agent_id)) {
-        return ("HELD", Role::Bad);
+    let mut holds = scene.snapshot.holds.iter().filter(|hold| targets_agent(&hold.target, &agent.agent_id)).peekable();
+    if holds.peek().is_some() {
+        // One that only observes or waits for a person stops nobody.
+        return (if holds.any(HoldRow::stops) { "HELD" } else { "OVER" }, Role::Bad);
     }
     match agent.status {
         AgentStatus::Spoofed => ("FAKE", Role::Bad),

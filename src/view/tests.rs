@@ -95,7 +95,7 @@ fn caught() -> Snapshot {
             target: "agent_id=research-planner".to_owned(),
             budget: "every agent, hourly".to_owned(),
             lever: "deny policy on role/svc-research-planner".to_owned(),
-            state: "verified".to_owned(),
+            state: "held".to_owned(),
             since: START.plus(241 * SECOND),
         }],
         events: vec![

@@ -71,7 +71,7 @@ pub fn format_csv(batches: &[RecordBatch]) -> String {
     };
     let header = first.schema().fields().iter().map(|field| quote(&inert(field.name()))).collect::<Vec<_>>();
     text.push_str(&header.join(","));
-    text.push_str("\r\n");
+    text.push_str("\n");
     for batch in batches {
         for row in 0..batch.num_rows() {
             let cells = batch.columns().iter().map(|column| {
@@ -79,7 +79,7 @@ pub fn format_csv(batches: &[RecordBatch]) -> String {
                 quote(&if is_plain(column.data_type()) { cell } else { inert(&escape_lines(&cell)) })
             });
             text.push_str(&cells.collect::<Vec<_>>().join(","));
-            text.push_str("\r\n");
+            text.push_str("\n");
         }
     }
     text
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn csv_for_spreadsheets() {
         let text = format_csv(&[batch()]);
-        let lines: Vec<&str> = text.split("\r\n").collect();
+        let lines: Vec<&str> = text.split("\n").collect();
         assert_eq!(lines[0], "at,agent,cost,n,mean");
         assert_eq!(lines[1], "1970-01-01T00:00:00Z,'=cmd|' /C calc'!A0,-0.000000000001,-5,0.5");
         assert_eq!(lines[2], ",\"a\\u{1b}[2J\\u{202e}\"\"b\"\",c\",12.000000000000,,NaN");

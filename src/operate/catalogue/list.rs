@@ -150,7 +150,7 @@ pub(in crate::operate) static METRICS: &[Metric] = &[
         count_if(s.outside.levers.map(|levers| u64::from(levers.is_broken)))
     }),
     metric("sluice_holds", "", Kind::Gauge, "Holds that are not released", holds)
-        .by(&["mode", "state"], "4: observe or enforce, active or pending_approval"),
+        .by(&["mode", "state"], "6: observe, approve or enforce; active or pending_approval"),
     metric("sluice_budget_counters", "", Kind::Gauge, "Budget counters by where they are kept", |_, m| {
         let (memory, store) = m.budget_counters;
         vec![labelled(["memory"], Value::Count(memory)), labelled(["store"], Value::Count(store))]
