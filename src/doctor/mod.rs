@@ -11,7 +11,8 @@ mod finding;
 mod reach;
 mod render;
 mod subject;
-#[cfg(all(test, feature = "aws"))]
+#[cfg(test)]
+#[cfg(feature = "aws")]
 mod tests;
 
 use std::collections::BTreeSet;
