@@ -73,6 +73,18 @@ def outcome(table, order):
     return json.loads(item["body"]["S"]).get("outcome") if item else None
 
 
+def is_stopped(table):
+    """Tells whether the kill switch is thrown, which the daemon asks before each pull."""
+    key = {"pk": {"S": "meta"}, "sk": {"S": "stopped"}}
+    try:
+        item = client("dynamodb").get_item(TableName=table, Key=key, ConsistentRead=True).get("Item")
+    except ClientError as error:
+        if code(error) == "ResourceNotFoundException":
+            return False
+        raise
+    return bool(item) and json.loads(item["body"]["S"]) is True
+
+
 def service(own):
     """Returns the service as it is; nothing if there is none any more."""
     if not own.get("Service"):
@@ -143,6 +155,8 @@ def lift(own, event, context, restart):
         # Nobody answers now; whoever reads this table next must find that all is over.
         end_all(own)
     before = attached(iam, own["Policy"])
+    if not before and own.get("Table") and is_stopped(own["Table"]):
+        return "nobody is denied, and nobody will be: the switch is thrown"
     wanted, left = by_hand(own, iam, context)
     if restart and wanted:
         scale(own, wanted)

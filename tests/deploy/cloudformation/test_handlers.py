@@ -262,6 +262,7 @@ class Release(Case):
     def setUp(self):
         super().setUp()
         self.attached, self.tasks, self.wanted, self.daemon, self.items = {"alpha"}, 1, 1, "lifts", {}
+        self.is_stopped = False
         iam, ecs, dynamo = self.service("iam"), self.service("ecs"), self.service("dynamodb")
         self.service("sts").get_caller_identity.return_value = {"Arn": "arn:aws:sts::123456789012:assumed-role/release/release"}
         iam.list_entities_for_policy.side_effect = lambda **_: {"PolicyRoles": [{"RoleName": name} for name in sorted(self.attached)], "IsTruncated": False}
@@ -282,6 +283,8 @@ class Release(Case):
 
     def read(self, Key, **_):
         """The daemon, for which reading an order is carrying it out."""
+        if Key["pk"]["S"] == "meta":
+            return {"Item": {"body": {"S": json.dumps(self.is_stopped)}}}
         body = json.loads(self.items[Key["pk"]["S"], Key["sk"]["S"]]["body"]["S"])
         if self.daemon in ("lifts", "answers"):
             body["outcome"] = "{}"
@@ -308,6 +311,11 @@ class Release(Case):
         self.delete()
         self.assertEqual((self.wanted, self.attached), (0, set()))
         self.assertLess(self.context.now, 300, "and not for the time that lifting may take")
+
+    def test_where_nobody_is_held_and_nobody_can_be_the_service_is_left_alone(self):
+        self.daemon, self.attached, self.is_stopped = "silent", set(), True
+        self.delete()
+        self.assertEqual(self.wanted, 1, "of an update that switched enforcement off, the service goes on")
 
     def test_what_the_daemon_does_not_lift_is_lifted_here(self):
         self.daemon, self.attached = "answers", {"alpha", "by-hand"}
