@@ -12,7 +12,7 @@ KILLS ?= 4
 DENY := 0.20.2
 LIVE := $(CARGO) test --locked --profile $(PROFILE) --workspace --features $(FEATURES)
 
-.PHONY: all build demo test test-rust test-peers test-kill test-live test-live-services test-live-chaos test-deploy-guides bench bench-enforce bench-live bench-runaway fmt lint deny deny-advisories deny-tool clean tools test-live-trino dist image test-deploy-pack $(DIST)/sluice
+.PHONY: all templates test-deploy test-deploy-cloudformation test-live-stack build demo test test-rust test-peers test-kill test-live test-live-services test-live-chaos test-deploy-guides bench bench-enforce bench-live bench-runaway fmt lint deny deny-advisories deny-tool clean tools test-live-trino dist image test-deploy-pack $(DIST)/sluice
 
 all: build
 
@@ -155,6 +155,9 @@ image: $(DIST_BIN)
 PACK_BIN ?= $(TARGET)/live/sluice
 test-deploy-pack:
 	tests/deploy/pack.sh $(PACK_BIN)
+
+# Everything about installing it, on the program that test-live-chaos built.
+test-deploy: test-deploy-cloudformation test-live-stack test-deploy-guides test-deploy-pack
 
 clean:
 	$(CARGO) clean

@@ -71,7 +71,7 @@ pub fn format_csv(batches: &[RecordBatch]) -> String {
     };
     let header = first.schema().fields().iter().map(|field| quote(&inert(field.name()))).collect::<Vec<_>>();
     text.push_str(&header.join(","));
-    text.push_str("\n");
+    text.push('\n');
     for batch in batches {
         for row in 0..batch.num_rows() {
             let cells = batch.columns().iter().map(|column| {
@@ -79,7 +79,7 @@ pub fn format_csv(batches: &[RecordBatch]) -> String {
                 quote(&if is_plain(column.data_type()) { cell } else { inert(&escape_lines(&cell)) })
             });
             text.push_str(&cells.collect::<Vec<_>>().join(","));
-            text.push_str("\n");
+            text.push('\n');
         }
     }
     text
