@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds the program as it is released: build.sh OUT
 #
-# Profile release, every client, no symbols, and a glibc no newer than 2.34 (glibc_floor.c). The commit that --version tells is
+# Profile ship, every client, no symbols, and a glibc no newer than 2.34 (glibc_floor.c). The commit that --version tells is
 # SLUICE_COMMIT, or that of the tree if it is a clone without changes. Needs cargo, a C compiler, make, perl, pkg-config and OpenSSL
 # with its headers (Debian: build-essential perl pkg-config libssl-dev zlib1g-dev). Builds into CARGO_TARGET_DIR or target.
 set -eu
@@ -27,7 +27,12 @@ export CARGO_INCREMENTAL=0
 mkdir -p "$target/dist"
 floor=$(cd "$target/dist" && pwd)/glibc_floor.o
 "${CC:-cc}" -O2 -fPIC -c "$here/glibc_floor.c" -o "$floor"
-# The object is an argument of the last link alone, so that dependencies are those of any other release build.
-"${CARGO:-cargo}" rustc --locked --release --features aws,kafka --bin sluice --timings -- -C "link-arg=$floor"
-cp "$target/release/sluice" "$out"
+# Arguments of the last link alone, so that dependencies are those of any other build of the profile. Where rustc links with lld, functions
+# that came out the same are kept once.
+set -- -C "link-arg=$floor"
+case $(rustc -vV | sed -n 's/^host: //p') in
+x86_64-unknown-linux-gnu) set -- "$@" -C link-arg=-Wl,--icf=all ;;
+esac
+"${CARGO:-cargo}" rustc --locked --profile ship --features aws,kafka --bin sluice --timings -- "$@"
+cp "$target/ship/sluice" "$out"
 strip "$out"

@@ -6,10 +6,6 @@ import re
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 METRICS = (ROOT / "deploy/metrics.md").read_text(encoding="utf-8")
 
-# Agreed names of metrics that other parts of the project bring; the page of metrics will have them.
-COMING = {"sluice_config_refused", "sluice_config_age_seconds", "sluice_breaker_open", "sluice_levers", "sluice_levers_stopped",
-          "sluice_outbox_age_seconds", "ConfigRefused", "BreakerOpen", "LeversFailing", "OutboxAgeSeconds"}
-
 # Alarms that only CloudWatch can raise, because AWS alone has their metrics.
 CLOUDWATCH_ONLY = {"events-undelivered", "log-delivery-failing", "stream-write-throttled"}
 # Rules that only Prometheus has.
