@@ -8,7 +8,6 @@ use crate::config::{Config, NotifyTo, SharedPlace};
 use crate::sources::Part;
 
 /// How a service is reached; what is absent comes from the environment.
-#[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "a build without the AWS clients takes on no role"))]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Way {
     /// Region.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
-use sluice_enforce::guard::ScopePolicy;
+use sluice_enforce::guard::{Protected, ScopePolicy};
 use sluice_enforce::hold::HoldPolicy;
 use sluice_enforce::lever::LeverKind;
 use sluice_enforce::reconcile::Settings;
@@ -220,6 +220,11 @@ impl RawEnforce {
 }
 
 impl EnforceConfig {
+    /// Returns who is never stopped; `own` is what this program acts as.
+    pub(crate) fn protected(&self, own: Vec<String>) -> Protected {
+        Protected { own, patterns: self.protected.clone() }
+    }
+
     /// Returns the limits of caution.
     pub(crate) fn hold_policy(&self) -> HoldPolicy {
         HoldPolicy {

@@ -37,11 +37,6 @@ impl EnforceConfig {
         ScopePolicy { levers: self.levers.clone(), most_innocent: self.most_innocent, most_principals: self.most_principals }
     }
 
-    /// Returns who is never stopped; `own` is what this program acts as.
-    pub(crate) fn protected(&self, own: Vec<String>) -> Protected {
-        Protected { own, patterns: self.protected.clone() }
-    }
-
     /// Returns how the reconciler behaves.
     pub(crate) fn settings(&self) -> Settings {
         Settings {
