@@ -86,7 +86,11 @@ pub(super) fn word(value: &Value, key: &str) -> String {
 /// Carries an order out: by the daemon of this machine, by the ledger elsewhere that reads the shared table, or where the store is a
 /// file that nobody has open, here.
 pub(super) fn order(place: &Place, request: &Request) -> anyhow::Result<Value> {
-    let config = Config::load(&place.origin())?;
+    order_by(&Config::load(&place.origin())?, request)
+}
+
+/// Carries an order out as [`order`] does, with a configuration that was read.
+pub(super) fn order_by(config: &Config, request: &Request) -> anyhow::Result<Value> {
     if let Some(mut client) = control::connect(&config.socket)? {
         return client.ask(request);
     }

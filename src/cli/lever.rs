@@ -12,9 +12,9 @@ use sluice_enforce::hold::Hold;
 use sluice_schemas::visible::escape;
 
 use super::args::{BudgetListArgs, Format, LeverArgs, LeverVerb, Place, Reason};
-#[cfg(feature = "aws")]
-use super::hold::share_line;
 use super::hold::{order, word};
+#[cfg(feature = "aws")]
+use super::hold::{order_by, share_line};
 #[cfg(feature = "aws")]
 use crate::config::Config;
 use crate::control::Request;
@@ -86,12 +86,11 @@ fn list(args: &BudgetListArgs) -> anyhow::Result<ExitCode> {
 
 /// Returns what is or would be pulled: of a hold as it is noted, of a target as the ledger would decide now.
 #[cfg(feature = "aws")]
-fn scope(target: &str, place: &Place) -> anyhow::Result<Scope> {
-    let holds: Vec<Hold> = serde_json::from_value(order(place, &Request::Holds)?).context("holds")?;
+fn scope(target: &str, config: &Config) -> anyhow::Result<Scope> {
+    let holds: Vec<Hold> = serde_json::from_value(order_by(config, &Request::Holds)?).context("holds")?;
     if let Some(hold) = holds.into_iter().find(|hold| hold.id == target) {
         return Ok(hold.scope);
     }
-    let config = Config::load(&place.origin())?;
     let mut daemon = crate::control::connect(&config.socket)?.context(
         "who calls through what is known to the daemon alone: run this where sluice run does, or name a hold (sluice hold list)",
     )?;
@@ -105,7 +104,7 @@ fn rehearse(target: &str, place: &Place) -> anyhow::Result<ExitCode> {
         !config.enforce.levers.is_empty(),
         "no levers are configured: holds are recorded, nothing is pulled ([enforce] levers)"
     );
-    let scope = scope(target, place)?;
+    let scope = scope(target, &config)?;
     for share in &scope.preview {
         output::line(&share_line(share));
     }

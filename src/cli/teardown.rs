@@ -8,8 +8,8 @@ use anyhow::Context;
 use serde_json::Value;
 use sluice_schemas::visible::escape;
 
-use super::args::{Place, TeardownArgs};
-use super::hold::{lasts, order};
+use super::args::TeardownArgs;
+use super::hold::{lasts, order_by};
 use crate::config::Config;
 use crate::control::{self, Request};
 use crate::output;
@@ -23,18 +23,18 @@ pub(super) fn run(args: &TeardownArgs) -> anyhow::Result<ExitCode> {
     let config = Config::load(&args.place.origin())?;
     let has_daemon = control::connect(&config.socket)?.is_some();
     // Nothing new is pulled while the rest is lifted.
-    order(&args.place, &Request::SetStopped { stopped: true, actor: actor.clone(), reason: reason.clone() })?;
-    let released = order(&args.place, &Request::ReleaseAll { actor, reason })?;
+    order_by(&config, &Request::SetStopped { stopped: true, actor: actor.clone(), reason: reason.clone() })?;
+    let released = order_by(&config, &Request::ReleaseAll { actor, reason })?;
     output::line(&format!("released {} holds; no lever is pulled any more", released["released"]));
     let begun = Instant::now();
     let mut lifter = if has_daemon { None } else { Lifter::open(&config)? };
-    let mut left = left(&args.place)?;
+    let mut left = left(&config)?;
     while !left.is_empty() && begun.elapsed() < patience {
         match &mut lifter {
             Some(lifter) => lifter.lift()?,
             None => std::thread::sleep(LOOK),
         }
-        left = self::left(&args.place)?;
+        left = self::left(&config)?;
     }
     for lever in &left {
         let trouble = lever["trouble"].as_str().unwrap_or("not lifted yet");
@@ -52,8 +52,8 @@ pub(super) fn run(args: &TeardownArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Returns the intents of which something may be left.
-fn left(place: &Place) -> anyhow::Result<Vec<Value>> {
-    let answer = order(place, &Request::Levers)?;
+fn left(config: &Config) -> anyhow::Result<Vec<Value>> {
+    let answer = order_by(config, &Request::Levers)?;
     Ok(answer["levers"].as_array().cloned().unwrap_or_default())
 }
 
