@@ -81,10 +81,13 @@ pub(super) fn advice(code: Code, said: &str, security: &str) -> (String, String)
             "a broker hung up on a plain connection",
             "the port looks like a TLS listener: set `security` to tls, sasl with tls, or msk_iam",
         ),
-        _ if said.contains("PLAINTEXT broker listener") => (
-            "a broker hung up on an encrypted connection",
-            "the port looks like a plain listener: set `security` to plaintext, or sasl without tls",
-        ),
+        // A clean close by the broker carries no hint of librdkafka's own, only the state in which it came.
+        _ if said.contains("PLAINTEXT broker listener") || (said.contains("closed by peer") && said.contains("in state SSL_HANDSHAKE")) => {
+            (
+                "a broker hung up on an encrypted connection",
+                "the port looks like a plain listener: set `security` to plaintext, or sasl without tls",
+            )
+        }
         Code::BrokerTransportFailure | Code::AllBrokersDown | Code::OperationTimedOut | Code::NetworkException | Code::RequestTimedOut => {
             ("the brokers cannot be reached", "check `brokers`, that `security` fits the listener, the network and the security group")
         }
@@ -130,6 +133,16 @@ mod tests {
         let error = service("b".to_owned(), Code::BrokerTransportFailure, "connecting to a SSL listener?", "plaintext");
         assert!(error.to_string().contains("looks like a TLS listener"), "{error}");
         assert_eq!(error.class(), ErrorClass::Transient);
+        for hung_up in [
+            "SSL handshake failed: Disconnected: connecting to a PLAINTEXT broker listener?",
+            "Disconnected: SSL connection closed by peer (after 0ms in state SSL_HANDSHAKE)",
+        ] {
+            let error = service("b".to_owned(), Code::BrokerTransportFailure, hung_up, "tls");
+            assert!(error.to_string().contains("looks like a plain listener"), "{error}");
+        }
+        let later = "Disconnected: SSL connection closed by peer (after 12ms in state UP)";
+        let error = service("b".to_owned(), Code::BrokerTransportFailure, later, "tls");
+        assert!(!error.to_string().contains("plain listener"), "{error}");
         assert_eq!(service("b".to_owned(), Code::FencedInstanceId, "", "").class(), ErrorClass::Fenced);
     }
 }
