@@ -41,6 +41,15 @@ impl Committed {
         self.changed.notify_all();
     }
 
+    /// Forgets shards that nobody asks for any more.
+    pub fn forget(&self, shards: &[ShardId]) {
+        let mut state = self.lock();
+        for shard in shards {
+            state.local.remove(shard);
+            state.lake.remove(shard);
+        }
+    }
+
     /// Returns the durable position of a shard.
     #[must_use]
     pub fn of(&self, durable: Durable, shard: &str) -> Option<Position> {

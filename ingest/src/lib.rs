@@ -26,6 +26,7 @@ pub mod merge;
 pub mod piece;
 #[cfg(feature = "relay")]
 pub mod relay;
+pub mod retention;
 #[cfg(feature = "aws")]
 pub mod s3;
 #[cfg(feature = "aws")]

@@ -160,6 +160,8 @@ fn breaches() -> Vec<Field> {
     fields.push(long("unpriced_calls"));
     fields.push(text("actions"));
     fields.extend(["policy_version", "price_version"].map(text));
+    // What was seen where a rule was broken; null where a limit was crossed.
+    fields.push(text("explanation"));
     fields
 }
 

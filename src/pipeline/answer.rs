@@ -93,7 +93,7 @@ impl Pipeline {
             bail!("{} can only change with a restart; nothing was reloaded", changed.join(", "));
         }
         let enricher = Arc::new(self.directory.equip(super::seed::enricher(&config)?));
-        self.guard_prices(enricher.catalogue());
+        self.guard_prices(enricher.catalogue())?;
         *self.enricher.write().unwrap_or_else(PoisonError::into_inner) = enricher;
         self.ledger.set_limits(super::seed::limits(&config));
         let needed = self.ledger.reconfigure(Arc::new(config.budgets.clone()));

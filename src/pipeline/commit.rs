@@ -112,7 +112,7 @@ impl Pipeline {
         {
             carried.budgets = before.budgets;
         }
-        serde_json::to_value(carried).context("write what enforcement leaves in the manifest")
+        self.with_prices(serde_json::to_value(carried).context("write what enforcement leaves in the manifest")?)
     }
 
     /// Notes in local state that a lake commit happened.

@@ -178,6 +178,8 @@ pub(crate) struct Pipeline {
     scoping: Scoping,
     /// Lets the levers follow the holds at once; absent where none are pulled.
     nudge: Option<Arc<dyn Fn() + Send + Sync>>,
+    /// The lake's document of the prices in force; absent where nothing is acted on.
+    prices: Option<String>,
     /// Until when holds wait for a person because prices rose by much, and what rose.
     price_doubt: Option<(Micros, String)>,
     /// Tells people of changes of holds.

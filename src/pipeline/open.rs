@@ -80,6 +80,7 @@ impl Pipeline {
             scoping: Default::default(),
             nudge: None,
             teller: None,
+            prices: None,
             price_doubt: None,
             usage_swept: now,
             commands_read: now,
@@ -104,6 +105,7 @@ impl Pipeline {
             (RecoveryDecision::Resume { next_segment }, Some(state)) => self.resume(state, next_segment)?,
             _ => self.rebuild()?,
         }
+        self.open_prices()?;
         self.learn_history()?;
         self.remember_evidence()?;
         self.committed.note(Durable::Lake, self.lake.state().positions.clone());

@@ -107,6 +107,7 @@ fn breach_rows(breaches: &[Breach], versions: &Versions) -> Result<RecordBatch, 
         texts(actions.iter().map(String::as_str)),
         texts(rows().map(|_| versions.policy.as_str())),
         texts(rows().map(|_| versions.prices.as_str())),
+        Arc::new(rows().map(|breach| breach.explanation.as_deref()).collect::<StringArray>()),
     ];
     RecordBatch::try_new(schema(tables::BREACHES)?, columns)
 }

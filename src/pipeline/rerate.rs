@@ -86,6 +86,7 @@ impl Pipeline {
         let enricher = self.directory.equip(super::seed::enricher(&self.settings.config)?);
         let catalogue = enricher.catalogue().clone();
         if !order.dry_run {
+            self.guard_prices(&catalogue)?;
             *self.enricher.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(enricher);
         }
         self.finish_settling()?;

@@ -179,6 +179,9 @@ mod tests {
             let found = whole.read(mode);
             assert_eq!(found.iter().map(|breach| breach.fire_id.clone()).collect::<Vec<_>>(), [expected()], "{found:?}");
             assert!(found[0].explanation.as_ref().is_some_and(|seen| seen.starts_with("loop: 7 near-equal calls in 36 s")), "{found:?}");
+            let engine = crate::lakeview::engine(&whole.open(mode).lake, Vec::new()).unwrap();
+            let stored = crate::lakeview::format(&engine.sql("SELECT explanation FROM breaches").unwrap(), "json");
+            assert!(found[0].explanation.as_ref().is_some_and(|seen| stored.contains(seen.as_str())), "{stored}");
             let cut = Place::new(RULE);
             let mut found = Vec::new();
             for part in 0..10 {

@@ -1,10 +1,13 @@
-//! What keeps a lake small while a daemon writes to it: closed dates are merged, and files that nobody can need any more are deleted.
+//! What keeps a lake small while a daemon writes to it: closed dates are merged, files that nobody can need any more are deleted, and
+//! positions that no source can ask for are forgotten.
 
 use sluice_aggregate::lake::LakeError;
+use sluice_aggregate::store::LocalWrite;
+use sluice_ingest::retention;
 use sluice_schemas::time::HOUR;
-use sluice_schemas::{ErrorClass, Micros};
+use sluice_schemas::{ErrorClass, Micros, Position};
 
-use super::Pipeline;
+use super::{Mode, Pipeline};
 use crate::operate::Phase;
 
 /// Time between two rounds while no date closes.
@@ -39,12 +42,34 @@ impl Pipeline {
                 return Ok(());
             }
             *round = Upkeep { began: now, open_from: watermark.day(), left: self.lake.tables(), rounds: round.rounds + 1 };
+            self.forget_positions(now)?;
         }
+        let round = &mut self.upkeep;
         let (table, open_from, orphans) = (round.left.pop(), round.open_from, round.rounds == 1);
         let Some(table) = table else { return Ok(()) };
         self.meter.board.set_phase(Phase::LakeCommit);
         put_off(self.look_after(&table, open_from, orphans, now))?;
         self.meter.board.set_phase(Phase::Turning);
+        Ok(())
+    }
+
+    /// Forgets what no notification can name again; the next lake commit is without it. After a crash in between it is back, and
+    /// forgotten once more.
+    fn forget_positions(&mut self, now: Micros) -> anyhow::Result<()> {
+        if self.settings.mode == Mode::Bulk || self.settings.config.sources.iter().any(|source| source.lists_again()) {
+            return Ok(());
+        }
+        let is_past = |at: &Position| retention::is_past(at, now, retention::LEDGER);
+        let forgotten: Vec<_> = self.positions.iter().filter(|(_, at)| is_past(at)).map(|(shard, _)| shard.clone()).collect();
+        if forgotten.is_empty() {
+            return Ok(());
+        }
+        // What was given again since is on its way under another identity.
+        self.reading.retain(|_, at| !is_past(at));
+        self.positions.retain(|_, at| !is_past(at));
+        self.committed.forget(&forgotten);
+        tracing::info!(event = "positions_forgotten", forgotten = forgotten.len(), left = self.positions.len(), "objects read long ago");
+        self.local.commit(&LocalWrite { base: self.base.clone(), forgotten, ..LocalWrite::default() })?;
         Ok(())
     }
 
@@ -86,8 +111,8 @@ mod tests {
     use sluice_schemas::tables;
     use sluice_schemas::time::DAY;
 
+    use super::super::Settings;
     use super::super::simulation::step::VirtualClock;
-    use super::super::{Mode, Pipeline, Settings};
     use super::*;
     use crate::config::{Config, Origin};
 
@@ -106,6 +131,44 @@ mod tests {
         let source = FolderSource::open(&[folder.to_owned()], &pipeline.positions, FolderMode::Once).unwrap();
         let (handle, commands) = Pipeline::handle();
         pipeline.run(Box::new(source), &handle, &commands, &mut |_, _| {}).unwrap();
+    }
+
+    #[test]
+    fn what_no_notification_can_name_again_is_forgotten() {
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let (logs, lake) = (folder.path().join("logs"), folder.path().join("lake"));
+        std::fs::create_dir(&logs).unwrap();
+        let clock = VirtualClock::at(NOW);
+        let config = Config::load(&Origin { file: None, lake: Some(lake) }).unwrap();
+        let settings =
+            || Settings { config: config.clone(), mode: Mode::Live, act: false, clock: Arc::new(clock.clone()), board: Arc::default() };
+        let mut pipeline = Pipeline::open(settings()).unwrap();
+        let object = |identity: String, ended| Position { identity, ended, offset: 7, ..Position::default() };
+        let old = retention::stamp("abc:7", NOW.plus(-retention::LEDGER - 2 * EVERY));
+        let kept = [
+            ("s3:b/new", object(retention::stamp("abc:7", NOW), true)),
+            ("s3:b/half", object(old.clone(), false)),
+            ("file:a", object("abc:7".to_owned(), true)),
+        ];
+        for (shard, at) in kept.iter().cloned().chain([("s3:b/old", object(old, true))]) {
+            pipeline.positions.insert(shard.to_owned(), at);
+            pipeline.moved.insert(shard.to_owned());
+            pipeline.unsettled.insert(shard.to_owned());
+        }
+        read(&mut pipeline, &logs, 0, "2026-10-18T00:00:00Z");
+        assert!(pipeline.lake.state().positions.contains_key("s3:b/old"));
+        pipeline.upkeep = Upkeep::default();
+        pipeline.upkeep().unwrap();
+        let names = |positions: &sluice_schemas::position::Positions| {
+            positions.keys().filter(|shard| shard.starts_with("s3:") || *shard == "file:a").cloned().collect::<Vec<_>>()
+        };
+        let left = ["file:a", "s3:b/half", "s3:b/new"];
+        assert_eq!(names(&pipeline.positions), left);
+        assert_eq!(pipeline.committed.of(sluice_ingest::committed::Durable::Lake, "s3:b/old"), None);
+        pipeline.commit_lake().unwrap();
+        assert_eq!(names(&pipeline.lake.state().positions), left);
+        drop(pipeline);
+        assert_eq!(names(&Pipeline::open(settings()).unwrap().positions), left);
     }
 
     fn data_files(folder: &Path) -> usize {

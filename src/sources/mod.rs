@@ -47,6 +47,11 @@ pub(crate) trait Configured: fmt::Debug + Send + Sync {
         vec![Part::Other]
     }
 
+    /// Tells whether what it names is looked through again at every start: then the position of each thing is kept for ever.
+    fn lists_again(&self) -> bool {
+        false
+    }
+
     /// Opens it.
     ///
     /// # Errors

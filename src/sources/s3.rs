@@ -31,6 +31,10 @@ impl Configured for S3Settings {
         self.places().into_iter().map(part).collect()
     }
 
+    fn lists_again(&self) -> bool {
+        self.mode != S3Mode::Notifications
+    }
+
     fn open(&self, opening: &Opening<'_>) -> Result<Box<dyn Source>, SourceError> {
         if opening.keeping == Keeping::Group && self.mode != S3Mode::Notifications {
             return Err(not_shared(self.name(), "workers share a queue: set mode = \"notifications\""));

@@ -21,6 +21,7 @@ mod chunk;
 mod columns;
 mod commit;
 mod compact;
+mod document;
 mod encode;
 mod epoch;
 mod error;

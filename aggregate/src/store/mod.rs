@@ -103,6 +103,8 @@ pub struct LocalWrite {
     pub base: Base,
     /// Positions that moved.
     pub positions: Vec<(ShardId, Position)>,
+    /// Shards whose position is forgotten.
+    pub forgotten: Vec<ShardId>,
     /// A segment of facts not yet in the lake.
     pub segment: Option<(u64, Vec<u8>)>,
     /// Segments below this one are in the lake.
@@ -176,6 +178,9 @@ impl LocalStore {
             let mut positions = transaction.open_table(POSITIONS)?;
             for (shard, position) in &write.positions {
                 positions.insert(shard.as_str(), encode(position).as_slice())?;
+            }
+            for shard in &write.forgotten {
+                positions.remove(shard.as_str())?;
             }
             let mut pending = transaction.open_table(PENDING)?;
             if let Some((sequence, bytes)) = &write.segment {
@@ -266,6 +271,7 @@ mod tests {
                 segment: Some((1, vec![1, 2, 3])),
                 ledger: vec![(b"k".to_vec(), Some(b"v".to_vec()))],
                 drop_segments_below: None,
+                forgotten: Vec::new(),
             };
             store.commit(&write).unwrap();
             assert!(matches!(LocalStore::open(&path), Err(StoreError::InUse { .. })));
@@ -275,11 +281,16 @@ mod tests {
         assert_eq!(state.positions["file:a"].offset, 7);
         assert_eq!(state.segments, vec![(1, vec![1, 2, 3])]);
         assert_eq!(state.ledger, vec![(b"k".to_vec(), b"v".to_vec())]);
-        let write =
-            LocalWrite { base: state.base, drop_segments_below: Some(2), ledger: vec![(b"k".to_vec(), None)], ..LocalWrite::default() };
+        let write = LocalWrite {
+            base: state.base,
+            drop_segments_below: Some(2),
+            ledger: vec![(b"k".to_vec(), None)],
+            forgotten: vec!["file:a".into(), "file:never".into()],
+            ..LocalWrite::default()
+        };
         store.commit(&write).unwrap();
         let state = store.read().unwrap().unwrap();
-        assert!(state.segments.is_empty() && state.ledger.is_empty());
+        assert!(state.segments.is_empty() && state.ledger.is_empty() && state.positions.is_empty());
     }
 
     #[test]

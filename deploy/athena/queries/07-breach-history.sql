@@ -13,6 +13,7 @@ SELECT
     unpriced_calls,
     actions,
     date_diff('second', event_time, detected_at) AS noticed_after_seconds,
+    explanation,
     fire_id
 FROM breaches
 WHERE dt >= cast(current_date - interval '29' day AS varchar)

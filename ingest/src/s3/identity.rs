@@ -1,13 +1,15 @@
 //! Tells one version of an object from another: what a position keeps of it, and what a listing, a notification and an answer
 //! each say of it.
 //!
-//! Written `ETAG:SIZE[@VERSION]`. Listings name no version and buckets without versioning have none, so the same object may
+//! Written `ETAG:SIZE[@VERSION]`, in a position with the moment at which it was first read (`retention`). Listings name no version and buckets without versioning have none, so the same object may
 //! be told by entity tag and size alone.
 
 use std::fmt;
 use std::str::FromStr;
 
-use sluice_schemas::ShardId;
+use sluice_schemas::{Micros, Position, ShardId};
+
+use crate::retention;
 
 /// Prefix of the shards of objects.
 pub(super) const PREFIX: &str = "s3:";
@@ -47,10 +49,21 @@ impl FromStr for Identity {
     type Err = ForeignIdentity;
 
     fn from_str(text: &str) -> Result<Self, ForeignIdentity> {
+        let (text, _) = retention::split(text);
         let (text, version) = text.split_once('@').map_or((text, None), |(text, version)| (text, Some(version.to_owned())));
         let (etag, size) = text.rsplit_once(':').ok_or(ForeignIdentity)?;
         Ok(Self { etag: etag.to_owned(), size: size.parse().map_err(|_| ForeignIdentity)?, version })
     }
+}
+
+/// Returns what a position says of a version: the words of the one before where it names the same, or new ones.
+pub(super) fn in_position(identity: &str, before: Option<&Position>, now: Micros) -> String {
+    let is_same = |known: &Position| {
+        let claim = identity.parse().map(|identity: Identity| identity.claim());
+        let named = claim.and_then(|claim| known.identity.parse().map(|known: Identity| claim.is(&known)));
+        named.unwrap_or(retention::split(&known.identity).0 == retention::split(identity).0)
+    };
+    before.filter(|known| is_same(known)).map_or_else(|| retention::stamp(identity, now), |known| known.identity.clone())
 }
 
 /// What is said of a version of an object before it is read.

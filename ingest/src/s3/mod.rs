@@ -45,6 +45,7 @@ pub use settings::{RawS3Settings, S3Mode, S3SettingFault, S3Settings, S3Settings
 
 use crate::committed::Committed;
 use crate::framing::head;
+use crate::retention::stamp;
 use crate::source::{Payload, Piece, Poll, Progress, Source, SourceError};
 use crate::sqs::{Created, Delivered, MessageId, ObjectId, Queue, Queues, Told, told};
 
@@ -71,6 +72,10 @@ pub struct S3Source {
     /// Ended when the source is dropped.
     _lister: JoinSet<()>,
     progress: Progress,
+    /// The time of the last poll.
+    now: Micros,
+    /// When positions were last looked through for what is past.
+    swept: Micros,
     /// Tells this process from others that read the same queues.
     process: String,
     /// Why nothing more is read.
@@ -111,6 +116,8 @@ impl S3Source {
             refused: opening::refused_before(start),
             _lister: JoinSet::new(),
             progress: Progress::default(),
+            now: SystemClock.now(),
+            swept: Micros::default(),
             process: process_name(),
             failed: None,
             handle,
@@ -268,7 +275,8 @@ impl S3Source {
         let object = self.slots.name();
         let position = self.positions.get(&shard).cloned().unwrap_or_else(|| {
             let raw = head(body.as_bytes());
-            let piece = Lane::new(shard.clone(), String::new(), None).piece(Payload::Refused { reason, raw }, 1, true, body.len() as u64);
+            let identity = stamp("", self.now);
+            let piece = Lane::new(shard.clone(), identity, None).piece(Payload::Refused { reason, raw }, 1, true, body.len() as u64);
             let position = self.remember(&piece);
             self.ready.push_back(piece);
             position
@@ -312,6 +320,8 @@ impl S3Source {
 
 impl S3Source {
     fn try_poll(&mut self, wait: Duration, now: Micros) -> Result<Poll, SourceError> {
+        self.now = now;
+        self.forget_past();
         let mut waited = false;
         loop {
             if let Some(mut piece) = self.advance()? {

@@ -5,14 +5,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use sluice_schemas::position::Positions;
+use sluice_schemas::time::HOUR;
 use sluice_schemas::{Position, RejectReason, ShardId};
 
-use super::S3Source;
 use super::fetch::{Address, Failed, Fetched, Refusal, changed};
-use super::identity::{Claim, Identity, PREFIX, shard_of};
+use super::identity::{Claim, Identity, PREFIX, in_position, shard_of};
 use super::queue::{Slot, State};
 use super::ranged::{Ranged, Remote, Stopped};
 use super::reading::{Lane, Reading};
+use super::{S3Mode, S3Source};
+use crate::retention;
 use crate::source::{Payload, Piece, SourceError};
 
 /// Refusals remembered; beyond it one may be told again.
@@ -59,9 +61,7 @@ impl S3Source {
             return Ok(());
         }
         let known = self.positions.get(&shard);
-        // The words in which the position names this version are kept.
-        let same = known.filter(|known| known.identity.parse().is_ok_and(|known: Identity| version.is(&known)));
-        let text = same.map_or_else(|| identity.to_string(), |known| known.identity.clone());
+        let text = in_position(&identity.to_string(), known, self.now);
         let lane = Lane::new(shard, text, known);
         slot.size = size;
         self.progress.current = Some(PathBuf::from(slot.address.to_string()));
@@ -182,10 +182,7 @@ impl S3Source {
     pub(super) fn refuse(&mut self, address: &Address, identity: String, payload: Payload) -> Position {
         let shard = shard_of(&address.bucket, &address.key);
         let known = self.positions.get(&shard);
-        let same = known.filter(|known| {
-            known.identity.parse().is_ok_and(|known: Identity| identity.parse().is_ok_and(|i: Identity| i.claim().is(&known)))
-        });
-        let identity = same.map_or(identity, |known| known.identity.clone());
+        let identity = in_position(&identity, known, self.now);
         // Told before, and perhaps overtaken since: the ledger stands where the last piece led.
         if let Some(known) = known.filter(|_| self.refused.contains(&(shard.clone(), identity.clone()))) {
             return known.clone();
@@ -200,6 +197,19 @@ impl S3Source {
         }
         self.refused.insert((shard, identity));
         position
+    }
+
+    /// Forgets what no notification can name again. Where a listing would find it again it is kept.
+    pub(super) fn forget_past(&mut self) {
+        if self.settings.mode != S3Mode::Notifications || self.now.0 - self.swept.0 < HOUR {
+            return;
+        }
+        self.swept = self.now;
+        let now = self.now;
+        self.positions.retain(|_, position| !retention::is_past(position, now, retention::SOURCE));
+        let positions = &self.positions;
+        self.superseded.retain(|shard, _| positions.contains_key(shard));
+        self.refused.retain(|(shard, _)| positions.contains_key(shard));
     }
 }
 
