@@ -103,10 +103,11 @@ templates:
 test-deploy-cloudformation:
 	tests/deploy/cloudformation/run.sh $(VENV)
 
-# The stack from its creation to its deletion, on an emulator.
+# The stack from its creation to its deletion, on an emulator; then with a member account in another region.
 test-live-stack:
 	tests/peers/venv.sh $(VENV) boto3 jsonschema pyyaml
 	$(VENV)/bin/python tests/live/stack.py --bin $(STACK_BIN)
+	$(VENV)/bin/python tests/live/member.py --bin $(STACK_BIN)
 
 fmt:
 	$(CARGO) fmt --all --check

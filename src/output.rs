@@ -1,18 +1,27 @@
 //! Standard output and error: the only place that prints, so that no foreign text reaches a terminal unescaped. A closed pipe ends
-//! the output, not the program's work.
+//! the output, not the program's work; output that is lost otherwise, as on a full disk, is told at the end.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::sync::OnceLock;
 
 use sluice_schemas::visible::{escape, escape_json, escape_lines};
 
+/// Why standard output does not have everything.
+static LOST: OnceLock<io::Error> = OnceLock::new();
+
 /// Writes text to standard output.
 pub(crate) fn print(text: &str) {
-    write_all(&mut io::stdout().lock(), &escape_lines(text));
+    to_stdout(&escape_lines(text));
+}
+
+/// Returns why standard output does not have everything; none where it has, or where its reader went away.
+pub(crate) fn lost() -> Option<&'static io::Error> {
+    LOST.get()
 }
 
 /// Writes a JSON text and a line end to standard output.
 pub(crate) fn json(text: &str) {
-    write_all(&mut io::stdout().lock(), &format!("{}\n", escape_json(text.trim_end())));
+    to_stdout(&format!("{}\n", escape_json(text.trim_end())));
 }
 
 /// Writes text and a line end to standard output.
@@ -33,7 +42,7 @@ pub(crate) fn painted(lines: &[Vec<(Option<&'static str>, String)>]) {
         }
         out.push('\n');
     }
-    write_all(&mut io::stdout().lock(), &out);
+    to_stdout(&out);
 }
 
 /// Writes an error and what caused it to standard error.
@@ -48,7 +57,7 @@ pub(crate) fn error(error: &anyhow::Error) {
             said.push_str(&one_line(cause));
         }
     }
-    write_all(&mut io::stderr().lock(), &escape_lines(&text));
+    to_stderr(&escape_lines(&text));
 }
 
 /// Writes a note to standard error, as a line of the log where that is JSON.
@@ -57,14 +66,28 @@ pub(crate) fn note(text: &str) {
         tracing::info!("{text}");
         return;
     }
-    write_all(&mut io::stderr().lock(), &escape_lines(&format!("{text}\n")));
+    to_stderr(&escape_lines(&format!("{text}\n")));
 }
 
-fn write_all(out: &mut dyn Write, text: &str) {
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    if let Err(error) = written {
+fn to_stdout(text: &str) {
+    match write_all(&mut io::stdout().lock(), text) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            LOST.get_or_init(|| error);
+        }
+        Err(error) => tracing::debug!(%error, "output is closed"),
+        Ok(()) => {}
+    }
+}
+
+fn to_stderr(text: &str) {
+    if let Err(error) = write_all(&mut io::stderr().lock(), text) {
         tracing::debug!(%error, "output is closed");
     }
+}
+
+fn write_all(out: &mut dyn Write, text: &str) -> io::Result<()> {
+    out.write_all(text.as_bytes())?;
+    out.flush()
 }
 
 /// Returns `1 budget`, `2 budgets`.

@@ -166,9 +166,28 @@ fn a_daemon_shows_spend_follows_orders_and_reloads() {
     let breaches = fs::read_to_string(daemon.path("lake/_sluice/breaches.jsonl")).unwrap();
     assert!(breaches.lines().all(|line| serde_json::from_str::<Value>(line).is_ok_and(|breach| breach["schema"] == "sluice.breach/1")));
 
+    reads_that_end_early(&daemon);
     orders(&daemon);
     reloads(&daemon);
     stops(&mut daemon);
+}
+
+/// A reader that has seen enough ends a command quietly, one that cannot keep what it is given does not; SQL may begin with a comment.
+fn reads_that_end_early(daemon: &Daemon) {
+    for words in [&["top"][..], &["top", "--once"], &["query", "SELECT * FROM calls"], &["config", "reference"]] {
+        let mut command = Command::new(SLUICE);
+        command.args(words).current_dir(daemon.folder.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{words:?}: {output:?}");
+    }
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let status = Command::new(SLUICE).args(["query", "SELECT 1"]).current_dir(daemon.folder.path()).stdout(full).stderr(Stdio::null()).status();
+    assert_eq!(status.unwrap().code(), Some(2), "what was lost is told");
+    let rows = daemon.json(&["query", "-- all of them\nSELECT count(*) AS n FROM calls", "--format", "json"]);
+    assert_eq!(rows[0]["n"].as_u64(), Some(300));
+    assert_eq!(daemon.ask(&["query", "--no-such-option"]).status.code(), Some(2));
 }
 
 fn orders(daemon: &Daemon) {

@@ -257,6 +257,39 @@ fn ledgers_of_one_machine_take_turns() {
     turns(Site::new(), |site, name, hook| site.configure(name, hook, "", ""));
 }
 
+/// A health check of either asks its own socket alone: a ledger is ready, a standby works, and nobody else answers.
+#[test]
+fn a_health_check_tells_a_standby_that_works_from_nobody() {
+    let site = Site::new();
+    let socket = |name: &str| site.path(&format!("{name}.sock"));
+    let configure = |name: &str| {
+        let path = site.configure(name, "http://127.0.0.1:9/", "", "");
+        let text = fs::read_to_string(&path).unwrap().replace("control.sock", &format!("{name}.sock"));
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let status = |name: &str, more: &[&str]| {
+        let mut command = Command::new(SLUICE);
+        command.arg("status").args(more).arg("--socket").arg(socket(name)).env_remove("SLUICE_CONFIG").current_dir(site.folder.path());
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    assert_eq!(status("first", &["--live"]).0, Some(2), "nobody is there");
+    let mut first = site.start("first", &configure("first"), false);
+    first.wait_for_turn();
+    wait_until("readiness", &first, || status("first", &[]).0 == Some(0));
+    let second = site.start("second", &configure("second"), true);
+    wait_until("a standby", &second, || status("second", &["--live"]).0 == Some(0));
+    let (code, told) = status("second", &[]);
+    assert!(code == Some(1) && told.contains("standby"), "{code:?} {told}");
+    assert!(!socket("second").exists(), "what is no question for its status goes to the shared store");
+    first.signal("-TERM");
+    assert_eq!(first.exit_code(), Some(0));
+    assert_eq!(status("first", &["--live"]).0, Some(2), "and nobody again");
+    wait_until("readiness", &second, || status("second", &["--live"]).1.contains("ready · running"));
+    assert!(!site.path("second.sock.waiting").exists());
+}
+
 /// The lake is a folder both reach, the shared store a table, local state is each one's own.
 #[cfg(feature = "aws")]
 #[test]

@@ -103,6 +103,11 @@ fn a_wrong_rules_file_is_refused_with_line_and_fix() {
     fs::write(folder.path().join("other.toml"), "[lake]\npath = 'lake'\n[enrich]\nrules_file = 'good.toml'\n").unwrap();
     let checked = stdout(&sluice(folder.path(), &["rules", "check", "--config", "other.toml"]));
     assert_eq!(checked, "good.toml: valid, 2 rules: 'users' in line 2, '2' in line 7\n");
+    // Rules are of no lake.
+    fs::write(folder.path().join("bare.toml"), "[enrich]\nrules_file = 'good.toml'\n").unwrap();
+    assert_eq!(stdout(&sluice(folder.path(), &["rules", "check", "--config", "bare.toml"])), checked);
+    let tried = json(&sluice(folder.path(), &["rules", "test", "--config", "bare.toml", "records.jsonl", "--format", "json"]));
+    assert_eq!(tried.as_array().map(Vec::len), Some(2));
     assert_eq!(sluice(folder.path(), &["config", "check"]).status.code(), Some(2));
 }
 

@@ -32,7 +32,7 @@ CONFIG = {
     "Cmd": ["run"],
     "Volumes": {f"/{STATE}": {}},
     "WorkingDir": f"/{STATE}",
-    "Healthcheck": {"Test": ["CMD", f"/{PROGRAM}", "status"], "Interval": 30_000_000_000, "Timeout": 10_000_000_000,
+    "Healthcheck": {"Test": ["CMD", f"/{PROGRAM}", "status", "--live"], "Interval": 30_000_000_000, "Timeout": 10_000_000_000,
                     "StartPeriod": 120_000_000_000, "Retries": 3},
 }
 LABELS = {

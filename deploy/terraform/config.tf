@@ -37,6 +37,8 @@ resource "aws_ssm_parameter" "config" {
     [lake]
     path = "s3://${local.bucket}/lake"
     state = "/var/lib/sluice/local.redb"
+    glue_database = "${var.glue_database}"
+    glue_region = "${local.region}"
     [control]
     socket = "/var/lib/sluice/control.sock"
     [shared]
@@ -61,7 +63,7 @@ resource "aws_ssm_parameter" "config" {
     region = "${local.region}"
     [[source]]
     kind = "s3"
-    paths = ["${var.log_bucket_name != "" ? "s3://${var.log_bucket_name}/" : "s3://${local.bucket}/logs/"}"]
+    ${var.log_bucket_name != "" ? "paths = [\"s3://${var.log_bucket_name}/\"]" : ""}
     queues = ["${aws_sqs_queue.events.url}"]
     queue_wait = "10s"
     region = "${local.region}"

@@ -72,6 +72,15 @@ resource "aws_iam_role_policy" "task" {
     },
     { Sid = "Tell", Effect = "Allow", Action = ["sns:Publish"], Resource = [aws_sns_topic.breaches.arn] },
     { Sid = "Completeness", Effect = "Allow", Action = ["cloudwatch:GetMetricData", "cloudwatch:ListMetrics"], Resource = ["*"] },
+    {
+      Sid    = "Entries", Effect = "Allow",
+      Action = ["glue:CreateTable", "glue:GetTable", "glue:UpdateTable"],
+      Resource = [
+        "arn:${local.partition}:glue:${local.region}:${local.account}:catalog",
+        "arn:${local.partition}:glue:${local.region}:${local.account}:database/${var.glue_database}",
+        "arn:${local.partition}:glue:${local.region}:${local.account}:table/${var.glue_database}/*"
+      ]
+    },
     ], jsondecode(local.policies["directory-policy.json"]).Statement,
     var.log_bucket_name == "" ? [] : [{ Sid = "LogObjects", Effect = "Allow", Action = ["s3:GetObject"], Resource = ["arn:${local.partition}:s3:::${var.log_bucket_name}/*"] }],
     local.has_members ? [{ Sid = "ReadMembers", Effect = "Allow", Action = ["sts:AssumeRole"], Resource = ["arn:${local.partition}:iam::*:role/${var.name}-reader"] }] : [],
@@ -93,7 +102,7 @@ resource "aws_ecs_task_definition" "own" {
     cpu_architecture        = var.architecture
     operating_system_family = "LINUX"
   }
-  container_definitions = jsonencode([merge({
+  container_definitions = jsonencode([{
     name                   = "sluice"
     image                  = var.image_uri != "" ? var.image_uri : "${local.account}.dkr.ecr.${local.region}.${local.suffix}/sluice:${var.release}"
     essential              = true
@@ -113,10 +122,12 @@ resource "aws_ecs_task_definition" "own" {
       logDriver = "awslogs"
       options   = { awslogs-group = aws_cloudwatch_log_group.program.name, awslogs-region = local.region, awslogs-stream-prefix = "sluice" }
     }
-    # The coordinator answers it; a standby has none yet, and ends by itself if it cannot go on.
-    }, var.standby ? {} : {
-    healthCheck = { command = ["CMD", "/usr/bin/sluice", "source", "list"], interval = 60, timeout = 30, retries = 5, startPeriod = 300 }
-  })])
+    # Whether it works, as ledger or as standby, not whether it is ready: a new task would not make S3 answer.
+    healthCheck = {
+      command  = ["CMD", "/usr/bin/sluice", "status", "--live", "--socket", "/var/lib/sluice/control.sock"]
+      interval = 60, timeout = 30, retries = 5, startPeriod = 300
+    }
+  }])
 }
 resource "aws_ecs_service" "own" {
   #checkov:skip=CKV_AWS_333:Without NAT the way to services of AWS is a public address; nothing comes in, see network.tf

@@ -197,6 +197,7 @@ pub(crate) struct ReplayArgs {
 pub(crate) struct QueryArgs {
     /// One SELECT statement; tables: calls, spend_minute, spend_hour, spend_day, spend_session, rejected, breaches, actions, corrections,
     /// evidence, directory
+    #[arg(allow_hyphen_values = true, value_parser = statement)]
     pub(crate) sql: String,
     #[command(flatten)]
     pub(crate) place: Place,
@@ -224,6 +225,9 @@ pub(crate) struct StatusArgs {
     /// Ask the daemon at this socket and read no configuration, as a health check does
     #[arg(long, value_name = "PATH", conflicts_with_all = ["config", "lake"])]
     pub(crate) socket: Option<PathBuf>,
+    /// Exit code 0 for any process that works, ready or not: a standby, one that recovers, one that waits for AWS
+    #[arg(long)]
+    pub(crate) live: bool,
     /// Form of the status
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
@@ -307,6 +311,12 @@ pub(crate) struct Reason {
     /// Who, for the record
     #[arg(long, env = "USER", default_value = "unknown")]
     pub(crate) actor: String,
+}
+
+/// Takes an SQL statement. It may begin with a comment, `-- …`; one word of that form is an option that nobody knows.
+fn statement(text: &str) -> Result<String, String> {
+    let is_option = text.starts_with('-') && !text.contains(char::is_whitespace);
+    if is_option { Err("there is no such option, and it is no SQL".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 impl Place {

@@ -41,16 +41,16 @@ pub(crate) struct LakeTablesArgs {
 pub(crate) struct LakeSyncArgs {
     #[command(flatten)]
     pub(crate) place: Place,
-    /// Database of the entries; it has to be there
-    #[arg(long, default_value = "sluice", value_parser = database_name)]
-    pub(crate) database: String,
+    /// Database of the entries; it has to be there (default: glue_database in [lake], else sluice)
+    #[arg(long, value_parser = database_name)]
+    pub(crate) database: Option<String>,
     /// Where Athena finds the lake (default: where the lake is, if that is in S3)
     #[arg(long, value_name = "S3-URL", value_parser = Location::parse)]
     pub(crate) location: Option<Location>,
     /// Only the tables that every lake has; no lake is read
     #[arg(long)]
     pub(crate) built_in: bool,
-    /// Region of the catalogue (default: that of the environment)
+    /// Region of the catalogue (default: glue_region in [lake], else that of the environment)
     #[arg(long)]
     pub(crate) region: Option<String>,
     /// Say what would change, change nothing

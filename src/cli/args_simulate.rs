@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::args::Format;
+
 #[derive(Debug, Args)]
 pub(crate) struct SimulateArgs {
     /// Folder to write to
@@ -53,6 +55,9 @@ pub(crate) struct SimulateArgs {
     /// Write the truth (one JSON line a distinct good call, and a summary) to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) truth: Option<PathBuf>,
+    /// Form of the summary; with json all of it, every agent among it
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
 }
 
 /// What a simulated record holds.

@@ -60,6 +60,15 @@ fn location(place: &Place, given: Option<&Location>) -> anyhow::Result<Location>
     Location::parse(&lake.to_string_lossy()).map_err(anyhow::Error::msg)
 }
 
+/// Returns the database that the daemon of this place keeps; none where no configuration is read.
+#[cfg(feature = "aws")]
+fn glue_of(args: &LakeSyncArgs) -> anyhow::Result<Option<tables::GlueDatabase>> {
+    if args.built_in && args.place.origin().file.is_none() {
+        return Ok(None);
+    }
+    Ok(Config::load(&args.place.origin())?.glue)
+}
+
 #[cfg(feature = "aws")]
 fn sync(args: &LakeSyncArgs) -> anyhow::Result<ExitCode> {
     use crate::tables::sync::{Catalogue, Outcome};
@@ -68,7 +77,11 @@ fn sync(args: &LakeSyncArgs) -> anyhow::Result<ExitCode> {
     let location = location(&args.place, args.location.as_ref())?;
     let is_real = !location.to_string().contains("${");
     anyhow::ensure!(is_real, "{location} is a place in a template, not in a bucket: put the bucket's name in");
-    let catalogue = Catalogue::connect(args.region.clone(), &args.database, args.dry_run)?;
+    let configured = if args.database.is_some() { None } else { glue_of(args)? };
+    let database =
+        configured.as_ref().map(|glue| glue.name.clone()).or_else(|| args.database.clone()).unwrap_or_else(|| "sluice".to_owned());
+    let region = args.region.clone().or_else(|| configured.and_then(|glue| glue.region));
+    let catalogue = Catalogue::connect(region, &database, args.dry_run)?;
     let mut rows = Vec::new();
     let mut code = ExitCode::SUCCESS;
     for wanted in tables::table_inputs(&tables, &location) {
@@ -89,5 +102,6 @@ fn sync(args: &LakeSyncArgs) -> anyhow::Result<ExitCode> {
 
 #[cfg(not(feature = "aws"))]
 fn sync(args: &LakeSyncArgs) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("this build calls no AWS, so database '{}' cannot be reached: build it with --features aws", args.database)
+    let database = args.database.as_deref().unwrap_or("sluice");
+    anyhow::bail!("this build calls no AWS, so database '{database}' cannot be reached: build it with --features aws")
 }

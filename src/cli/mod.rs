@@ -70,7 +70,11 @@ pub(crate) fn main() -> ExitCode {
     // The demo has the screen to itself.
     let quiet = matches!(cli.verb, Verb::Demo(_));
     crate::logging::start(cli.verbose, cli.log_format, quiet);
-    match carry_out(cli) {
+    let done = carry_out(cli).and_then(|code| match crate::output::lost() {
+        None => Ok(code),
+        Some(problem) => Err(anyhow::anyhow!("standard output does not have everything: {problem}")),
+    });
+    match done {
         Ok(code) => code,
         Err(error) => {
             let exit_code = exit_code(&error);

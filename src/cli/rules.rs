@@ -14,7 +14,7 @@ use sluice_enrich::{AgentsFile, Enricher, MetadataKeys, OwnerTexts, RuleMatch, R
 use super::args::{Format, Place};
 use super::args_who::{RulesArgs, RulesTestArgs, RulesVerb};
 use super::{EXIT_FOUND, who};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::output;
 use samples::Samples;
 
@@ -25,11 +25,18 @@ pub(super) fn run(args: &RulesArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// Reads the configuration of a place. Rules are of any lake, so that none has to be named.
+fn config_of(place: &Place) -> Result<Config, ConfigError> {
+    let mut origin = place.origin();
+    origin.lake.get_or_insert_with(|| "lake".into());
+    Config::load(&origin)
+}
+
 fn check(file: Option<&Path>, place: &Place) -> anyhow::Result<ExitCode> {
     let (rules, name) = match file {
         Some(file) => (read(file)?, file.display().to_string()),
         None => {
-            let config = Config::load(&place.origin())?;
+            let config = config_of(place)?;
             let Some(file) = &config.enrich.rules_file else {
                 output::line(&format!("{}: no rules_file in [enrich], nothing to check", place.name()));
                 return Ok(ExitCode::SUCCESS);
@@ -64,7 +71,7 @@ fn enricher(args: &RulesTestArgs) -> anyhow::Result<(Enricher, Arc<Rules>)> {
         let alone = Enricher::new(sluice_enrich::prices::Catalogue::default(), AgentsFile::empty(), MetadataKeys::default());
         return Ok((alone.with_rules(Arc::clone(rules)), Arc::clone(rules)));
     }
-    let config = Config::load(&args.place.origin())?;
+    let config = config_of(&args.place)?;
     let rules = own.unwrap_or_else(|| Arc::clone(&config.rules));
     Ok((who::enricher(&config, Arc::clone(&rules))?, rules))
 }

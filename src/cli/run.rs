@@ -17,6 +17,7 @@ use crate::operate::{Board, HttpServer, Stage, Terms, Watch, watch_deadline};
 use crate::pipeline::{Handle, Mode, Pipeline, Settings};
 use crate::sources::{self, Clients, Keeping, Opening};
 use crate::standby::{self, Keeper};
+use crate::tables::EntryKeeper;
 
 /// Lake commits that may be missed before one counts as overdue.
 const COMMITS_MISSED: u32 = 3;
@@ -45,6 +46,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     // The first to open and the last to close: whoever asks is told what it waits for.
     let http = operate.listen.map(|address| HttpServer::start(address, Arc::clone(&board))).transpose()?;
     let watch = Watch::start(Arc::clone(&board), &operate)?;
+    let waiting = Server::wait(&socket, Arc::clone(&board));
     let (mut pipeline, keeper) = take_turn(config, args.standby, clock, &board)?;
     pipeline.cover_day()?;
     watch.look_with(pipeline.probe());
@@ -62,14 +64,17 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let (handle, commands) = Pipeline::handle();
     let reloader = Arc::new(Reloader::new(&pipeline.settings.config, handle.commands.clone(), Arc::clone(&board)));
     let server = Server::start(&socket, Arc::clone(&reloader), handle.commands.clone(), Arc::clone(&board))?;
+    drop(waiting);
     drain_on_signal(&handle, &board, operate.drain)?;
     let health = http.as_ref().map(|http| tracing::field::display(http.address));
     tracing::info!(event = "running", lake = %lake.display(), paths = paths.len(), sources, socket = %socket.display(), health, "running");
     board.enter(Stage::Running);
     let watched = ConfigWatch::start(&reloader, pipeline.settings.config.refresh)?;
     let coverage = CoverageWatch::start(pipeline.settings.config.clone(), Arc::clone(&board))?;
+    let entries = EntryKeeper::start(&pipeline.settings.config, &pipeline.lake)?;
     let ended = pipeline.run(source, &handle, &commands, &mut |_, _| {});
     board.enter(Stage::Stopped);
+    drop(entries);
     drop(coverage);
     drop(watched);
     drop(server);

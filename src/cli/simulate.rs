@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use super::args::{LayoutArg, ShapeArg, SimulateArgs};
+use super::args::{Format, LayoutArg, ShapeArg, SimulateArgs};
 use crate::output;
-use crate::simulate::{self, Envelope, Layout, Plan, Shape};
+use crate::simulate::{self, Envelope, Layout, Plan, Shape, Summary};
 
 pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
     let plan = Plan {
@@ -32,6 +32,30 @@ pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
         ..Plan::default()
     };
     let summary = simulate::write(&plan, &args.out, args.truth.as_deref())?;
-    output::json(&serde_json::to_string_pretty(&summary)?);
+    match args.format {
+        Format::Table => output::print(&told(&summary, args)),
+        Format::Json | Format::Csv => output::json(&serde_json::to_string_pretty(&summary)?),
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns the summary in a few lines.
+fn told(summary: &Summary, args: &SimulateArgs) -> String {
+    let out = args.out.display();
+    let bad: u64 = summary.bad.values().sum();
+    let mut text =
+        format!("{} records in {} files below {out}, {} bytes before compression\n", summary.records, summary.files, summary.bytes);
+    text += &format!(
+        "{} calls of {} agents, {} of them failed; {} duplicates, {bad} unreadable records, {} control records\n",
+        summary.calls,
+        summary.agents.len(),
+        summary.errors,
+        summary.duplicates,
+        summary.control
+    );
+    if let Some(truth) = &args.truth {
+        text += &format!("truth: {} and {}.summary.json\n", truth.display(), truth.display());
+    }
+    text += &format!("read them: sluice replay {out} --lake ./lake\n");
+    text
 }

@@ -20,13 +20,15 @@ pub(super) fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
             (config.socket, format!("on lake {}", config.lake.display()))
         }
     };
-    let missing = || format!("no daemon answers {place}: none is running, or it still recovers its state");
-    let mut client = control::connect(&socket)?.with_context(missing)?;
+    let missing = || format!("no daemon answers {place}: none is running");
+    let client = control::connect(&socket)?.map_or_else(|| control::connect_waiting(&socket), |client| Ok(Some(client)))?;
+    let mut client = client.with_context(missing)?;
     let answer = client.ask(&Request::Status)?;
     let status: Status = serde_json::from_value(answer.clone()).context("status of the daemon; are both of one version?")?;
     match args.format {
         Format::Table => output::print(&render(&status)),
         Format::Json | Format::Csv => output::json(&serde_json::to_string_pretty(&answer)?),
     }
-    Ok(if status.ready { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FOUND) })
+    let is_well = if args.live { status.live } else { status.ready };
+    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FOUND) })
 }

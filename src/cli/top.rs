@@ -1,5 +1,6 @@
 //! `sluice top`: the daemon's live view.
 
+use std::io::ErrorKind;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -30,7 +31,11 @@ pub(super) fn run(args: &TopArgs) -> anyhow::Result<ExitCode> {
     if !Terminal::available() {
         let mut lines = PlainLines::default();
         loop {
-            lines.update(&ask(&mut client)?, &mut std::io::stdout().lock())?;
+            match lines.update(&ask(&mut client)?, &mut std::io::stdout().lock()) {
+                // Whoever reads it has seen enough.
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
+                shown => shown.context("standard output")?,
+            }
             std::thread::sleep(EVERY);
         }
     }

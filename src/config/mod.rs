@@ -35,6 +35,7 @@ use crate::enforcement::EnforceConfig;
 use crate::operate::OperateConfig;
 use crate::sources::relay::RelayConfig;
 use crate::sources::{Configured, OffloadConfig};
+use crate::tables::GlueDatabase;
 
 pub(crate) use cloudtrail::CloudTrailConfig;
 pub(crate) use duration::parse_duration;
@@ -52,6 +53,8 @@ pub(crate) use watch::{ConfigMeasure, ConfigWatch, Reloader};
 pub(crate) struct Config {
     /// Root folder of the lake.
     pub(crate) lake: PathBuf,
+    /// Database of the Glue Data Catalog whose entries the daemon keeps in step with the lake.
+    pub(crate) glue: Option<GlueDatabase>,
     /// Longest time between two lake commits.
     pub(crate) commit_interval: Duration,
     /// Local state file.
@@ -197,6 +200,7 @@ impl Config {
     pub(crate) fn fixed_changes(&self, other: &Self) -> Vec<&'static str> {
         let fixed = [
             ("lake.path", self.lake != other.lake),
+            ("lake.glue_database", self.glue != other.glue),
             ("lake.state", self.state != other.state),
             ("lake.shared", self.shared != other.shared),
             ("files", self.paths != other.paths || self.workers != other.workers || self.poll_interval != other.poll_interval),
@@ -221,6 +225,9 @@ impl Config {
         let paths: Vec<String> = self.paths.iter().map(|path| path.display().to_string()).collect();
         let mut text: String = self.edition.documents.iter().map(|document| format!("configuration    {document}\n")).collect();
         text += &format!("lake             {}\n", self.lake.display());
+        if let Some(glue) = &self.glue {
+            text += &format!("glue database    {glue}\n");
+        }
         text += &format!("commit interval  {:?}\n", self.commit_interval);
         text += &format!("local state      {}\n", self.state.display());
         text += &format!("shared store     {}\n", self.shared);

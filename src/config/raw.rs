@@ -19,6 +19,7 @@ use crate::directory::RawDirectory;
 use crate::enforcement::RawEnforce;
 use crate::operate::RawOperate;
 use crate::sources::{self, Configured, OffloadConfig};
+use crate::tables::GlueDatabase;
 
 /// Every key with its default, as shipped in `deploy/config.reference.toml` (a test compares the defaults).
 pub(crate) const REFERENCE: &str = include_str!("../../deploy/config.reference.toml");
@@ -58,11 +59,13 @@ struct RawLake {
     commit_interval: String,
     state: Option<PathBuf>,
     shared: Option<PathBuf>,
+    glue_database: Option<String>,
+    glue_region: Option<String>,
 }
 
 impl Default for RawLake {
     fn default() -> Self {
-        Self { path: None, commit_interval: "30s".to_owned(), state: None, shared: None }
+        Self { path: None, commit_interval: "30s".to_owned(), state: None, shared: None, glue_database: None, glue_region: None }
     }
 }
 
@@ -134,7 +137,9 @@ pub(crate) fn validate(table: toml::Table, origin: &Origin, reader: &mut Reader,
         faults.push(format!("enforce.webhook: '{url}' is not an http(s) address"));
     }
     let is_handed = raw.source.is_empty() && raw.files.paths.is_empty();
+    let glue = GlueDatabase::check(raw.lake.glue_database.as_deref(), raw.lake.glue_region, &lake, origin.lake.is_some());
     Some(Config {
+        glue: glue.map_err(|fault| faults.push(format!("lake.{fault}"))).ok().flatten(),
         commit_interval,
         state: place(raw.lake.state, "local.redb"),
         shared: SharedPlace::choose(raw.shared, place(raw.lake.shared, "shared.redb"))

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
-use super::{Reply, Request, check_path};
+use super::{Reply, Request, check_path, waiting};
 
 /// A connection to a daemon.
 pub(crate) struct Client {
@@ -23,6 +23,11 @@ pub(crate) fn connect(path: &Path) -> anyhow::Result<Option<Client>> {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => Ok(None),
         Err(error) => Err(error).with_context(|| format!("connect to the daemon at {}", path.display())),
     }
+}
+
+/// Connects to a process that waits to be the daemon of a socket; `None` when none does. It answers [`Request::Status`] alone.
+pub(crate) fn connect_waiting(path: &Path) -> anyhow::Result<Option<Client>> {
+    connect(&waiting(path))
 }
 
 impl Client {

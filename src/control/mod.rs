@@ -6,12 +6,12 @@
 mod client;
 mod server;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sluice_aggregate::query::Listing;
 
-pub(crate) use client::{Client, connect};
+pub(crate) use client::{Client, connect, connect_waiting};
 pub(crate) use server::Server;
 
 use crate::lakeview::LiveRows;
@@ -178,6 +178,13 @@ pub(crate) enum Answer {
 enum Reply {
     Ok(serde_json::Value),
     Error(String),
+}
+
+/// Returns where a process listens that is not the ledger yet: beside the socket of the one that is.
+fn waiting(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".waiting");
+    PathBuf::from(name)
 }
 
 /// Longest path a unix socket may have.

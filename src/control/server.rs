@@ -12,7 +12,7 @@ use anyhow::Context;
 use crossbeam_channel::{Sender, bounded};
 use sluice_aggregate::query::{MEMORY_LIMIT, QueryEngine};
 
-use super::{Answer, Reply, Request, check_path};
+use super::{Answer, Reply, Request, check_path, waiting};
 use crate::config::Reloader;
 use crate::lakeview;
 use crate::operate::{Board, Status};
@@ -33,11 +33,31 @@ pub(crate) struct Server {
 impl Server {
     /// Listens at `path`; only the user of this process may connect.
     pub(crate) fn start(path: &Path, reloader: Arc<Reloader>, commands: Sender<Command>, board: Arc<Board>) -> anyhow::Result<Self> {
+        // The lake's lock is ours, so a socket found here belongs to nobody that lives.
+        Self::listen(path, Daemon { board, ledger: Some(Ledger { commands, reloader }) })
+    }
+
+    /// Listens beside the socket at `path` while this process is not the ledger yet, and tells its status; nothing where another process
+    /// of this machine waits there already. A process that cannot be asked waits all the same.
+    pub(crate) fn wait(path: &Path, board: Arc<Board>) -> Option<Self> {
+        let path = waiting(path);
+        if UnixStream::connect(&path).is_ok() {
+            return None;
+        }
+        match Self::listen(&path, Daemon { board, ledger: None }) {
+            Ok(server) => Some(server),
+            Err(error) => {
+                tracing::warn!(event = "status_not_told", problem = format!("{error:#}"), "while it waits, nobody can ask for its status");
+                None
+            }
+        }
+    }
+
+    fn listen(path: &Path, daemon: Daemon) -> anyhow::Result<Self> {
         check_path(path)?;
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
         }
-        // The lake's lock is ours, so a socket found here belongs to nobody that lives.
         match std::fs::remove_file(path) {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -46,7 +66,6 @@ impl Server {
         let listener = UnixListener::bind(path).with_context(|| format!("listen at {}", path.display()))?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).context("permissions of the socket")?;
         let inode = std::fs::metadata(path).context("the socket")?.ino();
-        let daemon = Daemon { commands, board, reloader };
         thread::Builder::new().name("control".to_owned()).spawn(move || accept(&listener, &daemon))?;
         Ok(Self { path: path.to_owned(), inode })
     }
@@ -55,8 +74,15 @@ impl Server {
 /// What connections speak to.
 #[derive(Clone)]
 struct Daemon {
-    commands: Sender<Command>,
     board: Arc<Board>,
+    /// None while another process is the ledger, or this one recovers.
+    ledger: Option<Ledger>,
+}
+
+/// What a ledger answers with beside its status.
+#[derive(Clone)]
+struct Ledger {
+    commands: Sender<Command>,
     reloader: Arc<Reloader>,
 }
 
@@ -113,14 +139,17 @@ fn serve(stream: UnixStream, daemon: &Daemon) -> anyhow::Result<()> {
 
 fn answer(line: &str, daemon: &Daemon) -> anyhow::Result<serde_json::Value> {
     let request: Request = serde_json::from_str(line).context("the daemon does not know this request; are both of one version?")?;
+    if matches!(request, Request::Status) {
+        return Ok(serde_json::to_value(Status::of(&daemon.board.sight()))?);
+    }
+    let ledger = daemon.ledger.as_ref().context("this process is not the ledger yet; it tells its status alone")?;
     let query = match &request {
         Request::Query { sql, format } => Some((sql.clone(), format.clone())),
-        Request::Status => return Ok(serde_json::to_value(Status::of(&daemon.board.sight()))?),
-        Request::Reload => return daemon.reloader.reload(),
+        Request::Reload => return ledger.reloader.reload(),
         _ => None,
     };
     let (reply, answer) = bounded(1);
-    daemon.commands.send(Command::Ask(request, reply)).context("the daemon is stopping")?;
+    ledger.commands.send(Command::Ask(request, reply)).context("the daemon is stopping")?;
     match (answer.recv().context("the daemon is stopping")?, query) {
         (Answer::Json(value), _) => Ok(value),
         (Answer::Refused(reason), _) => anyhow::bail!("{reason}"),

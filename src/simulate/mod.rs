@@ -27,7 +27,7 @@ use sluice_schemas::time::HOUR;
 
 pub(crate) use demo::DemoTraffic;
 pub(crate) use error::SimulateError;
-pub(crate) use run::write;
+pub(crate) use run::{Summary, write};
 
 /// How much text the records carry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

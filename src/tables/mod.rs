@@ -1,12 +1,13 @@
 //! The lake's tables as a catalogue of AWS knows them: names and types of columns, places, statements of Athena, entries of AWS Glue.
 //!
-//! Owns: the forms a table is told to a catalogue in, and what an entry must become. Does not own: what the tables hold, and calls of AWS
-//! other than those of [`sync`]. Money stays `decimal(38,12)`; `dt` is a partition column and stands after the others.
+//! Owns: the forms a table is told to a catalogue in, what an entry must become, and the daemon's part in it. Does not own: what the tables
+//! hold, and calls of AWS other than those of `sync`. Money stays `decimal(38,12)`; `dt` is a partition column and stands after the others.
 
 mod ddl;
 #[cfg(feature = "aws")]
 mod entry;
 mod glue;
+mod keeper;
 #[cfg(feature = "aws")]
 pub(crate) mod sync;
 
@@ -19,6 +20,7 @@ use sluice_schemas::tables::{self, PARTITION};
 
 pub(crate) use ddl::statements;
 pub(crate) use glue::table_inputs;
+pub(crate) use keeper::{EntryKeeper, GlueDatabase};
 
 /// One column.
 #[derive(Clone, Debug, PartialEq, Eq)]

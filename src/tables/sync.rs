@@ -46,7 +46,10 @@ impl Catalogue {
     pub(crate) fn connect(region: Option<String>, database: &str, dry_run: bool) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start a runtime")?;
         let loaded = runtime.block_on(sdk::load(&AwsSettings { region, endpoint: None, profile: None })).context("AWS")?;
-        let region = loaded.region().map(|region| region.as_ref().to_owned()).context("no region is set: give --region or AWS_REGION")?;
+        let region = loaded
+            .region()
+            .map(|region| region.as_ref().to_owned())
+            .context("no region is set: give --region, glue_region in [lake] or AWS_REGION")?;
         let aws = Arc::new(Caller::new(loaded, CallerSettings::default(), Arc::new(SystemClock)));
         Ok(Self { aws, region, database: database.to_owned(), dry_run })
     }
@@ -78,7 +81,7 @@ impl Catalogue {
                 Ok(_) => return Ok(outcome),
                 Err(error) if looks < LOOKS && is_overtaken(&error) => looks += 1,
                 Err(error) if code(&error) == "EntityNotFound" => {
-                    let fix = "make it first, or name another with --database";
+                    let fix = "make it first, or name another (--database, glue_database in [lake])";
                     return Err(error)
                         .with_context(|| format!("the Glue database '{}' is not there in {}: {fix}", self.database, self.region));
                 }

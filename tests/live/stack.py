@@ -33,7 +33,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(ROOT / "tests/deploy/cloudformation"))
 
-from render import ACCOUNT, REGION, Stack, read  # noqa: E402
+from render import ACCOUNT, REGION, Stack, many, read  # noqa: E402
 
 NAME = "sluice"
 MODEL = "anthropic.claude-sonnet-4-5-20250929-v1:0"
@@ -58,10 +58,13 @@ do = ["notify", "hold"]
 SKIPPED = {"AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy", "AWS::SNS::Subscription", "AWS::S3::BucketPolicy", "AWS::CloudWatch::Alarm",
            "AWS::Glue::Database", "AWS::Glue::Table", "AWS::Athena::WorkGroup", "AWS::Athena::NamedQuery", "AWS::CloudTrail::Trail",
            "AWS::Logs::Destination"}
+# The order in which custom resources are made; those that a template has.
+CUSTOM = ["Logging", "Subscription", "Trail", "FirstBudgets", "EnforcementSwitch", "Release"]
 # Attributes of what it makes, by type: all are made of names.
 ARNS = {"AWS::Kinesis::Stream": "kinesis:{region}:{account}:stream/{id}", "AWS::DynamoDB::Table": "dynamodb:{region}:{account}:table/{id}",
         "AWS::IAM::Role": "iam::{account}:role/{id}", "AWS::Lambda::Function": "lambda:{region}:{account}:function:{id}",
-        "AWS::Logs::LogGroup": "logs:{region}:{account}:log-group:{id}:*", "AWS::S3::Bucket": "s3:::{id}"}
+        "AWS::Logs::LogGroup": "logs:{region}:{account}:log-group:{id}:*", "AWS::S3::Bucket": "s3:::{id}",
+        "AWS::Events::EventBus": "events:{region}:{account}:event-bus/{id}"}
 
 
 class Context:
@@ -106,40 +109,62 @@ def policies(resources):
             yield one["Properties"]["Roles"], one["Properties"]["PolicyName"], one["Properties"]["PolicyDocument"]
 
 
-class Cloud:
-    """The emulator, and CloudFormation as far as the emulator has it."""
+class Emulator:
+    """AWS, as far as the emulator has it, and where handlers put their answers."""
 
-    def __init__(self, parameters, log):
+    def __init__(self, log):
         self.moto = subprocess.Popen([str(HERE / "servers/moto.sh")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
         self.url = self.moto.stdout.readline().strip()
         os.environ.update(KEYS, AWS_ENDPOINT_URL=self.url)
         self.answers = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers)
         threading.Thread(target=self.answers.serve_forever, daemon=True).start()
-        self.template, self.parameters, self.made = read("sluice.yaml"), parameters, {}
+
+    def end(self):
+        self.answers.shutdown()
+        self.moto.stdin.close()
+        self.moto.wait(10)
+
+
+class Cloud:
+    """One stack in an account and region, and CloudFormation as far as the emulator has it. `session` has credentials of that account."""
+
+    def __init__(self, emulator, parameters, template="sluice.yaml", name=NAME, account=ACCOUNT, region=REGION, session=None):
+        self.emulator, self.url, self.template, self.parameters, self.made = emulator, emulator.url, read(template), parameters, {}
+        self.name, self.account, self.region, self.session = name, account, region, session or boto3.Session()
         self.functions = {}
 
     def client(self, name):
-        return boto3.client(name)
+        return self.session.client(name, region_name=self.region)
+
+    def rendered(self, **more):
+        return Stack(self.template, self.parameters, self.name, region=self.region, account=self.account, **more)
 
     def create(self):
         """Creates the stack: first what the emulator makes, then what it passes over, then the custom resources in their order."""
-        self.stack = Stack(self.template, self.parameters, NAME)
+        self.stack = self.rendered()
         there, resources = self.stack.there(), self.template["Resources"]
         self.custom = [name for name in there if resources[name]["Type"].startswith("Custom::")]
-        plain = Stack(self.template, self.parameters, NAME, attributes={(name, key): "x" for name in self.custom for key in
-                                                                        ("Told", "LogGroup", "Distribution", "Replay", "Name")})
+        plain = self.rendered(attributes={(name, key): "x" for name in self.custom for key in
+                                          ("Told", "LogGroup", "Distribution", "Replay", "Name")})
         text = json.dumps({"AWSTemplateFormatVersion": "2010-09-09", "Resources": {name: self.for_moto(plain, name) for name in there if
-                                                                                  name not in self.custom and resources[name]["Type"] not in SKIPPED}})
-        self.client("cloudformation").create_stack(StackName=NAME, TemplateBody=text, Capabilities=["CAPABILITY_NAMED_IAM"])
-        for one in self.client("cloudformation").describe_stack_resources(StackName=NAME)["StackResources"]:
-            self.learn(one["LogicalResourceId"], resources[one["LogicalResourceId"]]["Type"], one["PhysicalResourceId"])
+                                                                                  name not in self.custom and not self.passes_over(name)}})
+        self.client("cloudformation").create_stack(StackName=self.name, TemplateBody=text, Capabilities=["CAPABILITY_NAMED_IAM"])
+        for one in self.client("cloudformation").describe_stack_resources(StackName=self.name)["StackResources"]:
+            self.learn(one["LogicalResourceId"], resources[one["LogicalResourceId"]]["Type"], one.get("PhysicalResourceId"))
         self.fill()
-        for name in sorted(self.custom, key=lambda name: ["Logging", "Subscription", "Trail", "FirstBudgets", "EnforcementSwitch", "Release"].index(name)):
+        for name in sorted(self.custom, key=CUSTOM.index):
             self.order("Create", name)
+        if "Configuration" not in resources:
+            return self.stack.outputs()
         # It was made before the custom resources were answered. One word differs: while the emulator waits for a message it answers nobody.
         text = self.stack.value(resources["Configuration"]["Properties"]["Value"]).replace('queue_wait = "10s"', 'queue_wait = "0s"')
-        self.client("ssm").put_parameter(Name=f"/{NAME}/config", Value=text, Overwrite=True)
+        self.client("ssm").put_parameter(Name=f"/{self.name}/config", Value=text, Overwrite=True)
         return self.stack.outputs()
+
+    def passes_over(self, name):
+        """Whether the emulator's CloudFormation makes nothing of a resource: some kinds, and a rule of a bus of one's own."""
+        one = self.template["Resources"][name]
+        return one["Type"] in SKIPPED or one["Type"] == "AWS::Events::Rule" and "EventBusName" in one["Properties"]
 
     def for_moto(self, plain, name):
         """One resource: conditions decided, references left to the emulator."""
@@ -179,16 +204,18 @@ class Cloud:
         return {"Fn::Sub": [text, more] if more else text}
 
     def learn(self, name, kind, physical):
+        # The emulator forgets the id of a bus, which is its name.
+        physical = physical or self.stack.value(self.template["Resources"][name]["Properties"]["Name"])
         self.stack.known[name] = physical
-        values = {"region": REGION, "account": ACCOUNT, "id": physical}
+        values = {"region": self.region, "account": self.account, "id": physical}
         if kind in ARNS:
             self.stack.attributes[name, "Arn"] = f"arn:aws:{ARNS[kind].format(**values)}"
         if kind == "AWS::SQS::Queue":
             queue = physical.rsplit("/", 1)[-1]
             self.stack.known[name] = self.client("sqs").get_queue_url(QueueName=queue)["QueueUrl"]
-            self.stack.attributes.update({(name, "Arn"): f"arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}", (name, "QueueName"): queue})
+            self.stack.attributes.update({(name, "Arn"): f"arn:aws:sqs:{self.region}:{self.account}:{queue}", (name, "QueueName"): queue})
         if kind == "AWS::ECS::Service":
-            self.stack.attributes[name, "Name"] = NAME
+            self.stack.attributes[name, "Name"] = self.name
 
     def fill(self):
         """Makes by API what the emulator's CloudFormation passed over, from the template's own properties."""
@@ -199,6 +226,8 @@ class Cloud:
                 p["PolicyDocument"])) for topic in p["Topics"]],
             "AWS::SNS::Subscription": lambda p: self.client("sns").subscribe(TopicArn=p["TopicArn"], Protocol=p["Protocol"], Endpoint=p["Endpoint"]),
             "AWS::S3::BucketPolicy": self.bucket_policy,
+            "AWS::Logs::Destination": self.destination,
+            "AWS::Events::Rule": self.rule,
             "AWS::CloudWatch::Alarm": lambda p: self.client("cloudwatch").put_metric_alarm(**p),
             "AWS::Glue::Database": lambda p: self.client("glue").create_database(DatabaseInput=p["DatabaseInput"]),
             "AWS::Glue::Table": lambda p: self.client("glue").create_table(DatabaseName=p["DatabaseName"], TableInput=p["TableInput"]),
@@ -206,16 +235,28 @@ class Cloud:
             "AWS::Athena::NamedQuery": lambda p: self.client("athena").create_named_query(
                 Name=p["Name"], Description=p["Description"], Database=p["Database"], QueryString=p["QueryString"], WorkGroup=p["WorkGroup"]),
         }  # fmt: skip
-        self.stack.known.setdefault("Database", self.stack.parameters["GlueDatabase"])
-        self.stack.known.setdefault("Workgroup", NAME)
+        self.stack.known.setdefault("Database", self.stack.parameters.get("GlueDatabase"))
+        self.stack.known.setdefault("Workgroup", self.name)
         for name in self.stack.there():
             kind = self.template["Resources"][name]["Type"]
-            if kind in make:
+            if kind in make and self.passes_over(name):
                 make[kind](self.stack.value(self.template["Resources"][name]["Properties"]))
         # The emulator writes policies with references in them as Python writes them, which nobody can read as JSON.
         for name, policy, document in policies(self.stack.resources()):
             for role in name:
                 self.client("iam").put_role_policy(RoleName=role, PolicyName=policy, PolicyDocument=json.dumps(document))
+
+    def rule(self, properties):
+        events, name = self.client("events"), f"{self.name}-{properties['EventBusName']}"
+        events.put_rule(Name=name, EventBusName=properties["EventBusName"], EventPattern=json.dumps(properties["EventPattern"]), State="ENABLED")
+        events.put_targets(Rule=name, EventBusName=properties["EventBusName"], Targets=properties["Targets"])
+
+    def destination(self, properties):
+        """Where log groups of other accounts send; and a log group of its name, for the emulator takes any target of logs for one."""
+        logs, name = self.client("logs"), properties["DestinationName"]
+        logs.put_destination(destinationName=name, targetArn=properties["TargetArn"], roleArn=properties["RoleArn"])
+        logs.put_destination_policy(destinationName=name, accessPolicy=properties["DestinationPolicy"])
+        logs.create_log_group(logGroupName=name)
 
     def bucket_policy(self, properties):
         """Puts it and takes it away: the emulator looks at no condition, so that it would refuse whatever is refused without TLS."""
@@ -227,6 +268,7 @@ class Cloud:
         if name not in self.functions:
             module = types.ModuleType("index")
             exec(compile(self.template["Resources"][name]["Properties"]["Code"]["ZipFile"], f"{name}/index.py", "exec"), module.__dict__)
+            module.boto3 = types.SimpleNamespace(client=lambda service, config: self.session.client(service, region_name=self.region, config=config))
             self.functions[name] = module
         return self.functions[name]
 
@@ -235,7 +277,7 @@ class Cloud:
         resource = self.template["Resources"][name]
         function = resource["Properties"]["ServiceToken"]["Fn::GetAtt"][0]
         event = {"RequestType": verb, "ResourceType": resource["Type"], "LogicalResourceId": name, "RequestId": os.urandom(8).hex(), "StackId": "stack",
-                 "ResponseURL": f"http://127.0.0.1:{self.answers.server_port}/answer",
+                 "ResponseURL": f"http://127.0.0.1:{self.emulator.answers.server_port}/answer",
                  "ResourceProperties": {**self.stack.value(resource["Properties"])}, **more}  # fmt: skip
         if verb != "Create":
             event["PhysicalResourceId"] = self.made[name]
@@ -248,28 +290,44 @@ class Cloud:
         return answer
 
     def delete(self):
-        """Deletes the stack in CloudFormation's order: the release first, which comes before all it depends on."""
-        self.order("Delete", "Release")
-        for name in ["FirstBudgets", "Subscription", "Trail", "Logging", "EnforcementSwitch"]:
-            self.order("Delete", name)
+        """Deletes the stack in CloudFormation's order: what depends on the release, the release, and then all that it depends on."""
+        first = self.depending_on("Release")
+        for name in first:
+            self.delete_role(name)
+        for name in ["Release", *reversed(CUSTOM[:-1])]:
+            if name in self.custom:
+                self.order("Delete", name)
         for policy in [one for one in ["DenyPolicy"] if one in self.stack.known]:
             entities = self.client("iam").list_entities_for_policy(PolicyArn=self.stack.known[policy])
             assert not entities["PolicyRoles"] and not entities["PolicyUsers"], "IAM deletes no policy that is attached"
-        self.client("cloudformation").delete_stack(StackName=NAME)
+        for name in first:
+            # The emulator deletes a stack only if all of it is there. This role is another one, which nobody may take on.
+            self.client("iam").create_role(RoleName=self.stack.known[name], AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": []}))
+        self.client("cloudformation").delete_stack(StackName=self.name)
         # The emulator's CloudFormation leaves these; IAM refuses one that is attached.
-        for policy in self.client("iam").list_policies(Scope="Local")["Policies"]:
+        for policy in [one for one in self.client("iam").list_policies(Scope="Local")["Policies"] if one["Arn"] in self.stack.known.values()]:
             self.client("iam").delete_policy(PolicyArn=policy["Arn"])
 
-    def end(self):
-        self.answers.shutdown()
-        self.moto.stdin.close()
-        self.moto.wait(10)
+    def depending_on(self, name):
+        """Returns the resources that name another or wait for it: CloudFormation deletes them before it."""
+        resources = self.stack.resources()
+        text = {one: json.dumps(self.template["Resources"][one]) for one in resources}
+        return [one for one in resources if f'"Ref": "{name}"' in text[one] or f'"Fn::GetAtt": ["{name}"' in text[one] or name in many(
+            self.template["Resources"][one].get("DependsOn", []))]
+
+    def delete_role(self, name):
+        assert self.template["Resources"][name]["Type"] == "AWS::IAM::Role", name
+        iam, role = self.client("iam"), self.stack.known[name]
+        for policy in iam.list_role_policies(RoleName=role)["PolicyNames"]:
+            iam.delete_role_policy(RoleName=role, PolicyName=policy)
+        iam.delete_role(RoleName=role)
 
 
 class Story:
     def __init__(self, binary, folder):
         self.binary, self.folder, self.calls, self.daemon = os.path.abspath(binary), folder, 0, None
-        self.cloud = Cloud({"EnableEnforcement": "true", "AgentRolePath": "agents/", "AlarmEmail": "ops@example.com"}, open(folder / "moto.log", "wb"))
+        self.emulator = Emulator(open(folder / "moto.log", "wb"))
+        self.cloud = Cloud(self.emulator, {"EnableEnforcement": "true", "AgentRolePath": "agents/", "AlarmEmail": "ops@example.com"})
         # The emulator deletes resources in no particular order, which a network of the stack's own does not survive.
         subnets = self.cloud.client("ec2").describe_subnets()["Subnets"]
         self.cloud.parameters.update(VpcId=subnets[0]["VpcId"], SubnetIds=",".join(subnet["SubnetId"] for subnet in subnets[:2]))
@@ -333,7 +391,11 @@ class Story:
         log = open(self.folder / "daemon.log", "ab")
         command = self.cloud.stack.resources()["Task"]["Properties"]["ContainerDefinitions"][0]["Command"]
         self.daemon = subprocess.Popen([self.binary, *command], env=self.env, stdout=log, stderr=log)
-        until("the daemon answers the task's health check", lambda: self.alive() and self.run("source", "list", ok=None).returncode == 0)
+        check = self.cloud.stack.resources()["Task"]["Properties"]["ContainerDefinitions"][0]["HealthCheck"]["Command"][2:]
+        check[check.index("--socket") + 1] = self.env["SLUICE__CONTROL__SOCKET"]
+        # Nothing but the socket is there for it: no configuration, no credentials, no AWS.
+        ask = lambda: subprocess.run([self.binary, *check], env={"PATH": os.environ["PATH"]}, capture_output=True).returncode  # noqa: E731
+        until("the daemon answers the task's health check", lambda: self.alive() and ask() == 0)
         until("it is ready", lambda: self.alive() and self.run("status", ok=None).returncode == 0)
 
     def alive(self):
@@ -346,8 +408,8 @@ class Story:
 
     # ---- the world ----
 
-    def spend(self, role, agent, calls, tokens=100_000):
-        """Bedrock writes calls into the log group."""
+    def written(self, role, agent, calls, tokens, account=ACCOUNT, region=REGION):
+        """Returns calls as Bedrock writes them into a log group of theirs."""
         self.spent = time.monotonic()
         now = datetime.datetime.now(datetime.timezone.utc)
         events = []
@@ -355,32 +417,39 @@ class Story:
             self.calls += 1
             events.append({"timestamp": int(now.timestamp() * 1000), "message": json.dumps({
                 "schemaType": "ModelInvocationLog", "schemaVersion": "1.0", "timestamp": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
-                "accountId": ACCOUNT, "region": REGION, "requestId": f"{self.calls:08x}-0000-4000-8000-{os.getpid():012x}",
-                "identity": {"arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/{role}/session"}, "operation": "Converse", "modelId": MODEL,
+                "accountId": account, "region": region, "requestId": f"{self.calls:08x}-0000-4000-8000-{os.getpid():012x}",
+                "identity": {"arn": f"arn:aws:sts::{account}:assumed-role/{role}/session"}, "operation": "Converse", "modelId": MODEL,
                 "requestMetadata": {"agent_id": agent}, "input": {"inputContentType": "application/json", "inputTokenCount": tokens},
                 "output": {"outputContentType": "application/json", "outputTokenCount": 10}})})  # fmt: skip
+        return events
+
+    def spend(self, role, agent, calls, tokens=100_000):
+        """Bedrock writes calls into the log group."""
+        events = self.written(role, agent, calls, tokens)
         self.cloud.client("logs").put_log_events(logGroupName="/bedrock/calls", logStreamName="aws/bedrock/modelinvocations", logEvents=events)
 
-    def trail_event(self):
-        """CloudTrail tells of a call; the rule would bring it into the queue. The emulator matches no rule in that state, so it is put there."""
-        event = {"version": "0", "id": "e", "detail-type": "AWS API Call via CloudTrail", "source": "aws.sts", "account": ACCOUNT, "region": REGION,
+    @staticmethod
+    def event(account=ACCOUNT, region=REGION):
+        """CloudTrail tells who took on the role of an agent, as EventBridge brings it."""
+        return {"version": "0", "id": "e", "detail-type": "AWS API Call via CloudTrail", "source": "aws.sts", "account": account, "region": region,
                  "time": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"), "resources": [], "detail": {
-                     "eventVersion": "1.11", "eventSource": "sts.amazonaws.com", "eventName": "AssumeRole", "awsRegion": REGION,
+                     "eventVersion": "1.11", "eventSource": "sts.amazonaws.com", "eventName": "AssumeRole", "awsRegion": region,
                      "eventTime": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"), "eventID": "5b8a1f5e-0000-4000-8000-000000000001",
-                     "requestID": "5b8a1f5e-0000-4000-8000-000000000002", "eventType": "AwsApiCall", "recipientAccountId": ACCOUNT, "readOnly": True,
+                     "requestID": "5b8a1f5e-0000-4000-8000-000000000002", "eventType": "AwsApiCall", "recipientAccountId": account, "readOnly": True,
                      "userIdentity": {"type": "AWSService", "invokedBy": "ecs-tasks.amazonaws.com"},
-                     "requestParameters": {"roleArn": f"arn:aws:iam::{ACCOUNT}:role/agents/alpha", "roleSessionName": "session"},
+                     "requestParameters": {"roleArn": f"arn:aws:iam::{account}:role/agents/alpha", "roleSessionName": "session"},
                      "responseElements": {"credentials": {"accessKeyId": "ASIAEXAMPLE"}, "assumedRoleUser": {
-                         "arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/alpha/session", "assumedRoleId": "AROAEXAMPLE:session"}}}}  # fmt: skip
-        queue = self.cloud.stack.known["Events"]
-        self.cloud.client("sqs").send_message(QueueUrl=queue, MessageBody=json.dumps(event))
+                         "arn": f"arn:aws:sts::{account}:assumed-role/alpha/session", "assumedRoleId": "AROAEXAMPLE:session"}}}}  # fmt: skip
+
+    def trail_event(self):
+        """The rule would bring an event into the queue. The emulator matches no rule in that state, so it is put there."""
+        self.cloud.client("sqs").send_message(QueueUrl=self.cloud.stack.known["Events"], MessageBody=json.dumps(self.event()))
+        until("the event of CloudTrail is read and committed", self.queue_is_empty)
+
+    def queue_is_empty(self):
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-
-        def is_taken():
-            left = self.cloud.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"]
-            return all(int(count) == 0 for count in left.values())
-
-        until("the event of CloudTrail is read and committed", is_taken)
+        left = self.cloud.client("sqs").get_queue_attributes(QueueUrl=self.cloud.stack.known["Events"], AttributeNames=names)["Attributes"]
+        return all(int(count) == 0 for count in left.values())
 
     def denied(self, role):
         policy = self.cloud.stack.known["DenyPolicy"]
@@ -468,7 +537,9 @@ class Story:
         self.cloud.function("ReleaseFunction").runs = lambda own: bool(self.daemon) and self.daemon.poll() is None
         self.run("config", "check")
         self.run("lever", "check")
+        self.forget_entries()
         self.start()
+        until("the Glue Data Catalog knows every table and column again", self.entries_are_whole)
         self.run("approve", "each agent, a minute", "--reason", "read it")
         alpha = self.assume("agents/alpha")
         assert self.may_call(alpha)
@@ -494,6 +565,21 @@ class Story:
         until("it is denied again", lambda: self.denied("alpha"))
         self.tell_of_switching_off(alpha)
         self.tell_of_the_end(alpha)
+
+    def forget_entries(self):
+        """The catalogue as an older version of the program left it: one table is unknown, of another the last column."""
+        glue, name = self.cloud.client("glue"), self.cloud.stack.known["Database"]
+        self.entries = {table["Name"]: table["StorageDescriptor"]["Columns"] for table in glue.get_tables(DatabaseName=name)["TableList"]}
+        assert self.entries == {table["Name"]: table["StorageDescriptor"]["Columns"] for table in json.loads((ROOT / "deploy/athena/tables.json").read_text())}
+        glue.delete_table(DatabaseName=name, Name="directory")
+        table = glue.get_table(DatabaseName=name, Name="calls")["Table"]
+        table["StorageDescriptor"]["Columns"].pop()
+        keys = ["Name", "Description", "TableType", "Parameters", "PartitionKeys", "StorageDescriptor"]
+        glue.update_table(DatabaseName=name, TableInput={key: table[key] for key in keys})
+
+    def entries_are_whole(self):
+        tables = self.cloud.client("glue").get_tables(DatabaseName=self.cloud.stack.known["Database"])["TableList"]
+        return self.entries == {table["Name"]: table["StorageDescriptor"]["Columns"] for table in tables}
 
     def tell_of_switching_off(self, alpha):
         """EnableEnforcement from true to false, and back: what is held comes free before the configuration changes."""
@@ -544,12 +630,28 @@ class Story:
         assert self.cloud.client("ssm").get_parameter(Name=f"/{NAME}/budgets")["Parameter"]["Value"] == BUDGETS, "the owner's budgets stay"
         print("not one deny is left, the roles are gone, the lake and the audit trail stay")
 
+    def play(self, *more):
+        """Tells the story, and what the program said where it comes to a bad end."""
+        try:
+            self.tell()
+            for tell in more:
+                tell(self)
+        except BaseException:
+            log = self.folder / "daemon.log"
+            sys.stderr.write(log.read_text(encoding="utf-8", errors="replace")[-6000:] if log.exists() else "")
+            if self.daemon and self.daemon.poll() is None:
+                for words in [("hold", "list"), ("budget", "list"), ("lever", "list"), ("status",)]:
+                    sys.stderr.write(self.run(*words, ok=None).stdout)
+            raise
+        finally:
+            self.end()
+
     def end(self):
         if self.daemon and self.daemon.poll() is None:
             self.daemon.send_signal(signal.SIGCONT)
             self.daemon.terminate()
             self.daemon.wait(60)
-        self.cloud.end()
+        self.emulator.end()
 
 
 class Runtime(http.server.BaseHTTPRequestHandler):
@@ -626,19 +728,7 @@ def main():
     parser.add_argument("--bin", required=True)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sluice-stack-") as folder:
-        story = Story(args.bin, pathlib.Path(folder))
-        try:
-            story.tell()
-            tell_of_workers(story)
-        except BaseException:
-            log = pathlib.Path(folder) / "daemon.log"
-            sys.stderr.write(log.read_text(encoding="utf-8", errors="replace")[-6000:] if log.exists() else "")
-            if story.daemon and story.daemon.poll() is None:
-                for words in [("hold", "list"), ("budget", "list"), ("lever", "list"), ("status",)]:
-                    sys.stderr.write(story.run(*words, ok=None).stdout)
-            raise
-        finally:
-            story.end()
+        Story(args.bin, pathlib.Path(folder)).play(tell_of_workers)
     return 0
 
 

@@ -1,13 +1,15 @@
 """Lifts every deny before what could lift it goes: at the end of the stack, and when enforcement is switched off.
 
-Custom resources: Release (acts on Delete), EnforcementSwitch (acts on an Update from on to off). The orders are left in the shared table as
-`sluice teardown` leaves them; the daemon carries them out. If it does not answer, it is stopped and the deny policy is detached here. As
-long as one deny is left the answer is a failure that names whom it is on.
+Custom resources: Release (acts on Delete; refuses an Update that leaves somebody behind), EnforcementSwitch (acts on an Update from on to
+off). The orders are left in the shared table as `sluice teardown` leaves them; the daemon carries them out. If it does not answer, it is stopped and
+the deny policy is detached here. As long as one deny is left the answer is a failure that names whom it is on. In a member account there is neither table nor service: the
+enforcer's role is gone by then, and the policy is detached here.
 """
 
 import fnmatch
 import hashlib
 import json
+import time
 from datetime import datetime, timezone
 
 from answer import ClientError, client, code, serve, until
@@ -17,6 +19,10 @@ LIFT = 300
 REPLY = 60
 # How long a service may take to stop, in seconds: its drain and then some.
 STOP = 180
+# How long whoever took on a role may act as it after its end, in seconds.
+LINGER = 20
+# How often the daemon is asked whether it has lifted everything.
+ASKS = 6
 # Where the id of CloudFormation's order is kept beside the properties: an order handed in twice leaves its own orders once.
 REQUEST = "RequestId"
 KINDS_OF_ENTITY = {"Role": "PolicyRoles", "User": "PolicyUsers", "Group": "PolicyGroups"}
@@ -122,7 +128,23 @@ def by_daemon(own, iam, context):
 
     if not until(context, REPLY, answered, pause=1):
         return False
-    return until(context, LIFT, lambda: not attached(iam, own["Policy"]), pause=2)
+    is_done = until(context, LIFT, lambda: not attached(iam, own["Policy"]), pause=2)
+    if is_done and left_elsewhere(own, context):
+        print("levers are left in other accounts: sluice lever list; the stacks of member accounts lift theirs when they are deleted")
+    return is_done
+
+
+def left_elsewhere(own, context):
+    """Asks the daemon until no lever is left in any account; tells whether some are after all."""
+    left = False
+    for ask in range(ASKS):
+        order = hand_in(own, "levers", ask=ask)
+        answer = until(context, REPLY / ASKS, lambda: outcome(own["Table"], order), pause=1)
+        left = bool(answer and json.loads(answer).get("levers"))
+        if not left:
+            break
+        until(context, REPLY / ASKS, lambda: False, pause=5)
+    return left
 
 
 def by_hand(own, iam, context):
@@ -143,6 +165,10 @@ def by_hand(own, iam, context):
         return not attached(iam, own["Policy"])
 
     is_done = until(context, 60, left)
+    if is_done and not own.get("Service"):
+        # The daemon goes on elsewhere, and may have attached it once more as the role that went a moment ago.
+        time.sleep(LINGER)
+        is_done = until(context, 60, left)
     return wanted, None if is_done else {who: trouble.get(who, "it is still listed") for who in attached(iam, own["Policy"])}
 
 
@@ -170,8 +196,15 @@ def lift(own, event, context, restart):
 
 
 def release(event, context):
+    own, before = event["ResourceProperties"], event.get("OldResourceProperties", {})
     if event["RequestType"] == "Delete":
-        print(lift(event["ResourceProperties"], event, context, restart=False))
+        print(lift(own, event, context, restart=False))
+    elif event["RequestType"] == "Update":
+        if before.get("Policy", own["Policy"]) != own["Policy"]:
+            # By now this function may no longer touch the old policy, and whoever has it would be left behind.
+            raise RuntimeError("the name of the installation stays: delete this stack, which lifts every deny, and create one of the new name")
+        if before.get("Agents", own.get("Agents")) != own.get("Agents"):
+            stay_in_reach(own, before)
     return event.get("PhysicalResourceId") or "release", {}
 
 

@@ -96,7 +96,7 @@ impl S3Source {
         handle: Handle,
         config: &SdkConfig,
     ) -> Result<Self, SourceError> {
-        if settings.paths.is_empty() {
+        if settings.places().is_empty() {
             return Err(SourceError::NoPath);
         }
         let region = config.region().map(ToString::to_string).unwrap_or_default();
@@ -247,13 +247,11 @@ impl S3Source {
     fn take_created(&mut self, created: Created) -> Option<ObjectId> {
         let Created { bucket, key, claim } = created;
         let address = Address { bucket, key };
-        let ours = |path: &settings::Path| path.bucket == address.bucket;
         let decision = decide_key(&address.key, None, Bounds::default(), &self.settings.allowed);
-        if !self.settings.paths.iter().any(ours) || decision == KeyDecision::Foreign {
+        if !self.settings.knows(&address.bucket) || decision == KeyDecision::Foreign {
             return Some(self.offer_foreign(address, claim));
         }
-        let below = |path: &settings::Path| ours(path) && address.key.starts_with(&path.prefix);
-        let wanted = decision == KeyDecision::Read && self.settings.paths.iter().any(below);
+        let wanted = decision == KeyDecision::Read && self.settings.takes(&address.bucket, &address.key);
         wanted.then(|| self.offer(address, claim))
     }
 

@@ -26,9 +26,10 @@ pub struct RawS3Settings {
     pub endpoint: Option<String>,
     /// Profile of the shared AWS configuration files.
     pub profile: Option<String>,
-    /// What to read: `s3://BUCKET` or `s3://BUCKET/PREFIX`. A notification of another place is no call of ours.
+    /// What to read: `s3://BUCKET` or `s3://BUCKET/PREFIX`. A notification of another place is no call of ours; without paths the queues
+    /// alone say what is read.
     pub paths: Vec<String>,
-    /// URLs of SQS queues that receive notifications of new objects.
+    /// URLs of SQS queues that receive notifications of new objects, or events themselves.
     pub queues: Vec<String>,
     /// Whether the paths are listed, the queues read, or both; by default queues are read if there are any.
     pub mode: Option<S3Mode>,
@@ -89,7 +90,10 @@ pub(super) struct Path {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum S3SettingFault {
     /// Nothing is to be read.
-    #[error("'paths' is empty: name at least one as s3://BUCKET/PREFIX")]
+    #[error("neither 'paths' nor 'queues' is set: name at least one place as s3://BUCKET/PREFIX, or the URL of a queue")]
+    Nothing,
+    /// A mode that lists paths, without one.
+    #[error("'paths' is empty, but 'mode' lists them: name at least one as s3://BUCKET/PREFIX")]
     NoPath,
     /// Not the address of a bucket or prefix.
     #[error("'paths': {text:?} is not of the form s3://BUCKET/PREFIX")]
@@ -171,6 +175,18 @@ impl S3Settings {
     }
 }
 
+impl S3Settings {
+    /// Tells whether a bucket is one that is read.
+    pub(super) fn knows(&self, bucket: &str) -> bool {
+        self.paths.is_empty() || self.paths.iter().any(|path| path.bucket == bucket)
+    }
+
+    /// Tells whether an object that a queue names is below what is read: anything, where no path is named.
+    pub(super) fn takes(&self, bucket: &str, key: &str) -> bool {
+        self.paths.is_empty() || self.paths.iter().any(|path| path.bucket == bucket && key.starts_with(&path.prefix))
+    }
+}
+
 impl TryFrom<RawS3Settings> for S3Settings {
     type Error = S3SettingsError;
 
@@ -186,9 +202,11 @@ impl TryFrom<RawS3Settings> for S3Settings {
         let until = read_time("until", raw.until.as_deref(), &mut faults);
         let wait = read_duration("queue_wait", raw.queue_wait.as_deref(), WAIT, 0..=10, &mut faults);
         let visibility = read_duration("queue_visibility", raw.queue_visibility.as_deref(), VISIBILITY, 1..=43_200, &mut faults);
+        let is_empty = raw.paths.is_empty() && raw.queues.is_empty();
         let relations = [
-            (raw.paths.is_empty(), S3SettingFault::NoPath),
-            (mode != S3Mode::Listing && raw.queues.is_empty(), S3SettingFault::NoQueue),
+            (is_empty, S3SettingFault::Nothing),
+            (!is_empty && mode != S3Mode::Notifications && raw.paths.is_empty(), S3SettingFault::NoPath),
+            (!is_empty && mode != S3Mode::Listing && raw.queues.is_empty(), S3SettingFault::NoQueue),
             (mode == S3Mode::Listing && !raw.queues.is_empty(), S3SettingFault::UnreadQueues),
             (matches!((since, until), (Some(since), Some(until)) if until <= since), S3SettingFault::Reversed),
         ];
@@ -320,7 +338,25 @@ mod tests {
         assert_eq!(error.faults.len(), 8, "{error}");
         assert_eq!(error.class(), ErrorClass::Misconfigured);
         let none = S3Settings::try_from(RawS3Settings { mode: Some(S3Mode::Both), ..RawS3Settings::default() }).expect_err("faults");
-        assert_eq!(none.faults, [S3SettingFault::NoPath, S3SettingFault::NoQueue]);
+        assert_eq!(none.faults, [S3SettingFault::Nothing]);
+    }
+
+    #[test]
+    fn a_queue_alone_is_enough_and_a_listing_needs_a_path() {
+        let queue = "https://sqs.us-east-1.amazonaws.com/111122223333/trail";
+        let with = |paths: &[&str], queues: &[&str], mode| {
+            let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+            S3Settings::try_from(RawS3Settings { paths: owned(paths), queues: owned(queues), mode, ..RawS3Settings::default() })
+                .map_err(|error| error.faults)
+        };
+        let alone = with(&[], &[queue], None).expect("settings");
+        assert_eq!((alone.mode, alone.places()), (S3Mode::Notifications, vec![queue.to_owned()]));
+        assert!(alone.takes("any-bucket", "any/key"));
+        let named = with(&["s3://logs/AWSLogs/"], &[queue], None).expect("settings");
+        assert!(named.takes("logs", "AWSLogs/x") && !named.takes("logs", "other/x") && !named.takes("logs-2", "AWSLogs/x"));
+        assert_eq!(with(&[], &[queue], Some(S3Mode::Both)).expect_err("faults"), [S3SettingFault::NoPath]);
+        assert_eq!(with(&[], &[queue], Some(S3Mode::Listing)).expect_err("faults"), [S3SettingFault::NoPath, S3SettingFault::UnreadQueues]);
+        assert_eq!(with(&["s3://logs"], &[], Some(S3Mode::Both)).expect_err("faults"), [S3SettingFault::NoQueue]);
     }
 
     #[test]

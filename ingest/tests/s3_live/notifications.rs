@@ -162,6 +162,26 @@ fn trail_events_from_eventbridge_are_messages_themselves() {
 }
 
 #[test]
+fn a_queue_alone_says_what_is_read() {
+    let Some(aws) = Aws::live() else { return };
+    aws.create_bucket(false);
+    let queue = aws.create_queue();
+    let event = json!({"version": "0", "id": "e-1", "detail-type": "AWS API Call via CloudTrail", "source": "aws.bedrock", "account": ACCOUNT,
+        "region": REGION, "detail": {"eventVersion": "1.11", "eventID": "e-1", "eventTime": "2026-10-01T12:00:00Z",
+            "eventSource": "bedrock.amazonaws.com", "eventName": "Converse", "awsRegion": REGION, "recipientAccountId": ACCOUNT}});
+    aws.send(&queue, &event.to_string());
+    let mut ledger = Ledger::default();
+    let mut source = aws.source(RawS3Settings { paths: Vec::new(), ..settings(&aws, &queue) }, &ledger);
+    ledger.read(&mut source, |ledger| ledger.trail == 1);
+    aws.put(&key("a.json.gz"), gzip(&log(0..5)));
+    aws.put(&format!("elsewhere/{}", key("b.json.gz")), gzip(&log(5..8)));
+    ledger.read(&mut source, |ledger| ledger.calls.len() == 8);
+    ledger.commit();
+    eventually("an empty queue", || aws.messages(&queue) == (0, 0));
+    assert!(ledger.rejected.is_empty());
+}
+
+#[test]
 fn what_cannot_be_read_becomes_a_row_and_the_rest_goes_on() {
     let Some(aws) = Aws::live() else { return };
     aws.create_bucket(false);

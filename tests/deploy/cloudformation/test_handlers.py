@@ -262,7 +262,7 @@ class Release(Case):
     def setUp(self):
         super().setUp()
         self.attached, self.tasks, self.wanted, self.daemon, self.items = {"alpha"}, 1, 1, "lifts", {}
-        self.is_stopped = False
+        self.is_stopped, self.elsewhere = False, []
         iam, ecs, dynamo = self.service("iam"), self.service("ecs"), self.service("dynamodb")
         self.service("sts").get_caller_identity.return_value = {"Arn": "arn:aws:sts::123456789012:assumed-role/release/release"}
         iam.list_entities_for_policy.side_effect = lambda **_: {"PolicyRoles": [{"RoleName": name} for name in sorted(self.attached)], "IsTruncated": False}
@@ -290,6 +290,9 @@ class Release(Case):
             body["outcome"] = "{}"
             if body["verb"] == "release_all" and self.daemon == "lifts":
                 self.attached.clear()
+            if body["verb"] == "levers":
+                body["outcome"] = json.dumps({"levers": self.elsewhere[:1]})
+                self.elsewhere = self.elsewhere[1:]
         return {"Item": {"body": {"S": json.dumps(body)}}}
 
     def orders(self):
@@ -300,7 +303,7 @@ class Release(Case):
 
     def test_the_daemon_lifts(self):
         self.assertEqual(self.delete()["Status"], "SUCCESS")
-        self.assertEqual([order["verb"] for order in self.orders()], ["set_stopped", "release_all"])
+        self.assertEqual([order["verb"] for order in self.orders()], ["set_stopped", "release_all", "levers"])
         stop = json.loads(self.orders()[0]["arguments"]["request"])
         self.assertEqual((stop["verb"], stop["stopped"], stop["actor"]), ("set_stopped", True, self.orders()[0]["actor"]))
         self.service("iam").detach_role_policy.assert_not_called()
@@ -340,12 +343,12 @@ class Release(Case):
     def test_delivered_twice(self):
         self.delete()
         self.delete()
-        self.assertEqual(len(self.orders()), 2)
+        self.assertEqual(len(self.orders()), 3)
 
     def test_a_later_order_is_another_one(self):
         self.delete()
         self.order("Delete", "Release", HELD, "release", RequestId="later")
-        self.assertEqual(len(self.orders()), 4)
+        self.assertEqual(len(self.orders()), 6)
 
     def test_delete_without_create(self):
         self.service("iam").list_entities_for_policy.side_effect = refused("NoSuchEntity")
@@ -357,6 +360,48 @@ class Release(Case):
         self.assertEqual(self.order("Delete", "Release", {"Policy": POLICY, "Stack": "member"}, "release")["Status"], "SUCCESS")
         self.assertEqual((self.attached, self.orders()), (set(), []))
         self.service("ecs").describe_services.assert_not_called()
+
+    def test_what_is_attached_again_as_the_role_that_went_is_lifted_too(self):
+        detach = self.service("iam").detach_role_policy.side_effect
+
+        def once_more(**who):
+            detach(**who)
+            if self.context.now < 10:
+                self.again = who["RoleName"]
+
+        def sleep(seconds):
+            self.context.now += seconds
+            if getattr(self, "again", None):
+                self.attached.add(self.again)
+                self.again = None
+
+        self.service("iam").detach_role_policy.side_effect = once_more
+        with mock.patch.object(self.index.time, "sleep", sleep):
+            self.order("Delete", "Release", {"Policy": POLICY, "Stack": "member"}, "release")
+        self.assertEqual(self.attached, set())
+        self.assertEqual(self.service("iam").detach_role_policy.call_count, 2)
+
+    def test_the_daemon_is_given_time_for_other_accounts_and_holds_nobody_up(self):
+        self.elsewhere = ["a lever in a member account"] * 2
+        self.delete()
+        self.assertEqual([order["verb"] for order in self.orders()].count("levers"), 3)
+        self.elsewhere = ["a lever whose account nobody reaches"] * 99
+        self.assertEqual(self.order("Delete", "Release", HELD, "release", RequestId="later")["Status"], "SUCCESS")
+        self.assertLess(self.context.now, 300)
+
+    def test_a_member_s_narrower_path_that_leaves_someone_held_behind_is_refused(self):
+        self.service("iam").get_role.return_value = {"Role": {"Path": "/agents/", "RoleName": "alpha"}}
+        before = {"Policy": POLICY, "Stack": "member", "Agents": "agents/"}
+        for path in ["agents/", "agents/al"]:
+            self.order("Update", "Release", {**before, "Agents": path}, "release", OldResourceProperties=before)
+        with self.assertRaisesRegex(RuntimeError, "role alpha"):
+            self.order("Update", "Release", {**before, "Agents": "robots/"}, "release", OldResourceProperties=before)
+        self.assertEqual(self.attached, {"alpha"})
+
+    def test_a_policy_that_somebody_may_have_is_not_left_behind_for_another(self):
+        before, other = {"Policy": POLICY, "Stack": "member"}, {"Policy": POLICY + "-2", "Stack": "member"}
+        self.assertEqual(self.order("Update", "Release", before, "release", OldResourceProperties=before)["PhysicalResourceId"], "release")
+        self.assertIn("delete this stack", self.fails("Update", "Release", other, physical="release", OldResourceProperties=before))
 
     def test_create_and_update_do_nothing(self):
         for verb in ["Create", "Update"]:

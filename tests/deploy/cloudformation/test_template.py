@@ -93,6 +93,20 @@ class Rendering(unittest.TestCase):
                 self.assertEqual([budget["mode"] for budget in budgets], ["enforce" if stack.holds("Enforces") else "observe"])
                 self.assertEqual(config["include"], ["ssm:" + resources["FirstBudgets"]["Properties"]["Name"]])
 
+    def test_the_health_check_asks_the_daemon_s_socket_and_nothing_else(self):
+        for what, stack, resources in all_stacks():
+            if what.startswith("sluice"):
+                config = tomllib.loads(resources["Configuration"]["Properties"]["Value"])
+                check = resources["Task"]["Properties"]["ContainerDefinitions"][0]["HealthCheck"]["Command"]
+                self.assertEqual(check, ["CMD", "/usr/bin/sluice", "status", "--live", "--socket", config["control"]["socket"]], what)
+
+    def test_a_queue_alone_is_read_where_there_is_no_bucket_of_logs(self):
+        for name in ["", "bedrock-logs"]:
+            text = Stack(CENTRAL, {"LogBucketName": name}).resources()["Configuration"]["Properties"]["Value"]
+            [source] = [one for one in tomllib.loads(text)["source"] if one["kind"] == "s3"]
+            self.assertEqual(source.get("paths"), [f"s3://{name}/"] if name else None)
+            self.assertTrue(source["queues"])
+
     def test_alarms_have_a_section_each_in_the_runbook(self):
         alarms = {alarm["name"] for alarm in json.loads((TEMPLATES / "alarms.json").read_text())}
         made = {one["Properties"]["AlarmName"].removeprefix("sluice-") for one in Stack(CENTRAL, {"EnableEnforcement": "true"}).resources().values()
@@ -179,6 +193,17 @@ class LeastPrivilege(unittest.TestCase):
                 if name in ("TaskRole", "WorkerRole", "StartRole"):
                     for action in many(statement["Action"]):
                         self.assertFalse(writes_iam(action) or action == "iam:PassRole", f"{what}: {name} {action}")
+
+    def test_the_ingest_role_keeps_the_entries_of_its_own_database_alone(self):
+        published = json.loads((ROOT / "deploy/iam/glue-sync.json").read_text())["Statement"][0]
+        for database in ["sluice", "finops"]:
+            resources = Stack(CENTRAL, {"GlueDatabase": database}).resources()
+            [grant] = [one for name, _, one in statements(resources) if name == "TaskRole" and many(one["Action"])[0].startswith("glue:")]
+            self.assertEqual(sorted(grant["Action"]), sorted(published["Action"]))
+            kinds = [resource.split(":", 5)[5] for resource in grant["Resource"]]
+            self.assertEqual(kinds, ["catalog", f"database/{database}", f"table/{database}/*"])
+            config = tomllib.loads(resources["Configuration"]["Properties"]["Value"])
+            self.assertEqual((config["lake"]["glue_database"], config["lake"]["glue_region"]), (database, "us-east-1"))
 
     def test_each_role_is_passed_to_one_service(self):
         for what, stack, resources in all_stacks():

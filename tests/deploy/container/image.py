@@ -99,6 +99,7 @@ until inside /usr/bin/sluice status >/dev/null 2>&1; do
     [ "$tries" -lt 40 ] || exit 1
     sleep 0.5
 done
+inside /usr/bin/sluice status --live >/dev/null
 inside /usr/bin/sluice source list >/dev/null
 kill -TERM "$daemon"
 code=0
