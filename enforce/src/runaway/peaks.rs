@@ -46,6 +46,13 @@ impl Usual {
     }
 }
 
+impl Usual {
+    /// Returns one and a half times the usual: the value of scores that hardly differ from day to day.
+    pub(super) const fn by_half(self) -> i128 {
+        self.median.saturating_add(self.median / 2)
+    }
+}
+
 impl Peaks {
     /// Moves on to the day of a moment; an earlier day than the current one changes nothing.
     pub(super) fn reach(&mut self, at: Micros) {
