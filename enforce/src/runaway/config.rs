@@ -140,7 +140,16 @@ struct RawGrowth {
 
 impl Default for RawGrowth {
     fn default() -> Self {
-        Self { calls: 5, grown_percent: 110, pause: "30s".to_owned(), times: 3, unknown_times: 10, read: 10_000, written: 3_000, even_percent: 15 }
+        Self {
+            calls: 5,
+            grown_percent: 110,
+            pause: "30s".to_owned(),
+            times: 3,
+            unknown_times: 10,
+            read: 12_000,
+            written: 4_500,
+            even_percent: 13,
+        }
     }
 }
 

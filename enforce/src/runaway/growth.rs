@@ -9,19 +9,21 @@
 
 use serde::{Deserialize, Serialize};
 use sluice_schemas::PicoUsd;
-use sluice_schemas::time::{HOUR, SECOND};
+use sluice_schemas::time::SECOND;
 
 use super::rule::GrowthTerms;
 use super::shape::Seen;
 
 /// Tokens a second by which a busy agent's context grows, and that it writes: of more, the rest adds up.
-const READS: u64 = 150;
-const WRITES: u64 = 60;
+const READS: u64 = 200;
+const WRITES: u64 = 80;
 /// What one call adds at most, so that a long file, or a long answer, is not taken for a row of them.
 const MOST_READ: u32 = 6_000;
 const MOST_WRITTEN: u32 = 2_500;
 /// Calls that evenness is told from.
 const EVEN_CALLS: usize = 6;
+/// The longest of even steps is not this many times as long as the shortest.
+const MOST_RATIO: u32 = 4;
 /// Longest pause within an even row: two agents that answer each other wait for each other's answer and no longer.
 const EVEN_PAUSE: i64 = 15 * SECOND;
 /// Scores are in thousandths of what is a finding; of far more it does not matter how much.
@@ -102,12 +104,6 @@ impl Growth {
         PicoUsd(self.spend)
     }
 
-    /// Returns what it costs an hour.
-    pub(super) fn hourly(&self) -> PicoUsd {
-        let length = i128::from((self.last - self.first).max(SECOND));
-        PicoUsd(self.spend.saturating_mul(i128::from(HOUR)) / length)
-    }
-
     /// Tells whether it looks like a snowball, whatever it costs.
     pub(super) fn is_snowball(&self, terms: &GrowthTerms) -> bool {
         self.calls >= terms.calls && u64::from(self.to_prompt) * 100 >= u64::from(self.from_prompt) * u64::from(terms.grown_percent)
@@ -121,25 +117,41 @@ impl Growth {
 
     /// Returns how even its last calls are, in thousandths of what is a finding; nothing of fewer calls or slower ones.
     pub(super) fn evenness(&self, terms: &GrowthTerms) -> i128 {
-        let intervals = || self.steps.iter().skip(1).map(|step| step.2);
-        if self.steps.len() < EVEN_CALLS || intervals().any(|interval| i64::from(interval) > EVEN_PAUSE / 1_000) {
+        if self.steps.len() < EVEN_CALLS {
+            return 0;
+        }
+        let (steps, answers, intervals) =
+            (self.grown(), self.steps.iter().map(|step| step.1), self.steps.iter().skip(1).map(|step| step.2));
+        let paused = intervals.clone().any(|interval| i64::from(interval) > EVEN_PAUSE / 1_000);
+        if paused || is_wide(steps.clone()) || is_wide(answers.clone()) {
             return 0;
         }
         // Intervals may vary twice as much: they hold the answering time of somebody else.
-        let varies = variation(self.steps.iter().skip(1).map(|step| step.0))
-            + variation(self.steps.iter().map(|step| step.1))
-            + variation(intervals()) / 4;
+        let varies = variation(steps) + variation(answers) + variation(intervals) / 4;
         let allowed = 3 * i128::from(terms.even_percent).pow(2) * 100;
         (allowed * TOLD / varies.max(1)).min(MOST_SCORE)
     }
 
+    /// Returns by how much each of the last prompts was longer than the one before.
+    fn grown(&self) -> impl Iterator<Item = u32> + Clone {
+        self.steps.iter().skip(1).map(|step| step.0)
+    }
+
     /// Returns the smallest and the largest step and answer of the last calls.
     pub(super) fn steps(&self) -> [(u32, u32); 2] {
-        let ends = |values: &mut dyn Iterator<Item = u32>| {
-            values.fold((u32::MAX, 0), |(low, high): (u32, u32), value| (low.min(value), high.max(value)))
-        };
-        [ends(&mut self.steps.iter().skip(1).map(|step| step.0)), ends(&mut self.steps.iter().map(|step| step.1))]
+        [ends(self.grown()), ends(self.steps.iter().map(|step| step.1))]
     }
+}
+
+/// Returns the smallest and the largest of a few numbers.
+fn ends(values: impl Iterator<Item = u32>) -> (u32, u32) {
+    values.fold((u32::MAX, 0), |(low, high), value| (low.min(value), high.max(value)))
+}
+
+/// Tells whether numbers lie so far apart that their variance need not be asked for.
+fn is_wide(values: impl Iterator<Item = u32>) -> bool {
+    let (low, high) = ends(values);
+    high / MOST_RATIO > low
 }
 
 /// Returns the variance of a few numbers in parts of their squared mean, in millionths.

@@ -133,7 +133,7 @@ impl Rule {
     pub fn state_digest(&self) -> String {
         let each: Vec<String> = self.each.iter().map(ToString::to_string).collect();
         let filter = self.filter.as_ref().map_or("", Predicate::text);
-        digest(&["runaway/1", &self.name, filter, &each.join(","), &self.fast.to_string(), &self.slow.to_string()])
+        digest(&["runaway/2", &self.name, filter, &each.join(","), &self.fast.to_string(), &self.slow.to_string()])
     }
 
     pub(super) const fn widths(&self) -> Widths {

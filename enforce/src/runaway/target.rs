@@ -151,13 +151,20 @@ pub(super) struct Windows {
     pub(super) busy: Busy,
 }
 
+/// What gets dearer by the minute is told of at this part of the least spend.
+const EARLY: i128 = 4;
+
+fn early(spent: PicoUsd) -> PicoUsd {
+    PicoUsd(spent.0.saturating_mul(EARLY))
+}
+
 /// One detector's word on a call.
 struct Verdict {
     sign: Sign,
     start: i64,
     spent: PicoUsd,
     limit: PicoUsd,
-    /// What has to reach the least spend: what was spent, or of what gets dearer by the minute, what will be.
+    /// What has to reach the least spend.
     worth: PicoUsd,
 }
 
@@ -196,7 +203,8 @@ impl Target {
         let opens = self.lanes.follow(call, rule);
         self.slices.add(call, opens, rule.widths());
         let (fast, slow) = self.slices.windows(at, rule.widths());
-        let windows = Windows { fast, slow, busy: rule.fan_out.map_or_else(Busy::default, |terms| self.lanes.busy(call.at, rule.fast, &terms)) };
+        let windows =
+            Windows { fast, slow, busy: rule.fan_out.map_or_else(Busy::default, |terms| self.lanes.busy(call.at, rule.fast, &terms)) };
         let same = self.episode.is_some_and(|episode| call.at - episode.last <= rule.cooldown);
         let verdict = self.verdict(rule, &windows, same).filter(|verdict| verdict.worth >= rule.min_spend);
         self.note(rule, &windows);
@@ -290,8 +298,7 @@ impl Target {
         } else {
             return None;
         };
-        let worth = PicoUsd(growth.hourly().0.saturating_mul(i128::from(rule.slow)) / i128::from(HOUR));
-        Some(Verdict { sign, worth, limit: rule.min_spend, ..verdict })
+        Some(Verdict { sign, worth: early(verdict.spent), limit: rule.min_spend, ..verdict })
     }
 
     fn fails(&self, rule: &Rule, fast: Sum, slow: Sum) -> Option<Verdict> {
@@ -312,8 +319,7 @@ impl Target {
         }
         let most = self.habits.busy.known_or_seen().map_or(0, |usual| usual.limit(terms.times));
         let many = busy.sessions >= terms.busy && i128::from(busy.sessions) >= most && busy.paused * 2 <= busy.sessions;
-        let worth = PicoUsd(fast.spend.saturating_mul(i128::from(rule.slow)) / i128::from(rule.fast));
-        many.then(|| Verdict { worth, ..self.said(Sign::Busy, slow.spend(), rule.min_spend) })
+        many.then(|| Verdict { worth: early(fast.spend()), ..self.said(Sign::Busy, slow.spend(), rule.min_spend) })
     }
 
     fn surges(&self, rule: &Rule, fast: Sum, slow: Sum) -> Option<Verdict> {

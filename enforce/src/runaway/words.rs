@@ -21,7 +21,12 @@ pub(super) fn explain(target: &Target, sign: Sign, spent: PicoUsd, rule: &Rule, 
         (Sign::Row | Sign::Pace | Sign::Even, Some(growth), _) => grown(growth, sign, spent),
         (Sign::Failures, ..) => format!("{} of {} calls failed in {in_fast}", fast.errors, fast.calls),
         (Sign::Busy, ..) => {
-            format!("{} sessions opened in {in_fast} that never paused, {} calls of them, {}", busy.sessions, busy.calls, fast.spend().shown(2))
+            format!(
+                "{} sessions opened in {in_fast} that never paused, {} calls of them, {}",
+                busy.sessions,
+                busy.calls,
+                fast.spend().shown(2)
+            )
         }
         (Sign::Opened, ..) => format!("{} sessions opened in {in_fast}", fast.opened),
         (Sign::Rate, ..) => {

@@ -277,13 +277,17 @@ impl Day<'_> {
         }
     }
 
-    /// Calls of a sub-task: at a machine's pace, each with what the last one found.
+    /// Calls of a sub-task: at a machine's pace, each with what the last one found; a context that is too long is compacted.
     fn steps(&mut self, who: Caller, mut at: i64, mut context: i64, count: i64) {
+        let floor = context;
         for _ in 0..count {
             let answer = self.random.wide(400);
             context += self.random.wide(1_200);
             self.traffic.call(who, at, context, answer, CACHED);
             context += answer;
+            if context > 120_000 {
+                context = floor;
+            }
             at += self.random.within(3_000, 7_000) * 1_000 + self.random.wait(2 * SECOND);
         }
     }
