@@ -24,8 +24,8 @@ fn main() {
     let rules = Rules::parse(RULE).unwrap_or_default();
     println!("Runaways: {trials} of each shape, after 12 days of an agent's normal work (one in five after none)");
     println!(
-        "{:<12} {:>7} {:>9} {:>6} {:>6} {:>6} {:>8} {:>9}  found by",
-        "shape", "caught", "in 60 s", "p50 s", "p90 s", "max s", "floor s", "p50 spent"
+        "{:<12} {:>7} {:>9} {:>6} {:>6} {:>6} {:>8} {:>9} {:>9} {:>9}  found by",
+        "shape", "caught", "in 60 s", "p50 s", "p90 s", "max s", "floor s", "p50 calls", "p50 spent", "p90 spent"
     );
     for shape in SHAPES {
         shape_line(&rules, shape, first, trials, told);
@@ -57,9 +57,11 @@ fn shape_line(rules: &Rules, shape: traffic::Shape, first: u64, trials: u64, tol
     caught.iter().for_each(|caught| *by.entry(caught.detector.clone()).or_insert(0) += 1);
     let mut spent: Vec<_> = caught.iter().map(|caught| caught.spent).collect();
     spent.sort_unstable();
-    let median = spent.get(spent.len() / 2).map_or_else(|| "-".to_owned(), |spent| spent.shown(2));
+    let dollars = |percent: usize| spent.get(spent.len() * percent / 100).map_or_else(|| "-".to_owned(), |spent| spent.shown(2));
+    let mut made: Vec<usize> = caught.iter().map(|caught| caught.calls).collect();
+    made.sort_unstable();
     println!(
-        "{:<12} {:>6}% {:>8}% {:>6} {:>6} {:>6} {:>8} {:>9}  {by:?}",
+        "{:<12} {:>6}% {:>8}% {:>6} {:>6} {:>6} {:>8} {:>9} {:>9} {:>9}  {by:?}",
         format!("{shape:?}"),
         caught.len() as u64 * 100 / trials,
         soon as u64 * 100 / trials,
@@ -67,7 +69,9 @@ fn shape_line(rules: &Rules, shape: traffic::Shape, first: u64, trials: u64, tol
         seconds(90),
         seconds(100),
         worth.get(worth.len() / 2).map_or_else(|| "-".to_owned(), |after| (after / SECOND).to_string()),
-        median
+        made.get(made.len() / 2).copied().unwrap_or_default(),
+        dollars(50),
+        dollars(90)
     );
     let mut hosts: Vec<String> = Vec::new();
     for (place, name) in HOSTS.iter().enumerate() {

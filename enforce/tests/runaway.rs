@@ -11,16 +11,16 @@ fn rules() -> Rules {
     Rules::parse("[[runaway]]\nname = 'default'").expect("valid")
 }
 
-/// Agents whose days know neither growth at a machine's pace nor many sessions at once.
-const PLAIN_HOSTS: [Kind; 3] = [Kind::Chat, Kind::Rag, Kind::NightJob];
+/// Who runs away: agents of these kinds, and one of which nothing is known.
+const HOSTS: [Option<Kind>; 5] = [Some(Kind::Coding), Some(Kind::Chat), Some(Kind::Rag), Some(Kind::NightJob), None];
 
 #[test]
 fn runaways_are_caught_soon() {
     const TRIALS: u64 = 12;
     for shape in SHAPES {
         let run = |number: u64| {
-            let host = PLAIN_HOSTS[number as usize % PLAIN_HOSTS.len()];
-            trial(&rules(), shape, Some(host), HELD_OUT + 1_000 * shape as u64 + number)
+            let host = HOSTS[number as usize % HOSTS.len()];
+            trial(&rules(), shape, host, HELD_OUT + 1_000 * shape as u64 + number)
         };
         let outcomes: Vec<_> = (0..TRIALS).map(run).collect();
         let caught = outcomes.iter().filter_map(|outcome| outcome.caught.as_ref());
@@ -29,16 +29,14 @@ fn runaways_are_caught_soon() {
         assert_eq!(caught.count(), TRIALS as usize, "{shape:?}");
         assert!(outcomes.iter().all(|outcome| outcome.caught.as_ref().is_some_and(|caught| caught.after >= floor)), "{shape:?}");
         let least = match shape {
-            Shape::TightLoop | Shape::TwoStepLoop | Shape::Flood => 12,
-            Shape::RetryStorm | Shape::Snowball => 10,
-            Shape::FanOut => 6,
-            Shape::PingPong => 4,
+            Shape::TightLoop | Shape::TwoStepLoop | Shape::Flood | Shape::Snowball | Shape::FanOut => 12,
+            Shape::RetryStorm | Shape::PingPong => 11,
             // Minutes apart, no five calls fit into one.
             Shape::SlowDrip => 0,
         };
         assert!(soon >= least, "{shape:?}: {soon} of {TRIALS} within a minute");
         let latest = outcomes.iter().filter_map(|outcome| outcome.caught.as_ref()).map(|caught| caught.after).max();
-        let bound = if shape == Shape::SlowDrip { 40 * MINUTE } else { 4 * MINUTE };
+        let bound = if shape == Shape::SlowDrip { 40 * MINUTE } else { 2 * MINUTE };
         assert!(latest <= Some(bound), "{shape:?}: {latest:?}");
     }
 }
@@ -51,8 +49,12 @@ fn normal_work_is_left_alone() {
         .collect();
     let all: usize = alarms.iter().map(|(_, count)| count).sum();
     assert!(all <= KINDS.len(), "more than one a month: {alarms:?}");
-    for kind in [Kind::Coding, Kind::Rag, Kind::NightJob, Kind::Embeddings, Kind::Ramp] {
+    for kind in [Kind::Rag, Kind::NightJob, Kind::Embeddings, Kind::Ramp] {
         assert!(alarms.contains(&(kind, 0)), "{kind:?}: {alarms:?}");
+    }
+    // Work that looks most like a runaway.
+    for kind in [Kind::Chat, Kind::Coding, Kind::Requests, Kind::Review, Kind::Drafts, Kind::Class] {
+        assert!(alarms.iter().any(|(each, count)| *each == kind && *count <= 1), "{kind:?}: {alarms:?}");
     }
 }
 

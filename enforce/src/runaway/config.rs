@@ -133,11 +133,23 @@ struct RawGrowth {
     pause: String,
     times: u32,
     unknown_times: u32,
+    read: u32,
+    written: u32,
+    even_percent: u32,
 }
 
 impl Default for RawGrowth {
     fn default() -> Self {
-        Self { calls: 5, grown_percent: 110, pause: "30s".to_owned(), times: 3, unknown_times: 10 }
+        Self {
+            calls: 5,
+            grown_percent: 110,
+            pause: "30s".to_owned(),
+            times: 3,
+            unknown_times: 10,
+            read: 12_000,
+            written: 4_500,
+            even_percent: 13,
+        }
     }
 }
 
@@ -160,11 +172,13 @@ impl Default for RawErrors {
 struct RawFanOut {
     sessions: u32,
     times: u32,
+    busy: u32,
+    pause: String,
 }
 
 impl Default for RawFanOut {
     fn default() -> Self {
-        Self { sessions: 6, times: 3 }
+        Self { sessions: 6, times: 3, busy: 4, pause: "8s".to_owned() }
     }
 }
 
@@ -254,6 +268,7 @@ impl Checker<'_> {
         let settle = self.span("settle", raw.settle.as_deref(), 5 * SECOND, (0, 10 * MINUTE));
         let (fast, slow) = self.windows(raw.fast.as_deref(), raw.slow.as_deref());
         let pause = self.span("growth.pause", Some(&raw.growth.pause), 0, (SECOND, HOUR));
+        let busy_pause = self.span("fan_out.pause", Some(&raw.fan_out.pause), 0, (SECOND, MINUTE));
         let min_spend = raw.min_spend.map_or(Some(PicoUsd(500_000_000_000)), |text| self.take("min_spend", amount(&text)));
         let rate = raw.burn.and_then(|burn| self.take("burn.rate", amount(&burn.rate)));
         if rate == Some(PicoUsd::ZERO) {
@@ -265,11 +280,13 @@ impl Checker<'_> {
         }
         let RawLoop { calls, input_percent, output_percent, interval_percent, times } = raw.repeat;
         let repeat = LoopTerms { calls, input_percent, output_percent, interval_percent, times };
-        let RawGrowth { calls, grown_percent, times, unknown_times, .. } = raw.growth;
-        let growth = GrowthTerms { calls, grown_percent, pause, times, unknown_times };
+        let RawGrowth { calls, grown_percent, times, unknown_times, read, written, even_percent, .. } = raw.growth;
+        let growth = GrowthTerms { calls, grown_percent, pause, times, unknown_times, read, written, even_percent };
         let RawErrors { calls, percent, times } = raw.errors;
+        let errors = ErrorTerms { calls, percent, times };
         let RawBaseline { fast_times, slow_times, .. } = raw.baseline;
-        let RawFanOut { sessions, times: fan_out_times } = raw.fan_out;
+        let RawFanOut { sessions, times, busy, .. } = raw.fan_out;
+        let fan_out = FanOutTerms { sessions, times, busy, pause: busy_pause };
         Some(Rule {
             name: name?,
             filter,
@@ -286,8 +303,8 @@ impl Checker<'_> {
             baseline: on(Detector::Baseline).then_some(BaselineTerms { fast_times, slow_times, unknown: unknown? }),
             repeat: on(Detector::Loop).then_some(repeat),
             growth: on(Detector::Growth).then_some(growth),
-            errors: on(Detector::Errors).then_some(ErrorTerms { calls, percent, times }),
-            fan_out: on(Detector::FanOut).then_some(FanOutTerms { sessions, times: fan_out_times }),
+            errors: on(Detector::Errors).then_some(errors),
+            fan_out: on(Detector::FanOut).then_some(fan_out),
         })
     }
 
@@ -357,12 +374,16 @@ impl Checker<'_> {
             ("errors.calls", errors.calls),
             ("fan_out.times", fan_out.times),
             ("fan_out.sessions", fan_out.sessions),
+            ("fan_out.busy", fan_out.busy),
+            ("growth.read", growth.read),
+            ("growth.written", growth.written),
         ];
         for (field, _) in times.into_iter().filter(|(_, times)| !(1..=1_000_000).contains(times)) {
             self.fault(field, Problem::Rule { rule: "at least 1 and at most a million" });
         }
         let percents = [("loop.input_percent", repeat.input_percent), ("loop.output_percent", repeat.output_percent)];
         let percents = percents.into_iter().chain([("loop.interval_percent", repeat.interval_percent), ("errors.percent", errors.percent)]);
+        let percents = percents.chain([("growth.even_percent", growth.even_percent)]);
         for (field, _) in percents.filter(|(_, percent)| *percent > 100) {
             self.fault(field, Problem::Rule { rule: "at most 100" });
         }

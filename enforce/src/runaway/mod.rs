@@ -9,6 +9,7 @@
 mod backtest;
 mod config;
 mod growth;
+mod lane;
 mod peaks;
 mod repeat;
 mod rule;
@@ -17,12 +18,14 @@ mod slices;
 mod target;
 mod verdict;
 mod watch;
+mod words;
 
 pub use backtest::{Backtest, Replayed};
 pub use config::{RuleFault, RulesError};
+pub use lane::MOST_LANES;
 pub use rule::{BaselineTerms, BurnTerms, ErrorTerms, FanOutTerms, GrowthTerms, LoopTerms, Rule, Rules};
 pub use shape::{CallShape, ShapeView};
-pub use target::{MOST_LANES, MOST_WAITING};
+pub use target::MOST_WAITING;
 pub use verdict::{Detector, Finding, fire_id};
 pub use watch::{MOST_TARGETS, RuleStatus, Watch};
 

@@ -118,10 +118,10 @@ fn near(mean: u64, length: u32, percent: u32) -> bool {
 pub(super) struct Repeats(Vec<Run>);
 
 impl Repeats {
-    /// Takes a call; returns the run it belongs to.
-    pub(super) fn add(&mut self, call: &Seen, terms: &LoopTerms) -> Option<&Run> {
+    /// Takes a call.
+    pub(super) fn add(&mut self, call: &Seen, terms: &LoopTerms) {
         if call.failed || call.output == 0 {
-            return None;
+            return;
         }
         let found = self.0.iter().position(|run| run.is_like(call, terms));
         let run = match found.map(|at| self.0.remove(at)) {
@@ -133,7 +133,6 @@ impl Repeats {
         };
         self.0.insert(0, run);
         self.0.truncate(RUNS);
-        self.0.first()
     }
 
     /// Returns the run that the call of that moment belongs to.

@@ -56,6 +56,12 @@ pub struct GrowthTerms {
     pub times: u32,
     /// How many times the least spend where no day of the target is known.
     pub unknown_times: u32,
+    /// Tokens that a prompt grows beyond a busy agent's pace.
+    pub read: u32,
+    /// Tokens of answers beyond a busy agent's pace.
+    pub written: u32,
+    /// How far steps and answers may lie from their means, root mean square, and intervals twice as far.
+    pub even_percent: u32,
 }
 
 /// Sessions that are opened at once.
@@ -65,6 +71,10 @@ pub struct FanOutTerms {
     pub sessions: u32,
     /// How many times the most of a usual day.
     pub times: u32,
+    /// Sessions opened in the last minute that have called at a machine's pace ever since.
+    pub busy: u32,
+    /// Longest pause at a machine's pace, in microseconds.
+    pub pause: i64,
 }
 
 /// Failed calls that are made again and again.
@@ -123,7 +133,7 @@ impl Rule {
     pub fn state_digest(&self) -> String {
         let each: Vec<String> = self.each.iter().map(ToString::to_string).collect();
         let filter = self.filter.as_ref().map_or("", Predicate::text);
-        digest(&["runaway/1", &self.name, filter, &each.join(","), &self.fast.to_string(), &self.slow.to_string()])
+        digest(&["runaway/2", &self.name, filter, &each.join(","), &self.fast.to_string(), &self.slow.to_string()])
     }
 
     pub(super) const fn widths(&self) -> Widths {

@@ -8,38 +8,25 @@ use serde::{Deserialize, Serialize};
 use sluice_schemas::time::HOUR;
 use sluice_schemas::{Micros, PicoUsd};
 
-use super::growth::Growth;
+use super::growth::TOLD;
+use super::lane::{Busy, Lanes};
 use super::peaks::Peaks;
-use super::repeat::Repeats;
 use super::rule::Rule;
 use super::shape::Seen;
 use super::slices::{Slices, Sum};
-use super::verdict::{Detector, Finding, span, times};
+use super::verdict::{Detector, Finding};
+use super::words::explain;
 
 /// Calls of a target that wait to be put in order. Beyond it the oldest are judged early.
 pub const MOST_WAITING: usize = 128;
-/// Sessions (with their models) of a target that are followed at once; of more, the ones idle longest are forgotten.
-pub const MOST_LANES: usize = 16;
-
-/// Calls of one session to one model.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Lane {
-    #[serde(rename = "k")]
-    key: u64,
-    #[serde(rename = "r")]
-    repeats: Repeats,
-    #[serde(rename = "g")]
-    growth: Growth,
-}
-
 /// What is usual for a target.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Habits {
+pub(super) struct Habits {
     /// Spend of the fast and of the slow window.
     #[serde(rename = "f")]
-    fast: Peaks,
+    pub(super) fast: Peaks,
     #[serde(rename = "s")]
-    slow: Peaks,
+    pub(super) slow: Peaks,
     /// Spend of a run of near-equal calls.
     #[serde(rename = "l", default)]
     loops: Peaks,
@@ -52,11 +39,20 @@ struct Habits {
     /// Sessions opened in the fast window.
     #[serde(rename = "o", default)]
     opened: Peaks,
+    /// Sessions that were opened of late and never paused.
+    #[serde(rename = "b", default)]
+    busy: Peaks,
+    /// Pace and evenness of growing prompts, in thousandths of what is a finding.
+    #[serde(rename = "p", default)]
+    pace: Peaks,
+    #[serde(rename = "v", default)]
+    even: Peaks,
 }
 
 impl Habits {
     fn reach(&mut self, at: Micros) {
-        for peaks in [&mut self.fast, &mut self.slow, &mut self.loops, &mut self.growth, &mut self.errors, &mut self.opened] {
+        let Self { fast, slow, loops, growth, errors, opened, busy, pace, even } = self;
+        for peaks in [fast, slow, loops, growth, errors, opened, busy, pace, even] {
             peaks.reach(at);
         }
     }
@@ -96,14 +92,13 @@ pub(super) struct Target {
     pub(super) newest: i64,
     /// Event time of the last call that was judged.
     #[serde(rename = "h")]
-    head: i64,
+    pub(super) head: i64,
     #[serde(rename = "s")]
     slices: Slices,
     #[serde(rename = "u")]
-    habits: Habits,
-    /// The latest first.
-    #[serde(rename = "l", default, skip_serializing_if = "Vec::is_empty")]
-    lanes: Vec<Lane>,
+    pub(super) habits: Habits,
+    #[serde(rename = "l", default)]
+    pub(super) lanes: Lanes,
     #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
     episode: Option<Episode>,
     #[serde(rename = "t", default)]
@@ -112,12 +107,65 @@ pub(super) struct Target {
     pub(super) dirty: bool,
 }
 
+/// What a detector goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sign {
+    /// A run of near-equal calls.
+    Run,
+    /// What a row of growing prompts costs.
+    Row,
+    /// How fast one grows.
+    Pace,
+    /// How even its steps are.
+    Even,
+    /// Failed calls.
+    Failures,
+    /// Sessions that were opened.
+    Opened,
+    /// Sessions that were opened and never paused.
+    Busy,
+    /// Spend beyond the usual.
+    Surge,
+    /// Spend beyond a rate.
+    Rate,
+}
+
+impl Sign {
+    pub(super) const fn detector(self) -> Detector {
+        match self {
+            Self::Run => Detector::Loop,
+            Self::Row | Self::Pace | Self::Even => Detector::Growth,
+            Self::Failures => Detector::Errors,
+            Self::Opened | Self::Busy => Detector::FanOut,
+            Self::Surge => Detector::Baseline,
+            Self::Rate => Detector::Burn,
+        }
+    }
+}
+
+/// What was spent in the windows that end with a call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Windows {
+    pub(super) fast: Sum,
+    pub(super) slow: Sum,
+    pub(super) busy: Busy,
+}
+
+/// What gets dearer by the minute is told of at this part of the least spend.
+const EARLY: i128 = 4;
+
+fn early(spent: PicoUsd) -> PicoUsd {
+    PicoUsd(spent.0.saturating_mul(EARLY))
+}
+
 /// One detector's word on a call.
 struct Verdict {
-    detector: Detector,
+    sign: Sign,
     start: i64,
     spent: PicoUsd,
     limit: PicoUsd,
+    /// What has to reach the least spend.
+    worth: PicoUsd,
 }
 
 impl Target {
@@ -152,50 +200,56 @@ impl Target {
         if self.told.day != at.day() {
             self.told = Told { day: at.day(), ..Told::default() };
         }
-        let opens = self.follow(call, rule);
+        let opens = self.lanes.follow(call, rule);
         self.slices.add(call, opens, rule.widths());
         let (fast, slow) = self.slices.windows(at, rule.widths());
+        let windows =
+            Windows { fast, slow, busy: rule.fan_out.map_or_else(Busy::default, |terms| self.lanes.busy(call.at, rule.fast, &terms)) };
         let same = self.episode.is_some_and(|episode| call.at - episode.last <= rule.cooldown);
-        let is_news = |now: i128, told: i128| same || now >= told.saturating_mul(NEWS);
-        // Asked in this order: the most telling one speaks.
-        let verdict = self.repeats(rule).or_else(|| self.grows(rule)).or_else(|| self.fails(rule, fast, slow));
-        let verdict = verdict
-            .or_else(|| self.fans_out(rule, fast, slow).filter(|_| is_news(fast.opened.into(), self.told.opened)))
-            .or_else(|| self.surges(rule, fast, slow).filter(|_| is_news(slow.spend, self.told.slow)))
-            .or_else(|| self.burns(rule, fast, slow));
-        let verdict = verdict.filter(|verdict| verdict.spent >= rule.min_spend);
-        self.habits.fast.note(fast.spend);
-        self.habits.slow.note(slow.spend);
-        self.habits.errors.note(fast.errors.into());
-        self.habits.opened.note(fast.opened.into());
+        let verdict = self.verdict(rule, &windows, same).filter(|verdict| verdict.worth >= rule.min_spend);
+        self.note(rule, &windows);
         let verdict = verdict?;
-        match verdict.detector {
-            Detector::Baseline => self.told.slow = self.told.slow.max(slow.spend),
-            Detector::FanOut => self.told.opened = self.told.opened.max(fast.opened.into()),
+        match verdict.sign {
+            Sign::Surge => self.told.slow = self.told.slow.max(slow.spend),
+            Sign::Opened | Sign::Busy => self.told.opened = self.told.opened.max(fast.opened.into()),
             _ => {}
         }
         self.episode = Some(Episode { last: call.at });
-        (!same).then(|| self.finding(&verdict, rule, fast, slow))
+        (!same).then(|| self.finding(&verdict, rule, &windows))
     }
 
-    /// Moves the call's lane to the front and adds the call to it; tells whether it is a new one.
-    fn follow(&mut self, call: &Seen, rule: &Rule) -> bool {
-        let found = self.lanes.iter().position(|lane| lane.key == call.lane);
-        let mut lane = found.map_or_else(|| Lane { key: call.lane, ..Lane::default() }, |at| self.lanes.remove(at));
+    /// Asks the detectors: the most telling one speaks.
+    fn verdict(&self, rule: &Rule, windows: &Windows, same: bool) -> Option<Verdict> {
+        let Windows { fast, slow, .. } = *windows;
+        let is_news = |now: i128, told: i128| same || now >= told.saturating_mul(NEWS);
+        let verdict = self.repeats(rule).or_else(|| self.grows(rule)).or_else(|| self.fails(rule, fast, slow));
+        verdict
+            .or_else(|| self.fans_out(rule, windows).filter(|_| is_news(fast.opened.into(), self.told.opened)))
+            .or_else(|| self.surges(rule, fast, slow).filter(|_| is_news(slow.spend, self.told.slow)))
+            .or_else(|| self.burns(rule, fast, slow))
+    }
+
+    /// Notes what a call came to, for the days after.
+    fn note(&mut self, rule: &Rule, windows: &Windows) {
+        let Self { habits, lanes, head, .. } = self;
+        habits.fast.note(windows.fast.spend);
+        habits.slow.note(windows.slow.spend);
+        habits.errors.note(windows.fast.errors.into());
+        habits.opened.note(windows.fast.opened.into());
+        habits.busy.note(windows.busy.sessions.into());
+        let Some(lane) = lanes.latest() else { return };
         if let Some(terms) = &rule.repeat
-            && let Some(run) = lane.repeats.add(call, terms).filter(|run| run.is_loop(terms))
+            && let Some(run) = lane.repeats.latest(*head).filter(|run| run.is_loop(terms))
         {
-            self.habits.loops.note(run.spend().0);
+            habits.loops.note(run.spend().0);
         }
-        if let Some(terms) = &rule.growth {
-            let growth = lane.growth.add(call, terms);
-            if growth.is_snowball(terms) {
-                self.habits.growth.note(growth.spend().0);
+        if let Some(terms) = rule.growth.as_ref().filter(|_| lane.growth.last == *head) {
+            if lane.growth.is_snowball(terms) {
+                habits.growth.note(lane.growth.spend().0);
             }
+            habits.pace.note(lane.growth.pace(terms));
+            habits.even.note(lane.growth.evenness(terms));
         }
-        self.lanes.insert(0, lane);
-        self.lanes.truncate(MOST_LANES);
-        found.is_none()
     }
 
     /// Tells whether enough of the target's days are known.
@@ -212,20 +266,39 @@ impl Target {
         }
     }
 
+    /// Puts a verdict together whose spend is worth telling of as it is.
+    const fn said(&self, sign: Sign, spent: PicoUsd, limit: PicoUsd) -> Verdict {
+        Verdict { sign, start: self.head, spent, limit, worth: spent }
+    }
+
     fn repeats(&self, rule: &Rule) -> Option<Verdict> {
         let terms = rule.repeat.as_ref()?;
-        let run = self.lanes.first()?.repeats.latest(self.head).filter(|run| run.is_loop(terms))?;
+        let run = self.lanes.latest()?.repeats.latest(self.head).filter(|run| run.is_loop(terms))?;
         let limit = self.limit(rule, &self.habits.loops, terms.times, 1);
-        let verdict = Verdict { detector: Detector::Loop, start: run.first, spent: run.spend(), limit };
+        let verdict = Verdict { start: run.first, ..self.said(Sign::Run, run.spend(), limit) };
         (verdict.spent >= limit).then_some(verdict)
     }
 
     fn grows(&self, rule: &Rule) -> Option<Verdict> {
         let terms = rule.growth.as_ref()?;
-        let growth = &self.lanes.first()?.growth;
+        let growth = self.lanes.latest().map(|lane| &lane.growth).filter(|growth| growth.last == self.head)?;
         let limit = self.limit(rule, &self.habits.growth, terms.times, terms.unknown_times);
-        let verdict = Verdict { detector: Detector::Growth, start: growth.first, spent: growth.spend(), limit };
-        (growth.last == self.head && growth.is_snowball(terms) && verdict.spent >= limit).then_some(verdict)
+        let verdict = Verdict { start: growth.first, ..self.said(Sign::Row, growth.spend(), limit) };
+        if growth.is_snowball(terms) && verdict.spent >= limit {
+            return Some(verdict);
+        }
+        if growth.calls < terms.calls {
+            return None;
+        }
+        let beyond = |score: i128, usual: &Peaks| score >= usual.known_or_seen().map_or(TOLD, |usual| usual.by_half().max(TOLD));
+        let sign = if beyond(growth.pace(terms), &self.habits.pace) {
+            Sign::Pace
+        } else if beyond(growth.evenness(terms), &self.habits.even) {
+            Sign::Even
+        } else {
+            return None;
+        };
+        Some(Verdict { sign, worth: early(verdict.spent), limit: rule.min_spend, ..verdict })
     }
 
     fn fails(&self, rule: &Rule, fast: Sum, slow: Sum) -> Option<Verdict> {
@@ -233,17 +306,20 @@ impl Target {
         let most = self.habits.errors.known_or_seen().map_or(0, |usual| usual.limit(terms.times));
         let many = fast.errors >= terms.calls && i128::from(fast.errors) >= most;
         let share = u64::from(fast.errors) * 100 >= u64::from(fast.calls) * u64::from(terms.percent);
-        let verdict = Verdict { detector: Detector::Errors, start: self.head, spent: slow.spend(), limit: rule.min_spend };
-        (many && share).then_some(verdict)
+        (many && share).then(|| self.said(Sign::Failures, slow.spend(), rule.min_spend))
     }
 
-    fn fans_out(&self, rule: &Rule, fast: Sum, slow: Sum) -> Option<Verdict> {
+    fn fans_out(&self, rule: &Rule, windows: &Windows) -> Option<Verdict> {
         let terms = rule.fan_out.as_ref()?;
+        let Windows { fast, slow, busy } = *windows;
         let unknown = i128::from(terms.sessions) * i128::from(terms.times);
         let most = self.habits.opened.known_or_seen().map_or(unknown, |usual| usual.limit(terms.times));
-        let many = fast.opened >= terms.sessions && i128::from(fast.opened) >= most;
-        let verdict = Verdict { detector: Detector::FanOut, start: self.head, spent: slow.spend(), limit: rule.min_spend };
-        many.then_some(verdict)
+        if fast.opened >= terms.sessions && i128::from(fast.opened) >= most {
+            return Some(self.said(Sign::Opened, slow.spend(), rule.min_spend));
+        }
+        let most = self.habits.busy.known_or_seen().map_or(0, |usual| usual.limit(terms.times));
+        let many = busy.sessions >= terms.busy && i128::from(busy.sessions) >= most && busy.paused * 2 <= busy.sessions;
+        many.then(|| Verdict { worth: early(fast.spend()), ..self.said(Sign::Busy, slow.spend(), rule.min_spend) })
     }
 
     fn surges(&self, rule: &Rule, fast: Sum, slow: Sum) -> Option<Verdict> {
@@ -252,49 +328,20 @@ impl Target {
         let usual = |peaks: &Peaks, times: u32| peaks.known_or_seen().map_or(0, |usual| usual.limit(times));
         let least = if self.is_known() { rule.min_spend } else { terms.unknown };
         let limit = PicoUsd(usual(&self.habits.slow, terms.slow_times)).max(least);
-        let verdict = Verdict { detector: Detector::Baseline, start: self.head, spent: slow.spend(), limit };
-        (fast.spend >= usual(&self.habits.fast, terms.fast_times) && slow.spend() >= limit).then_some(verdict)
+        let over = fast.spend >= usual(&self.habits.fast, terms.fast_times) && slow.spend() >= limit;
+        over.then(|| self.said(Sign::Surge, slow.spend(), limit))
     }
 
     fn burns(&self, rule: &Rule, fast: Sum, slow: Sum) -> Option<Verdict> {
         let terms = rule.burn.as_ref()?;
         let allowed = |width: i64| PicoUsd(terms.rate.0.saturating_mul(i128::from(width)) / i128::from(HOUR));
-        let verdict = Verdict { detector: Detector::Burn, start: self.head, spent: slow.spend(), limit: allowed(rule.slow) };
-        (fast.spend() >= allowed(rule.fast) && verdict.spent >= verdict.limit).then_some(verdict)
+        let over = fast.spend() >= allowed(rule.fast) && slow.spend() >= allowed(rule.slow);
+        over.then(|| self.said(Sign::Rate, slow.spend(), allowed(rule.slow)))
     }
 
-    /// Says what was seen.
-    fn finding(&self, verdict: &Verdict, rule: &Rule, fast: Sum, slow: Sum) -> Finding {
-        let Verdict { detector, start, spent, limit } = *verdict;
-        let (in_fast, in_slow) = (span(rule.fast), span(rule.slow));
-        let lane = self.lanes.first();
-        let seen = match (detector, lane, lane.and_then(|lane| lane.repeats.latest(self.head))) {
-            (Detector::Loop, _, Some(run)) => {
-                let (low, high) = run.range();
-                let (length, interval) = (span(run.last - run.first), span(run.interval()));
-                format!("{} near-equal calls in {length}, input {low} to {high} tokens, every {interval}, {}", run.calls, spent.shown(2))
-            }
-            (Detector::Growth, Some(Lane { growth, .. }), _) => {
-                let (from, to, length) = (growth.from_prompt, growth.to_prompt, span(growth.last - growth.first));
-                format!("{} calls in {length}, input grew with each from {from} to {to} tokens, {}", growth.calls, spent.shown(2))
-            }
-            (Detector::Errors, ..) => format!("{} of {} calls failed in {in_fast}", fast.errors, fast.calls),
-            (Detector::FanOut, ..) => format!("{} sessions opened in {in_fast}", fast.opened),
-            (Detector::Burn, ..) => {
-                let rate = rule.burn.map_or(PicoUsd::ZERO, |terms| terms.rate).shown(2);
-                format!("{} in {in_fast} and {} in {in_slow}, both above {rate} an hour", fast.spend().shown(2), slow.spend().shown(2))
-            }
-            _ => {
-                let usual = self.habits.fast.known_or_seen().map(|usual| times(fast.spend, usual.median));
-                let usual = usual.map_or_else(String::new, |usual| format!(", {usual} the most of a usual day"));
-                format!("{} in {in_fast}{usual}", fast.spend().shown(2))
-            }
-        };
-        let usual = self.habits.slow.known_or_seen().map_or_else(
-            || "of its days none is known".to_owned(),
-            |usual| format!("{} the most of a usual day", times(slow.spend, usual.median)),
-        );
-        let explanation = format!("{}: {seen}; {} calls, {} in {in_slow}, {usual}", detector.as_str(), slow.calls, slow.spend().shown(2));
-        Finding { detector, start: Micros(start), at: Micros(self.head), spent, limit, explanation }
+    fn finding(&self, verdict: &Verdict, rule: &Rule, windows: &Windows) -> Finding {
+        let Verdict { sign, start, spent, limit, .. } = *verdict;
+        let explanation = explain(self, sign, spent, rule, windows);
+        Finding { detector: sign.detector(), start: Micros(start), at: Micros(self.head), spent, limit, explanation }
     }
 }

@@ -11,7 +11,12 @@ use crate::fire::{Crossing, Withheld};
 const NOW: Micros = Micros(400 * DAY);
 const CENT: i64 = 10_000_000_000;
 
-/// A call of agent `a` in one of two sessions.
+/// Sessions of agent `a`.
+const SESSIONS: u32 = 6;
+
+mod early;
+
+/// A call of agent `a` in one of its sessions.
 #[derive(Clone, Copy, Debug)]
 struct Made {
     at: i64,
@@ -28,14 +33,14 @@ impl Made {
     }
 }
 
-/// Profiles 0 to 3: two sessions, each succeeding and failing.
+/// Profiles of six sessions, first those of calls that succeed.
 fn batch() -> EnrichedBatch {
     let mut batch = EnrichedBatch::default();
     let strings = &mut batch.batch.strings;
     let agent_id = strings.intern("a");
-    for number in 0..4_u32 {
-        let session_id = strings.intern(if number % 2 == 0 { "s0" } else { "s1" });
-        let error_code = strings.intern(if number < 2 { "" } else { "ThrottlingException" });
+    for number in 0..2 * SESSIONS {
+        let session_id = strings.intern(&format!("s{}", number % SESSIONS));
+        let error_code = strings.intern(if number < SESSIONS { "" } else { "ThrottlingException" });
         batch.batch.profiles.push(Profile { error_code, ..Profile::default() });
         batch.owners.push(Owner { agent_id, session_id, ..Owner::default() });
     }
@@ -46,7 +51,7 @@ fn shapes(made: &[Made]) -> Vec<CallShape> {
     let shape = |call: &Made| CallShape {
         event_time: Micros(call.at),
         cost_picousd: call.cost,
-        profile: call.session + 2 * u32::from(call.failed),
+        profile: call.session + SESSIONS * u32::from(call.failed),
         model: sluice_schemas::Sym::EMPTY,
         scope: sluice_schemas::Sym::EMPTY,
         prompt: call.prompt,
@@ -209,9 +214,9 @@ fn targets_are_bounded() {
     assert_eq!(gone + watch.status()[0].targets, MOST_TARGETS as u64 + 500);
 }
 
-/// Calls of loops, growth and noise, a few minutes of each.
+/// Calls of loops, growth, sessions at once and noise, a few minutes of each.
 fn traffic() -> impl Strategy<Value = Vec<Made>> {
-    let piece = (0..4_u8, 5..40_i64, 1..12_i64, 0..2_u32, 1..60_i64, any::<u16>());
+    let piece = (0..6_u8, 5..40_i64, 1..12_i64, 0..2_u32, 1..60_i64, any::<u16>());
     proptest::collection::vec(piece, 1..8).prop_map(|pieces| {
         let mut at = 10 * DAY;
         let mut made = Vec::new();
@@ -223,7 +228,11 @@ fn traffic() -> impl Strategy<Value = Vec<Made>> {
                 made.push(match kind {
                     0 => call,
                     1 => Made { prompt: 2_000 + 500 * step, ..call },
-                    2 => Made { failed: wave % 3 != 0, ..call },
+                    2 => {
+                        Made { session: step % SESSIONS, prompt: 900 + 13 * wave, output: 10 + wave, at: at - (every - 1) * SECOND, ..call }
+                    }
+                    3 => Made { prompt: 3_000 + 4_000 * step, output: 1_200 + wave, ..call },
+                    4 => Made { failed: wave % 3 != 0, ..call },
                     _ => Made { prompt: 500 + 13 * wave, output: 10 + wave, ..call },
                 });
             }

@@ -18,6 +18,8 @@ pub(crate) struct Caught {
     pub(crate) after: i64,
     /// What the runaway had spent by then.
     pub(crate) spent: PicoUsd,
+    /// Calls that it had made by then.
+    pub(crate) calls: usize,
     /// Which detector found it.
     pub(crate) detector: String,
     /// What was said.
@@ -47,7 +49,8 @@ pub(crate) fn trial(rules: &Rules, shape: Shape, host: Option<Kind>, seed: u64) 
     traffic.sort();
     let wild = traffic.shapes.clone();
     let from = START + onset;
-    let floor = rules.iter().next().map_or(PicoUsd::ZERO, |rule| rule.min_spend);
+    // What gets dearer by the minute is told of at a quarter of the least spend.
+    let floor = rules.iter().next().map_or(PicoUsd::ZERO, |rule| PicoUsd(rule.min_spend.0 / 4));
     let mut outcome = Outcome { caught: None, worth_telling: worth_telling(&wild, from, floor) };
     traffic.shapes.extend(own);
     traffic.sort();
@@ -57,10 +60,12 @@ pub(crate) fn trial(rules: &Rules, shape: Shape, host: Option<Kind>, seed: u64) 
     for at in before..traffic.shapes.len() {
         let now = traffic.shapes[at].event_time;
         if let Some(crossing) = watch.apply(traffic.view(&traffic.shapes[at..=at]), now).into_iter().next() {
-            let spent = wild.iter().take_while(|shape| shape.event_time <= now).map(|shape| i128::from(shape.cost_picousd)).sum();
+            let made = &wild[..wild.partition_point(|shape| shape.event_time <= now)];
+            let spent = made.iter().map(|shape| i128::from(shape.cost_picousd)).sum();
             outcome.caught = Some(Caught {
                 after: now.0 - from,
                 spent: PicoUsd(spent),
+                calls: made.len(),
                 detector: crossing.breach.threshold,
                 explanation: crossing.breach.explanation.unwrap_or_default(),
             });

@@ -35,10 +35,22 @@ pub(crate) enum Kind {
     Throttled,
     /// An agent that was not there before the twentieth day.
     Newcomer,
+    /// An orchestrator: a few times a day it opens up to ten sessions at once, each at a machine's pace.
+    Workers,
+    /// Chats, and on workdays at nine a class that begins all at once.
+    Class,
+    /// A service whose deploys, twice a week, are each tried on a suite of requests, eight at a time.
+    Deploys,
+    /// A service of sessions of a few quick calls each, day and night.
+    Requests,
+    /// A writer and a reviewer that answer each other until the reviewer is content.
+    Review,
+    /// Long documents, section by section: each call takes all that was written into its prompt.
+    Drafts,
 }
 
 /// Every kind.
-pub(crate) const KINDS: [Kind; 14] = [
+pub(crate) const KINDS: [Kind; 20] = [
     Kind::Chat,
     Kind::Coding,
     Kind::Rag,
@@ -53,6 +65,12 @@ pub(crate) const KINDS: [Kind; 14] = [
     Kind::Weekly,
     Kind::Throttled,
     Kind::Newcomer,
+    Kind::Workers,
+    Kind::Class,
+    Kind::Deploys,
+    Kind::Requests,
+    Kind::Review,
+    Kind::Drafts,
 ];
 
 /// Adds `days` of an agent's work.
@@ -85,6 +103,12 @@ pub(crate) fn normal(traffic: &mut Traffic, random: &mut Random, kind: Kind, age
             Kind::Weekly if day % 7 == 0 => add.tasks(40),
             Kind::Throttled => add.throttled(),
             Kind::Newcomer if day >= 20 => add.questions(120, 1_000),
+            Kind::Workers if !weekend => add.workers(),
+            Kind::Class if !weekend => add.class(),
+            Kind::Deploys => add.deploys(day % 7 == 1 || day % 7 == 3),
+            Kind::Requests => add.requests(60),
+            Kind::Review if !weekend => add.reviews(),
+            Kind::Drafts if !weekend => add.drafts(),
             _ => {}
         }
     }
@@ -237,6 +261,109 @@ impl Day<'_> {
             for _ in 0..self.random.within(5, 40) {
                 let (at, prompt) = (begin + self.random.within(0, 120) * SECOND, self.random.around(4_500, 250));
                 self.traffic.failure(who, at, prompt);
+            }
+        }
+    }
+
+    fn workers(&mut self) {
+        for _ in 0..self.random.within(2, 6) {
+            let begin = self.start + self.random.within(8 * 60, 18 * 60) * MINUTE;
+            for _ in 0..self.random.within(3, 10) {
+                let who = self.session();
+                let (at, context) = (begin + self.random.within(0, 20) * SECOND, self.random.wide(9_000));
+                let steps = self.random.wide(20);
+                self.steps(who, at, context, steps);
+            }
+        }
+    }
+
+    /// Calls of a sub-task: at a machine's pace, each with what the last one found; a context that is too long is compacted.
+    fn steps(&mut self, who: Caller, mut at: i64, mut context: i64, count: i64) {
+        let floor = context;
+        for _ in 0..count {
+            let answer = self.random.wide(400);
+            context += self.random.wide(1_200);
+            self.traffic.call(who, at, context, answer, CACHED);
+            context += answer;
+            if context > 120_000 {
+                context = floor;
+            }
+            at += self.random.within(3_000, 7_000) * 1_000 + self.random.wait(2 * SECOND);
+        }
+    }
+
+    fn class(&mut self) {
+        self.chats(10);
+        for _ in 0..self.random.around(25 * self.size / 100, 200) {
+            let who = self.session();
+            let mut at = self.start + 9 * HOUR + self.random.within(0, 120) * SECOND;
+            let mut context = self.random.around(1_500, 100);
+            for _ in 0..self.random.within(3, 12) {
+                let answer = self.random.wide(350);
+                self.traffic.call(who, at, context, answer, LARGE);
+                context += answer + self.random.wide(60);
+                at += self.random.within(6, 20) * SECOND + self.random.wait(30 * SECOND);
+            }
+        }
+    }
+
+    fn deploys(&mut self, deployed: bool) {
+        self.questions(120, 1_000);
+        if !deployed {
+            return;
+        }
+        let begin = self.start + self.random.within(9 * 60, 17 * 60) * MINUTE;
+        for _ in 0..8 {
+            let mut at = begin + self.random.within(0, 5) * SECOND;
+            for _ in 0..self.random.around(12 * self.size / 100, 200) {
+                let who = self.session();
+                for _ in 0..self.random.within(1, 4) {
+                    let (prompt, answer) = (self.random.around(4_500, 250), self.random.wide(220));
+                    self.traffic.call(who, at, prompt, answer, LARGE);
+                    at += self.random.within(2_000, 5_000) * 1_000;
+                }
+            }
+        }
+    }
+
+    fn requests(&mut self, apart: i64) {
+        let (mut from, apart) = (0, apart * SECOND * 100 / self.size);
+        loop {
+            let slow = if (7 * HOUR..20 * HOUR).contains(&from) { 1 } else { 6 };
+            from += self.random.wait(apart * slow);
+            if from >= DAY {
+                return;
+            }
+            let who = self.session();
+            let (context, count) = (self.random.wide(4_000), self.random.within(2, 6));
+            self.steps(who, self.start + from, context, count);
+        }
+    }
+
+    fn reviews(&mut self) {
+        for _ in 0..self.random.around(6 * self.size / 100, 300) {
+            let both = [self.session(), self.session()];
+            let mut at = self.start + self.random.within(8 * 60, 18 * 60) * MINUTE;
+            let mut context = self.random.wide(6_000);
+            for turn in 0..self.random.within(4, 16) {
+                let answer = self.random.wide(if turn % 2 == 0 { 900 } else { 300 });
+                self.traffic.call(both[turn as usize % 2], at, context, answer, LARGE);
+                context += answer;
+                at += self.random.within(2_000, 5_000) * 1_000 + answer * 10_000;
+            }
+        }
+    }
+
+    fn drafts(&mut self) {
+        for _ in 0..self.random.around(4 * self.size / 100, 300) {
+            let who = self.session();
+            let mut at = self.start + self.random.within(8 * 60, 18 * 60) * MINUTE;
+            let mut context = self.random.wide(5_000);
+            for _ in 0..self.random.within(5, 14) {
+                let answer = self.random.around(1_500, 600);
+                self.traffic.call(who, at, context, answer, LARGE);
+                context += answer + self.random.wide(300);
+                at += self.random.within(1_000, 4_000) * 1_000 + answer * 14_000;
             }
         }
     }
