@@ -183,7 +183,8 @@ fn reads_that_end_early(daemon: &Daemon) {
         assert!(output.status.success() && output.stderr.is_empty(), "{words:?}: {output:?}");
     }
     let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let status = Command::new(SLUICE).args(["query", "SELECT 1"]).current_dir(daemon.folder.path()).stdout(full).stderr(Stdio::null()).status();
+    let status =
+        Command::new(SLUICE).args(["query", "SELECT 1"]).current_dir(daemon.folder.path()).stdout(full).stderr(Stdio::null()).status();
     assert_eq!(status.unwrap().code(), Some(2), "what was lost is told");
     let rows = daemon.json(&["query", "-- all of them\nSELECT count(*) AS n FROM calls", "--format", "json"]);
     assert_eq!(rows[0]["n"].as_u64(), Some(300));

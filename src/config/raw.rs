@@ -137,9 +137,8 @@ pub(crate) fn validate(table: toml::Table, origin: &Origin, reader: &mut Reader,
         faults.push(format!("enforce.webhook: '{url}' is not an http(s) address"));
     }
     let is_handed = raw.source.is_empty() && raw.files.paths.is_empty();
-    let glue = GlueDatabase::check(raw.lake.glue_database.as_deref(), raw.lake.glue_region, &lake, origin.lake.is_some());
     Some(Config {
-        glue: glue.map_err(|fault| faults.push(format!("lake.{fault}"))).ok().flatten(),
+        glue: glue(&raw.lake, &lake, origin, faults),
         commit_interval,
         state: place(raw.lake.state, "local.redb"),
         shared: SharedPlace::choose(raw.shared, place(raw.lake.shared, "shared.redb"))
@@ -211,6 +210,12 @@ fn lake_of(path: Option<&Path>, base: &Path, origin: &Origin, needed: bool, faul
     let remote = is_remote(&lake);
     // Absolute, so that what a daemon wrote is found from wherever a command runs.
     (if remote { lake } else { local(&lake) }, remote)
+}
+
+/// Takes the database of the catalogue, which is that of the configuration's own lake.
+fn glue(raw: &RawLake, lake: &Path, origin: &Origin, faults: &mut Vec<String>) -> Option<GlueDatabase> {
+    let found = GlueDatabase::check(raw.glue_database.as_deref(), raw.glue_region.clone(), lake, origin.lake.is_some());
+    found.map_err(|fault| faults.push(format!("lake.{fault}"))).ok().flatten()
 }
 
 fn is_remote(lake: &Path) -> bool {
