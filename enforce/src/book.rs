@@ -142,6 +142,14 @@ impl Book {
         (self.geometry.is_some() && first_touch).then(|| key.owned())
     }
 
+    /// Reads what every addition begins with, to no other end than that it is near when it is needed.
+    pub(crate) fn touch(&self) -> bool {
+        let budget = &self.budget;
+        let counts = budget.lower_bound ^ budget.worst_case.is_some() ^ budget.limit.source.is_some() ^ budget.window.is_calendar();
+        let targets = budget.each.first().is_some_and(|dimension| dimension.is(""));
+        counts ^ targets ^ self.last_period.is_some() ^ self.counters.keys().next().is_some_and(|key| key.period == 0)
+    }
+
     pub(crate) fn set_aside(&mut self, tally: Tally) {
         self.too_late.add(tally);
         self.dirty_self = true;

@@ -34,6 +34,9 @@ pub use carried::{Carried, InForce};
 pub use change::NeedsSeed;
 pub use status::{BudgetStatus, FiredStatus, Overview};
 
+/// Budgets of a batch that are brought near at once.
+const NEAR: usize = 64;
+
 /// How far the logs may lag behind the clock before a rolling sum is taken as of later than the newest event. AWS delivers
 /// invocation logs within minutes; without this a short window would look empty before its spend has even arrived.
 const LOG_LAG: i64 = 10 * MINUTE;
@@ -213,7 +216,10 @@ impl Ledger {
         let may_count = self.index().may_count(&kinds.rows);
         let mut crossings = Vec::new();
         let mut counted = Counted::default();
-        for (at, part) in &may_count.books {
+        for (place, (at, part)) in may_count.books.iter().enumerate() {
+            if place % NEAR == 0 {
+                touch(&self.books, may_count.books.iter().skip(place).take(NEAR).map(|(at, _)| *at));
+            }
             let Some(book) = self.books.get_mut(*at) else { continue };
             if purpose == Purpose::Seed && !book.seeding && !self.pristine {
                 continue;
@@ -243,6 +249,12 @@ impl Ledger {
         }
         &self.index.get_or_insert_with(|| (Arc::clone(&self.budgets), Index::of(&self.books))).1
     }
+}
+
+/// Brings the next budgets of a batch near, in one go: reads of memory that do not wait for each other take a fraction of the time.
+fn touch(books: &[Book], next: impl Iterator<Item = usize>) {
+    let read = next.filter_map(|at| books.get(at)).fold(false, |read, book| read ^ book.touch());
+    std::hint::black_box(read);
 }
 
 /// Adds one delta to its counter, or sets it aside. Returns the key of a counter whose rolling window has to be looked at.
