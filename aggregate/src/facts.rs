@@ -24,7 +24,8 @@ use sluice_schemas::{
 };
 
 use crate::known::sha256_of;
-use keys::{PerProfile, PerSymbol, constant};
+pub(crate) use keys::constant;
+use keys::{PerProfile, PerSymbol};
 
 /// Length of a UUID's text.
 const UUID_TEXT: usize = 36;
@@ -172,9 +173,15 @@ impl Texts {
         self.lengths.push(text.len());
     }
 
-    fn append(&mut self, other: &Self) {
-        self.text.extend_from_slice(&other.text);
-        self.lengths.extend_from_slice(&other.lengths);
+    /// Returns how much there is.
+    const fn mark(&self) -> Mark {
+        Mark { bytes: self.text.len(), texts: self.lengths.len() }
+    }
+
+    /// Appends some of another's texts.
+    fn append(&mut self, other: &Self, from: Mark, to: Mark) {
+        self.text.extend_from_slice(&other.text[from.bytes..to.bytes]);
+        self.lengths.extend_from_slice(&other.lengths[from.texts..to.texts]);
     }
 
     fn finish(self) -> ArrayRef {
@@ -186,14 +193,45 @@ impl Texts {
     }
 }
 
-/// Returns names and values of an owner's tags.
-fn owner_tags(batch: &EnrichedBatch, owner: &Owner) -> [Texts; 2] {
-    let mut tags = [Texts::default(), Texts::default()];
-    for (name, value) in &owner.tags {
-        tags[0].push(batch.batch.strings.get(*name));
-        tags[1].push(batch.batch.strings.get(*value));
+/// A place in [`Texts`].
+#[derive(Clone, Copy, Debug, Default)]
+struct Mark {
+    bytes: usize,
+    texts: usize,
+}
+
+/// Names and values of the tags of every owner of a batch, one after the other.
+struct OwnerTags {
+    names: Texts,
+    values: Texts,
+    /// Where the tags of each owner begin, and where the last one's end.
+    marks: Vec<[Mark; 2]>,
+}
+
+impl OwnerTags {
+    fn new(batch: &EnrichedBatch) -> Self {
+        let (mut names, mut values) = (Texts::default(), Texts::default());
+        let mut marks = Vec::with_capacity(batch.owners.len() + 1);
+        for owner in &batch.owners {
+            marks.push([names.mark(), values.mark()]);
+            for (name, value) in &owner.tags {
+                names.push(batch.batch.strings.get(*name));
+                values.push(batch.batch.strings.get(*value));
+            }
+        }
+        marks.push([names.mark(), values.mark()]);
+        Self { names, values, marks }
     }
-    tags
+
+    /// Appends the tags of an owner; returns how many there are.
+    fn append_to(&self, owner: usize, names: &mut Texts, values: &mut Texts) -> usize {
+        let (Some(from), Some(to)) = (self.marks.get(owner), self.marks.get(owner + 1)) else { return 0 };
+        if from[0].texts < to[0].texts {
+            names.append(&self.names, from[0], to[0]);
+            values.append(&self.values, from[1], to[1]);
+        }
+        to[0].texts - from[0].texts
+    }
 }
 
 /// Returns a request id as the log wrote it.
@@ -223,17 +261,11 @@ pub(crate) fn uuid_text(id: u128) -> [u8; UUID_TEXT] {
 
 /// Builds the map column: null where the owner has no tags.
 fn tags(batch: &EnrichedBatch, calls: &[Kept<'_>]) -> ArrayRef {
-    let of_profile: Vec<[Texts; 2]> = batch.owners.iter().map(|owner| owner_tags(batch, owner)).collect();
+    let of_owner = OwnerTags::new(batch);
     let (mut names, mut values) = (Texts::default(), Texts::default());
     let mut lengths = Vec::with_capacity(calls.len());
     for call in calls {
-        let Some([own_names, own_values]) = of_profile.get(call.invocation.profile as usize) else {
-            lengths.push(0);
-            continue;
-        };
-        names.append(own_names);
-        values.append(own_values);
-        lengths.push(own_names.lengths.len());
+        lengths.push(of_owner.append_to(call.invocation.profile as usize, &mut names, &mut values));
     }
     let nulls = NullBuffer::from_iter(lengths.iter().map(|length| *length > 0));
     let DataType::Map(entry, sorted) = tables::string_map() else { unreachable!("the type of a map is a map") };

@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use sluice_schemas::{Batch, EnrichedBatch, Extras, Invocation, Micros, Owner, Pricing, Profile, ServiceTier, StringTable, Sym};
 
 use crate::agents::AgentsFile;
-use crate::attribution::{CallToAttribute, Change, Explanation, KeyNames, OwnerCache, OwnerTexts, Owners, Sources, Template};
+use crate::attribution::{CallToAttribute, Change, Explanation, KeyNames, OwnerCache, OwnerTexts, Owners, ReadClaims, Sources, Template};
 use crate::config::MetadataKeys;
 use crate::directory::Directory;
 use crate::evidence::CallEvidence;
@@ -42,6 +42,14 @@ pub struct EnrichCache {
     filled_by: Option<Arc<()>>,
     owners: OwnerCache,
     rates: Memo<ProfileRates>,
+}
+
+/// What was read of the metadata of a batch's calls, so that it need not be read again once more is known of who made them.
+#[derive(Clone, Debug, Default)]
+pub struct ReadMetadata {
+    claims: ReadClaims,
+    /// Whose words the claims were read with.
+    template: Option<Arc<Template>>,
 }
 
 impl EnrichCache {
@@ -180,9 +188,15 @@ impl Enricher {
 
     /// Prices and attributes a decoded batch. `cache` is per worker.
     #[must_use]
-    pub fn enrich(&self, mut batch: Batch, cache: &mut EnrichCache) -> EnrichedBatch {
+    pub fn enrich(&self, batch: Batch, cache: &mut EnrichCache) -> EnrichedBatch {
+        self.enrich_and_keep(batch, cache).0
+    }
+
+    /// As [`Enricher::enrich`]; returns what was read of metadata, too, for [`Enricher::attribute_informed`].
+    #[must_use]
+    pub fn enrich_and_keep(&self, mut batch: Batch, cache: &mut EnrichCache) -> (EnrichedBatch, ReadMetadata) {
         cache.prepare(&self.identity);
-        let owners = self.owners(&batch.profiles, &mut batch.strings, &mut cache.owners);
+        let (owners, claims) = self.owners(&batch.profiles, &mut batch.strings, &mut cache.owners);
         let mut rating = Rating::new(&self.catalogue, &mut cache.rates);
         let routes: Vec<Route> = batch.profiles.iter().map(|profile| rating.route(profile, &mut batch.strings)).collect();
         let mut pricing = Vec::with_capacity(batch.invocations.len());
@@ -192,25 +206,30 @@ impl Enricher {
             let priced = routes.get(call.profile as usize).map(|&route| rating.price(route, call, extras, &mut batch.strings));
             pricing.push(priced.unwrap_or_default());
         }
-        EnrichedBatch { batch, owners, pricing }
+        (EnrichedBatch { batch, owners, pricing }, ReadMetadata { claims, template: Some(Arc::clone(&self.template)) })
     }
 
-    /// Returns the owners of calls of profiles of one batch, each in the light of its evidence.
+    /// Returns the owners of calls of profiles of one batch, each in the light of its evidence. `read` is of the same batch.
     pub(crate) fn owners_of<'p>(
         &self,
         calls: impl Iterator<Item = (&'p Profile, &'p CallEvidence)>,
+        read: ReadMetadata,
         strings: &mut StringTable,
         cache: &mut EnrichCache,
     ) -> Vec<Owner> {
         cache.prepare(&self.identity);
-        let mut owners = Owners::new(self.sources(), &mut cache.owners, strings);
+        // Claims are read with the names of keys alone, which an enricher made from another shares.
+        let is_ours = read.template.is_some_and(|template| Arc::ptr_eq(&template, &self.template));
+        let claims = if is_ours { read.claims } else { ReadClaims::default() };
+        let mut owners = Owners::going_on(self.sources(), &mut cache.owners, strings, claims);
         calls.map(|(profile, evidence)| owners.owner(profile, evidence, None, strings)).collect()
     }
 
-    /// Returns the owners of profiles, one each.
-    fn owners(&self, profiles: &[Profile], strings: &mut StringTable, cache: &mut OwnerCache) -> Vec<Owner> {
+    /// Returns the owners of profiles, one each, and what their metadata claims.
+    fn owners(&self, profiles: &[Profile], strings: &mut StringTable, cache: &mut OwnerCache) -> (Vec<Owner>, ReadClaims) {
         let (mut owners, nothing) = (Owners::new(self.sources(), cache, strings), CallEvidence::default());
-        profiles.iter().map(|profile| owners.owner(profile, &nothing, None, strings)).collect()
+        let found = profiles.iter().map(|profile| owners.owner(profile, &nothing, None, strings)).collect();
+        (found, owners.into_claims())
     }
 }
 

@@ -10,7 +10,7 @@ pub mod config;
 pub mod directory;
 pub mod enricher;
 pub mod evidence;
-mod informed;
+pub mod informed;
 mod memo;
 pub mod prices;
 pub mod reconcile;

@@ -4,6 +4,7 @@
 //! in the shard, or upstream where stateless workers delivered them.
 
 use sluice_aggregate::evidence::Kinds;
+use sluice_enrich::enricher::ReadMetadata;
 use sluice_ingest::admit::{admit, refuse_gap, upstream_key};
 use sluice_schemas::invariant::{Invariant, InvariantError};
 use sluice_schemas::position::{ChainDecision, Positions, chain};
@@ -25,6 +26,7 @@ impl Pipeline {
                 tracing::debug!(shard = decoded.span.shard, "a stretch that was read before came again");
                 decoded.span.to = last.clone();
                 decoded.batch = EnrichedBatch::default();
+                decoded.metadata = ReadMetadata::default();
                 decoded.trail_keys.clear();
                 decoded.trail_kinds = Kinds::default();
             }

@@ -13,6 +13,7 @@ use sluice_aggregate::known::KnownError;
 use sluice_aggregate::lake::Lake;
 use sluice_enrich::enricher::Enricher;
 use sluice_enrich::evidence::{Alike, CallEvidence, CallKey, Evidence, REACH, Touched, Wanted};
+use sluice_enrich::informed::Informed;
 use sluice_schemas::time::{HOUR, SECOND};
 use sluice_schemas::trail::TrailEvent;
 use sluice_schemas::{EnrichedBatch, Micros, tables};
@@ -113,6 +114,46 @@ impl Join {
     }
 }
 
+/// Which profile of a batch the calls of each decoded one get. Most have calls of one caller and stay as they are: a million profiles of
+/// one call each do not become two million.
+#[derive(Debug)]
+struct Profiles {
+    /// By decoded profile: where the evidence of its first call is.
+    first: Vec<Option<[usize; 3]>>,
+    /// Profiles of other calls, by decoded profile and evidence.
+    others: HashMap<(u32, [usize; 3]), u32, FixedState>,
+    informed: Vec<Informed>,
+}
+
+impl Profiles {
+    fn new(decoded: usize) -> Self {
+        Self { first: vec![None; decoded], others: HashMap::default(), informed: Vec::new() }
+    }
+
+    /// Returns the number of the profile of a call, and whether it is one that is yet to be put behind the others.
+    fn of(&mut self, profile: u32, evidence: CallEvidence) -> (u32, bool) {
+        let addresses = evidence.addresses();
+        let next = (self.first.len() + self.others.len()) as u32;
+        match self.first.get_mut(profile as usize) {
+            Some(first) if first.is_none() => {
+                *first = Some(addresses);
+                if !evidence.is_empty() {
+                    self.informed.push((profile, evidence));
+                }
+                (profile, false)
+            }
+            Some(Some(first)) if *first == addresses => (profile, false),
+            _ => {
+                let number = *self.others.entry((profile, addresses)).or_insert(next);
+                if number == next {
+                    self.informed.push((next, evidence));
+                }
+                (number, number == next)
+            }
+        }
+    }
+}
+
 /// What is known of the events of a batch that are alike.
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
@@ -130,7 +171,7 @@ impl Pipeline {
         let trail = &decoded.batch.batch.trail;
         let (join, lake) = (&mut self.join, &self.lake);
         let pending = &join.pending_ids;
-        let keys = trail.iter().zip(&decoded.trail_keys).map(|(event, (id, _))| (event.event_time, *id));
+        let keys = decoded.trail_keys.iter().map(|key| (key.at, key.id));
         let new = join.ids.first_of(keys, &mut |hour| {
             let mut keys = event_keys_of_hour(lake, hour)?;
             keys.extend(pending.get(&hour).into_iter().flatten());
@@ -144,14 +185,16 @@ impl Pipeline {
         let meters = self.settings.config.cloudtrail.meter_after.is_some();
         let mut kinds = vec![Seen::default(); decoded.trail_kinds.len()];
         let kind_of = decoded.trail_kinds.of_events().iter().map(|kind| *kind as usize);
-        for (((event, (_, request)), kind), keep) in trail.iter().zip(&decoded.trail_keys).zip(kind_of).zip(&mut keep) {
+        let mut begun = None;
+        for (((event, key), kind), keep) in trail.iter().zip(&decoded.trail_keys).zip(kind_of).zip(&mut keep) {
             if !*keep {
                 continue;
             }
-            let hour = event.event_time.hour();
+            let hour = key.at.hour();
             let Some(seen) = kinds.get_mut(kind) else { continue };
             // Whether it opens a session is its own word, the rest is that of its kind.
-            *keep = event.assumed.is_some() || *seen.is_evidence.get_or_insert_with(|| Evidence::is_evidence(event));
+            let opens = !key.is_of_request && event.assumed.is_some();
+            *keep = opens || *seen.is_evidence.get_or_insert_with(|| Evidence::is_evidence(event));
             if !*keep {
                 continue;
             }
@@ -162,8 +205,12 @@ impl Pipeline {
                 self.join.meter.wait(event, decoded.arrival);
                 seen.waits = (!event.request_id.is_empty()).then_some(hour);
             }
-            self.join.begin_hour(&self.lake, hour)?;
-            if let Some(touched) = self.join.evidence.add_alike(event, *request, &mut seen.alike) {
+            if begun != Some(hour) {
+                self.join.begin_hour(&self.lake, hour)?;
+                begun = Some(hour);
+            }
+            let known = if key.is_of_request { self.join.evidence.add_request(key.at, key.request, &seen.alike) } else { None };
+            if let Some(touched) = known.or_else(|| self.join.evidence.add_alike(event, key.request, &mut seen.alike)) {
                 self.queue(touched, decoded.arrival)?;
             }
         }
@@ -171,12 +218,11 @@ impl Pipeline {
         Ok(keep)
     }
 
-    /// Tells the new calls of a batch apart by what is known of their callers: calls of one profile with other evidence get a
-    /// profile of their own. Returns the evidence of those profiles, which come after the others.
-    pub(super) fn inform(&mut self, batch: &mut EnrichedBatch, keep: &[bool]) -> anyhow::Result<Vec<CallEvidence>> {
-        let mut informed = Vec::new();
+    /// Tells the new calls of a batch apart by what is known of their callers: a profile is that of its first call, and calls with
+    /// other evidence get a profile of their own. Returns the evidence of those profiles about which there is some.
+    pub(super) fn inform(&mut self, batch: &mut EnrichedBatch, keep: &[bool]) -> anyhow::Result<Vec<Informed>> {
         if !self.join.any {
-            return Ok(informed);
+            return Ok(Vec::new());
         }
         self.note_callers(batch);
         if self.settings.config.cloudtrail.meter_after.is_some() {
@@ -184,10 +230,9 @@ impl Pipeline {
         }
         let salts = profile_salts(batch);
         let enricher = self.enricher();
-        let profiles = batch.batch.profiles.len();
         let resources: Vec<Vec<String>> =
             (batch.batch.profiles.iter()).map(|profile| enricher.runs_as(batch.batch.strings.get(profile.principal_arn))).collect();
-        let mut numbers: HashMap<(u32, [usize; 3]), u32, FixedState> = HashMap::default();
+        let mut profiles = Profiles::new(batch.batch.profiles.len());
         for (invocation, keep) in batch.batch.invocations.iter_mut().zip(keep) {
             let at = invocation.profile as usize;
             let (true, Some(profile), Some(salt)) = (*keep, batch.batch.profiles.get(at).copied(), salts.get(at)) else { continue };
@@ -198,16 +243,13 @@ impl Pipeline {
                 resources: &resources[at],
             };
             let found = self.join.of_call(&self.lake, &call).context("evidence of a call")?;
-            if found.is_empty() {
-                continue;
-            }
-            invocation.profile = *numbers.entry((invocation.profile, found.addresses())).or_insert_with(|| {
+            let (number, is_new) = profiles.of(invocation.profile, found);
+            if is_new {
                 batch.batch.profiles.push(profile);
-                informed.push(found);
-                (profiles + informed.len() - 1) as u32
-            });
+            }
+            invocation.profile = number;
         }
-        Ok(informed)
+        Ok(profiles.informed)
     }
 
     pub(super) fn enricher(&self) -> std::sync::Arc<Enricher> {

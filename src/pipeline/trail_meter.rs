@@ -12,7 +12,7 @@ use hashbrown::HashMap;
 use sluice_aggregate::correct::{Change, StoredCall, Terms, correct_files};
 use sluice_aggregate::dedup::{self, profile_salts, stored_key};
 use sluice_aggregate::evidence::{Hour, Kinds, Rests, events_of_hour, rests_of_hour};
-use sluice_enrich::enricher::EnrichCache;
+use sluice_enrich::enricher::{EnrichCache, ReadMetadata};
 use sluice_enrich::evidence::REACH;
 use sluice_schemas::position::Span;
 use sluice_schemas::time::HOUR;
@@ -245,7 +245,15 @@ impl Pipeline {
             }
         }
         let arrival = self.settings.clock.now();
-        let decoded = Decoded { sequence: 0, span, arrival, batch, trail_keys: Vec::new(), trail_kinds: Kinds::default() };
+        let decoded = Decoded {
+            sequence: 0,
+            span,
+            arrival,
+            batch,
+            metadata: ReadMetadata::default(),
+            trail_keys: Vec::new(),
+            trail_kinds: Kinds::default(),
+        };
         let job = self.dedup(decoded)?;
         let folded = worker::try_fold(job, &enricher, &mut cache).context("rows of metered calls")?;
         tracing::debug!(event = "metered", calls = count, "calls known from CloudTrail alone");

@@ -13,13 +13,15 @@ use sluice_aggregate::facts;
 use sluice_aggregate::lake::{EncodedGroup, LakeError, encode_group};
 use sluice_aggregate::windows::delta_rows;
 use sluice_enforce::runaway::CallShape;
-use sluice_enrich::enricher::{EnrichCache, Enricher};
-use sluice_enrich::evidence::CallEvidence;
+use sluice_enrich::enricher::{EnrichCache, Enricher, ReadMetadata};
+use sluice_enrich::evidence::Evidence;
+use sluice_enrich::informed::Informed;
 use sluice_ingest::decode::{AllowList, Decoder};
 use sluice_ingest::piece::decode_piece;
 use sluice_ingest::source::Piece;
 use sluice_schemas::batch::EnrichedBatch;
 use sluice_schemas::position::{Positions, Span};
+use sluice_schemas::trail::TrailEvent;
 use sluice_schemas::{AgentStatus, Batch, Micros, PicoUsd, SpendDelta, SpendView, tables};
 
 use crate::live::Counts;
@@ -36,6 +38,24 @@ pub(crate) struct DecodeJob {
     pub(crate) piece: Piece,
 }
 
+/// What the coordinator has to know of every event: events themselves are large, and nearly all of them need no second look.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EventKey {
+    pub(crate) id: u128,
+    /// Key of the request it tells of.
+    pub(crate) request: u128,
+    pub(crate) at: Micros,
+    /// Whether it says who made one call, and nothing else.
+    pub(crate) is_of_request: bool,
+}
+
+impl EventKey {
+    pub(crate) fn of(event: &TrailEvent) -> Self {
+        let is_of_request = Evidence::is_of_request(event);
+        Self { id: event_key(&event.event_id), request: request_key(event), at: event.event_time, is_of_request }
+    }
+}
+
 /// A decoded batch on its way to dedup.
 #[derive(Debug)]
 pub(crate) struct Decoded {
@@ -43,8 +63,10 @@ pub(crate) struct Decoded {
     pub(crate) span: Span,
     pub(crate) arrival: Micros,
     pub(crate) batch: EnrichedBatch,
-    /// Keys of each event and of the request it tells of.
-    pub(crate) trail_keys: Vec<(u128, u128)>,
+    /// What was read of the metadata of its calls.
+    pub(crate) metadata: ReadMetadata,
+    /// What tells its events apart.
+    pub(crate) trail_keys: Vec<EventKey>,
     /// Which events are alike. Found here, where the texts of events are at hand: the coordinator then need not read them one by one.
     pub(crate) trail_kinds: Kinds,
 }
@@ -58,8 +80,8 @@ pub(crate) struct FoldJob {
     pub(crate) keep: Vec<bool>,
     /// Events that become rows.
     pub(crate) keep_trail: Vec<bool>,
-    /// What is known of the callers of the last profiles, which have no owner yet.
-    pub(crate) informed: Vec<CallEvidence>,
+    /// Profiles of whose callers more is known than their calls tell; the last of them have no owner yet.
+    pub(crate) informed: Vec<Informed>,
     pub(crate) late: u64,
     /// Encode large groups of rows here, for an epoch that goes straight to the lake.
     pub(crate) encode: bool,
@@ -184,10 +206,10 @@ pub(super) fn decode(
     if let Some(bodies) = bodies.filter(|_| !batch.offloaded.is_empty()) {
         bodies.correct(&mut batch);
     }
-    let batch = enricher.enrich(batch, cache);
-    let trail_keys = batch.batch.trail.iter().map(|event| (event_key(&event.event_id), request_key(event))).collect();
+    let (batch, metadata) = enricher.enrich_and_keep(batch, cache);
+    let trail_keys = batch.batch.trail.iter().map(EventKey::of).collect();
     let trail_kinds = Kinds::of(&batch.batch.trail);
-    Done::Decoded(Box::new(Decoded { sequence: job.sequence, span, arrival, batch, trail_keys, trail_kinds }))
+    Done::Decoded(Box::new(Decoded { sequence: job.sequence, span, arrival, batch, metadata, trail_keys, trail_kinds }))
 }
 
 fn fold(job: FoldJob, enricher: &Enricher, cache: &mut EnrichCache) -> Done {
@@ -199,8 +221,9 @@ fn fold(job: FoldJob, enricher: &Enricher, cache: &mut EnrichCache) -> Done {
 
 pub(super) fn try_fold(job: FoldJob, enricher: &Enricher, cache: &mut EnrichCache) -> Result<Folded, LakeError> {
     let FoldJob { decoded, upstream, keep, keep_trail, informed, late, encode, want_calls, want_shapes } = job;
-    let Decoded { sequence, span, arrival, mut batch, trail_keys: _, trail_kinds } = decoded;
-    enricher.attribute_informed(&mut batch, &informed, cache);
+    let Decoded { sequence, span, arrival, mut batch, metadata, trail_keys: _, trail_kinds } = decoded;
+    enricher.attribute_informed(&mut batch, &informed, metadata, cache);
+    drop(informed);
     let deltas = facts::spend_deltas(&batch, &keep);
     let delta_rows = (!deltas.is_empty()).then(|| delta_rows(SpendView { batch: &batch, deltas: &deltas }));
     let shapes = if want_shapes { shapes(&batch, &keep) } else { Vec::new() };

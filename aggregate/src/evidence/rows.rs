@@ -3,7 +3,7 @@
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, BooleanArray, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray, StringBuilder};
 use arrow::datatypes::{Field, Int32Type, Schema};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
@@ -11,7 +11,7 @@ use serde::Serialize;
 use sluice_schemas::trail::TrailEvent;
 use sluice_schemas::{Micros, tables};
 
-use crate::facts::times;
+use crate::facts::{constant, times};
 
 /// Which events share every repeated text, and their caller with it.
 #[derive(Clone, Debug, Default)]
@@ -97,7 +97,7 @@ fn day_rows(rows: &[Row<'_>], kinds: &[&TrailEvent], source: &str, ingest_time: 
         Arc::new(rows.iter().map(|(event, _)| of(event).and_then(|count| i64::try_from(count).ok())).collect::<Int64Array>())
     };
     let own = |of: fn(&TrailEvent) -> &str| -> ArrayRef {
-        Arc::new(rows.iter().map(|(event, _)| Some(of(event)).filter(|text| !text.is_empty())).collect::<StringArray>())
+        texts(rows.iter().map(|(event, _)| of(event)))
     };
     let json =
         |of: fn(&TrailEvent) -> Option<String>| -> ArrayRef { Arc::new(rows.iter().map(|(event, _)| of(event)).collect::<StringArray>()) };
@@ -114,7 +114,7 @@ fn day_rows(rows: &[Row<'_>], kinds: &[&TrailEvent], source: &str, ingest_time: 
             "bearer_token" => Arc::new(rows.iter().map(|(event, _)| Some(event.bearer_token)).collect::<BooleanArray>()),
             "input_tokens" => count(|event| event.input_tokens),
             "output_tokens" => count(|event| event.output_tokens),
-            "source" => repeated(&keys, kinds.iter().map(|_| source))?,
+            "source" => constant(source, rows.len()),
             name => {
                 let (_, of) = REPEATED.iter().find(|(known, _)| *known == name)?;
                 repeated(&keys, kinds.iter().map(|event| of(event)))?
@@ -156,7 +156,14 @@ const REPEATED: [(&str, TextOf); 17] = [
 ];
 
 /// A column whose texts are those of the kinds of events; null for the empty one.
-fn repeated<'a>(keys: &Int32Array, texts: impl Iterator<Item = &'a str>) -> Option<ArrayRef> {
-    let texts: ArrayRef = Arc::new(texts.map(|text| Some(text).filter(|text| !text.is_empty())).collect::<StringArray>());
-    Some(Arc::new(DictionaryArray::<Int32Type>::try_new(keys.clone(), texts).ok()?))
+fn repeated<'a>(keys: &Int32Array, of_kinds: impl ExactSizeIterator<Item = &'a str> + Clone) -> Option<ArrayRef> {
+    Some(Arc::new(DictionaryArray::<Int32Type>::try_new(keys.clone(), texts(of_kinds)).ok()?))
+}
+
+/// Texts one after the other, in memory that is asked for once; null for the empty one.
+fn texts<'a>(texts: impl ExactSizeIterator<Item = &'a str> + Clone) -> ArrayRef {
+    let bytes = texts.clone().map(str::len).sum();
+    let mut column = StringBuilder::with_capacity(texts.len(), bytes);
+    texts.for_each(|text| column.append_option(Some(text).filter(|text| !text.is_empty())));
+    Arc::new(column.finish())
 }

@@ -86,7 +86,7 @@ impl PerSymbol {
 }
 
 /// Returns a column of one text.
-pub(super) fn constant(text: &str, rows: usize) -> ArrayRef {
+pub(crate) fn constant(text: &str, rows: usize) -> ArrayRef {
     must(dictionary(Int32Array::new(ScalarBuffer::from(vec![0; rows]), None), Arc::new(StringArray::from(vec![text]))))
 }
 

@@ -67,7 +67,7 @@ pub(crate) use findings::Sources;
 pub(crate) use glob::Glob;
 pub(crate) use kinds::{Context, Pinned};
 pub(crate) use ladder::Registry;
-pub(crate) use owners::{OwnerCache, Owners, Template, is_evidence_key};
+pub(crate) use owners::{OwnerCache, Owners, ReadClaims, Template, is_evidence_key};
 pub(crate) use principal::PrincipalPattern;
 pub use principal::{PatternFault, Principal, PrincipalKind};
 pub use saying::{Attribute, Kind, Refusal, Specificity};

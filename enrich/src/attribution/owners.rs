@@ -1,6 +1,7 @@
 //! Owners of the profiles of one batch: reads each distinct ARN and metadata object once, decides, and names the outcome.
 
 mod alike;
+mod metadata;
 mod revise;
 
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use hashbrown::HashMap;
 use sluice_schemas::{AgentStatus, Micros, Owner, Profile, Rank, StringTable, Sym};
 
 use self::alike::{Alike, Weighed};
+pub(crate) use self::metadata::ReadClaims;
 use super::claims::{Claim, ClaimReader, Claims, KeyNames, Keys};
 use super::findings::{self, NewAgent, Sources};
 use super::ladder::{Decision, Evidence, Facts, Named, decide};
@@ -138,10 +140,7 @@ pub(crate) struct Owners<'a> {
 impl<'a> Owners<'a> {
     /// Prepares for the strings of one batch.
     pub(crate) fn new(sources: Sources<'a>, cache: &'a mut OwnerCache, strings: &mut StringTable) -> Self {
-        let mut owners = Self::of_one(sources, cache, strings);
-        owners.caller_at = vec![UNSEEN; strings.len()];
-        owners.claims_at = owners.caller_at.clone();
-        owners
+        Self::going_on(sources, cache, strings, ReadClaims::default())
     }
 
     /// Prepares for a single profile, of a batch that may be large.

@@ -192,6 +192,12 @@ impl Evidence {
         event.assumed.is_some() || event.event_source == SPAN_SOURCE || event.event_source.starts_with("bedrock")
     }
 
+    /// Tells whether an event says who made one call, and nothing else. Only such an event may be given to [`Evidence::add_request`].
+    #[must_use]
+    pub fn is_of_request(event: &TrailEvent) -> bool {
+        event.assumed.is_none() && event.invoked.is_none() && !event.request_id.is_empty() && event.event_source != SPAN_SOURCE
+    }
+
     /// Begins a batch of events and calls.
     pub fn turn(&mut self) {
         self.clock += 1;
@@ -225,6 +231,12 @@ impl Evidence {
     /// then not read again.
     pub fn add_alike(&mut self, event: &TrailEvent, request: u128, alike: &mut Alike) -> Option<Touched> {
         self.keep(event, request, self.clock.max(1), alike)
+    }
+
+    /// As [`Evidence::add_alike`] for an event of one request that is like earlier ones of this batch, without a look at it; `None`, and
+    /// nothing is taken in, where its caller is not known in that hour.
+    pub fn add_request(&mut self, at: Micros, request: u128, alike: &Alike) -> Option<Touched> {
+        self.requests.add_known(at.hour(), request, self.clock.max(1), alike).then_some(Touched::Request(request, at))
     }
 
     /// Takes in an event that is stored; returns the calls it speaks of.

@@ -79,6 +79,14 @@ pub(super) struct Requests {
 }
 
 impl Requests {
+    /// Takes in a request of a caller that is known in this hour; `false` if it is not.
+    pub(super) fn add_known(&mut self, at: i64, request: u128, dirty: u64, alike: &Alike) -> bool {
+        let Some((_, caller)) = alike.caller.filter(|(hour, _)| *hour == at) else { return false };
+        let Some(hour) = self.hours.get_mut(&at) else { return false };
+        hour.add(request, caller, dirty);
+        true
+    }
+
     pub(super) fn add(&mut self, event: &TrailEvent, request: u128, dirty: u64, alike: &mut Alike) {
         let at = event.event_time.hour();
         let hour = self.hours.entry(at).or_default();
@@ -94,8 +102,7 @@ impl Requests {
             _ => hour.caller(event),
         };
         alike.caller = Some((at, caller));
-        let (known, _) = hour.requests.entry(request).or_insert((NONE, NONE));
-        *known = hour.callers.greater(*known, caller);
+        hour.add(request, caller, dirty);
     }
 
     /// Returns the caller and the run of a request.
@@ -147,6 +154,13 @@ impl Requests {
 impl Hour {
     fn weight(&self) -> usize {
         self.requests.len() * BYTES_PER_REQUEST + self.bytes
+    }
+
+    /// Notes the caller of a request.
+    fn add(&mut self, request: u128, caller: u32, dirty: u64) {
+        self.dirty = self.dirty.max(dirty);
+        let (known, _) = self.requests.entry(request).or_insert((NONE, NONE));
+        *known = self.callers.greater(*known, caller);
     }
 
     /// Returns where the caller is that an event tells of.
