@@ -313,7 +313,7 @@ endpoint = "{self.url}"
 
     def forge(self) -> None:
         """Someone who may write order items says to be another: it is refused, kept with the reason, and nothing is released."""
-        self.run("pause", "omega", "--reason", "drill", "--for", "1h")
+        self.run("pause", "omega", "--reason", "against forgers", "--for", "1h")
         root = f"arn:aws:iam::{ACCOUNT}:root"
         request = json.dumps({"verb": "release_all", "actor": root, "reason": "let go"})
         order = {"id": "release_all-forged", "actor": root, "at": "2026-10-01T00:00:00Z", "verb": "release_all", "arguments": {"request": request}}
