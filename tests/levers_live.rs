@@ -22,6 +22,7 @@ use sluice_enforce::lever::deny_session::{self, DenySession};
 use sluice_enforce::lever::detach::Detach;
 use sluice_enforce::lever::revoke_sessions::{self, RevokeSessions};
 use sluice_enforce::lever::{Lever, LeverError, Order, Subject};
+use sluice_enforce::proof::{Proof, Verdict, question, to_sign, verdict};
 use sluice_ingest::aws::{AwsSettings, load};
 use sluice_ingest::signed::SdkConfig;
 use sluice_schemas::{Clock, Micros, SystemClock};
@@ -206,4 +207,35 @@ fn what_goes_wrong_says_so() {
     let homeless = Caller::new(sdk(&account.server), CallerSettings::default(), Arc::new(SystemClock));
     let error = levers()[0].look(&homeless, &order(&subject)).unwrap_err();
     assert!(error.to_string().contains("no role is configured"), "{error}");
+}
+
+#[test]
+fn sts_says_who_signed_for_an_order() {
+    let Some(server) = servers::start("moto.sh") else { return };
+    let of = |role: Option<&str>| {
+        let own_role = role.map(|role| format!("arn:aws:iam::{ACCOUNT}:role/{role}"));
+        Caller::new(sdk(&server), CallerSettings { own_role, ..CallerSettings::default() }, Arc::new(SystemClock))
+    };
+    let (giver, ledger) = (of(Some("operator")), of(None));
+    let region = giver.region().unwrap().to_owned();
+    let binding = "0f".repeat(32);
+    let proof = Proof::of_headers(&giver.sign(&question(&region, to_sign(&binding))).unwrap()).unwrap();
+    assert!(
+        proof.token.is_some()
+            && proof.authorization.contains("SignedHeaders=content-type;host;x-amz-date;x-amz-security-token;x-sluice-order")
+    );
+    let mut order = sluice_enforce::store::Command {
+        id: "a".to_owned(),
+        actor: "anyone".to_owned(),
+        at: Micros(0),
+        verb: "pause".to_owned(),
+        arguments: [("proof".to_owned(), serde_json::to_string(&proof).unwrap())].into(),
+        outcome: None,
+    };
+    assert_eq!(order.proof(&region, SystemClock.now()).as_ref(), Ok(&proof));
+    order.arguments.clear();
+    assert!(order.proof(&region, SystemClock.now()).is_err());
+    // The ledger's own credentials are of somebody else: what it sends on is the giver's word alone.
+    let Verdict::Proven(arn) = verdict(ledger.forward(&question(&region, proof.headers(&binding)))) else { panic!("not proven") };
+    assert!(arn.starts_with(&format!("arn:aws:sts::{ACCOUNT}:assumed-role/operator/")), "{arn}");
 }

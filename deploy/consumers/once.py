@@ -10,7 +10,7 @@ import time
 
 from botocore.exceptions import ClientError
 
-SCHEMAS = {"sluice.breach/1": "fire_id", "sluice.hold/1": "notice_id"}
+SCHEMAS = {"sluice.breach/1": "fire_id", "sluice.hold/1": "notice_id", "sluice.breaker/1": "notice_id"}
 KEEP = 14 * 24 * 3600
 BUSY = 120
 

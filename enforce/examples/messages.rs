@@ -5,7 +5,8 @@
 use sluice_enforce::Mode;
 use sluice_enforce::hold::{Cause, Hold, HoldState};
 use sluice_enforce::lever::{LeverKind, Subject};
-use sluice_enforce::notice::{HoldNews, HoldNotice, Notice};
+use sluice_enforce::notice::{BreakerNotice, HoldNews, HoldNotice, Notice, Word};
+use sluice_enforce::reconcile::breaker::{Closed, Tripped};
 use sluice_enforce::store::conformance::sample_crossing;
 use sluice_schemas::{Micros, PicoUsd};
 
@@ -58,6 +59,18 @@ fn main() {
         tell(Notice::Hold(&HoldNotice::new(&of_breach, news, "1", at).because("sluice", "why\nnot")));
         tell(Notice::Hold(&HoldNotice::new(&of_person, news, "1", at)));
     }
+    let (state, approve_by) = (HoldState::PendingApproval, Some(Micros(1_790_899_200_000_000)));
+    let waiting = Hold { state, approve_by, mode: Mode::Approve, note: Some("the caps are reached".to_owned()), ..of_breach.clone() };
+    let commands = [format!("sluice approve {ID}"), format!("sluice hold release {ID}")];
+    if let Some(word) = Word::of(&waiting) {
+        tell(Notice::Hold(&HoldNotice::of_word(&waiting, word, commands, Micros(1_790_812_800_000_000))));
+    }
+    let tripped = Tripped { at: Micros(1_790_812_800_000_000), reason: "10 levers in a row could not be pulled".to_owned() };
+    let (targets, close) = (vec![of_breach.target.clone()], "sluice lever close-breaker".to_owned());
+    tell(Notice::Breaker(&BreakerNotice::tripped(&tripped, targets, close.clone())));
+    tell(Notice::Breaker(&BreakerNotice::tripped(&tripped, Vec::new(), close)));
+    let closed = Closed { tripped, at: Micros(1_790_812_800_500_000), actor: "eve".to_owned(), reason: String::new() };
+    tell(Notice::Breaker(&BreakerNotice::closed(&closed)));
     for lever in LeverKind::ALL {
         let subject = Subject::Role { arn: "arn:aws:iam::111122223333:role/agents/triage".to_owned() };
         tell(Notice::Hold(&HoldNotice::new(&of_breach, HoldNews::Put, lever.as_str(), Micros(5)).by(lever, &subject)));

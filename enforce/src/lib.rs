@@ -30,6 +30,7 @@ pub mod overshoot;
 pub mod period;
 pub mod permit;
 pub mod predicate;
+pub mod proof;
 pub mod reconcile;
 pub mod ring;
 pub mod rivals;

@@ -1,6 +1,6 @@
-//! What is told to the world, and to whom: crossings, and how holds stand.
+//! What is told to the world, and to whom: crossings, how holds stand, and the breaker.
 //!
-//! Owns: the messages (`sluice.breach/1` and `sluice.hold/1`, as published in `schemas/json`), how grave they are, their words for
+//! Owns: the messages (`sluice.breach/1`, `sluice.hold/1`, `sluice.breaker/1`, as published in `schemas/json`), how grave they are, their words for
 //! people, and who wants which. Does not own: how a message travels; that is each [`Receiver`]'s.
 //! Every message has an id that is the same in each repetition, so whoever gets one twice can tell.
 
@@ -10,19 +10,16 @@ use sluice_schemas::visible::escape;
 use sluice_schemas::{Micros, PicoUsd};
 
 use crate::actions::ActionError;
-use crate::budget::{ActionKind, digest};
-use crate::hold::{Cause, Hold};
-use crate::lever::LeverKind;
+use crate::budget::ActionKind;
 use crate::target::value_in;
 
+mod breaker;
+mod hold;
 mod receiver;
 
+pub use breaker::{BREAKER_JSON_SCHEMA, BREAKER_SCHEMA, BreakerNews, BreakerNotice};
+pub use hold::{HOLD_JSON_SCHEMA, HOLD_SCHEMA, HoldNews, HoldNotice, Word};
 pub use receiver::{Filter, Receiver};
-
-/// Value of [`HoldNotice::schema`].
-pub const HOLD_SCHEMA: &str = "sluice.hold/1";
-/// JSON schema of a [`HoldNotice`] as it is told, published beside the project.
-pub const HOLD_JSON_SCHEMA: &str = include_str!("../../schemas/json/hold.schema.json");
 
 /// How grave a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -54,141 +51,24 @@ impl Severity {
     }
 }
 
-/// What became of a hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum HoldNews {
-    /// It waits for a person.
-    AwaitingApproval,
-    /// It was put, and its lever pulled.
-    Put,
-    /// AWS was seen to refuse the target's calls.
-    Verified,
-    /// It only flags: no lever could be pulled, for the reason given.
-    Degraded,
-    /// The lever is pulled and calls go through nevertheless.
-    Ineffective,
-    /// Someone else took the stop away.
-    ManualDetach,
-    /// A lever fails again and again: the target is not stopped, or not let go.
-    Failing,
-    /// It is over, and everything was put back.
-    Released,
-}
-
-impl HoldNews {
-    /// Returns the word of the messages.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::AwaitingApproval => "awaiting_approval",
-            Self::Put => "put",
-            Self::Verified => "verified",
-            Self::Degraded => "degraded",
-            Self::Ineffective => "ineffective",
-            Self::ManualDetach => "manual_detach",
-            Self::Failing => "failing",
-            Self::Released => "released",
-        }
-    }
-
-    const fn severity(self) -> Severity {
-        match self {
-            Self::Verified | Self::Released => Severity::Info,
-            Self::AwaitingApproval | Self::Degraded => Severity::Warning,
-            Self::Put | Self::Ineffective | Self::ManualDetach | Self::Failing => Severity::Critical,
-        }
-    }
-
-    const fn sentence(self) -> &'static str {
-        match self {
-            Self::AwaitingApproval => "A hold waits for approval",
-            Self::Put => "Held",
-            Self::Verified => "The hold is seen to work",
-            Self::Degraded => "Flagged only, not stopped",
-            Self::Ineffective => "The hold does not stop it",
-            Self::ManualDetach => "Someone took the hold's stop away",
-            Self::Failing => "A lever fails again and again",
-            Self::Released => "Released",
-        }
-    }
-}
-
-/// How a hold stands, as it is published.
+/// News as it waits in the shared store: told apart by their fields.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HoldNotice {
-    /// Always `sluice.hold/1`.
-    pub schema: String,
-    /// The same in every repetition of this news.
-    pub notice_id: String,
-    /// The hold; the fire id of the breach where one caused it.
-    pub hold_id: String,
-    /// Whom it is for.
-    pub target: String,
-    /// What became of it.
-    pub state: HoldNews,
-    /// `observe` or `enforce`.
-    pub mode: String,
-    /// Budget that asked for it; absent for a person's hold.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub budget: Option<String>,
-    /// Id of the budget's period.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub period: Option<String>,
-    /// The lever, once one was chosen.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lever: Option<LeverKind>,
-    /// What the lever acts on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub subject: Option<String>,
-    /// Why, and what would help.
-    pub reason: String,
-    /// Who: `sluice`, or a person.
-    pub actor: String,
-    /// When.
-    pub at: Micros,
-    /// When it ends by itself, where that is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until: Option<Micros>,
+#[serde(untagged)]
+pub enum News {
+    /// A hold changed.
+    Hold(Box<HoldNotice>),
+    /// The breaker tripped, or was closed.
+    Breaker(BreakerNotice),
 }
 
-impl HoldNotice {
-    /// Returns news of a hold. `occasion` tells it from the same news at another time and is the same when it is told again,
-    /// for example the number of the attempt that the store keeps.
+impl News {
+    /// Returns the message.
     #[must_use]
-    pub fn new(hold: &Hold, state: HoldNews, occasion: &str, at: Micros) -> Self {
-        let (budget, period) = match &hold.cause {
-            Cause::Breach { budget, period, .. } => (Some(budget.clone()), Some(period.clone())),
-            Cause::Manual { .. } => (None, None),
-        };
-        Self {
-            schema: HOLD_SCHEMA.to_owned(),
-            notice_id: digest(&["notice/1", &hold.id, state.as_str(), occasion]),
-            hold_id: hold.id.clone(),
-            target: hold.target.clone(),
-            state,
-            mode: hold.mode.as_str().to_owned(),
-            budget,
-            period,
-            lever: None,
-            subject: None,
-            reason: String::new(),
-            actor: crate::store::SELF.to_owned(),
-            at,
-            until: hold.until,
+    pub fn notice(&self) -> Notice<'_> {
+        match self {
+            Self::Hold(hold) => Notice::Hold(hold),
+            Self::Breaker(breaker) => Notice::Breaker(breaker),
         }
-    }
-
-    /// Names the lever and what it acts on.
-    #[must_use]
-    pub fn by(self, lever: LeverKind, subject: &crate::lever::Subject) -> Self {
-        Self { lever: Some(lever), subject: Some(subject.to_string()), ..self }
-    }
-
-    /// Says who and why.
-    #[must_use]
-    pub fn because(self, actor: &str, reason: &str) -> Self {
-        Self { actor: actor.to_owned(), reason: reason.to_owned(), ..self }
     }
 }
 
@@ -199,6 +79,8 @@ pub enum Notice<'a> {
     Breach(&'a Breach),
     /// A hold changed.
     Hold(&'a HoldNotice),
+    /// The breaker tripped, or was closed.
+    Breaker(&'a BreakerNotice),
 }
 
 /// A message as it travels: what it says of itself, then how grave it is.
@@ -216,19 +98,21 @@ impl<'a> Notice<'a> {
         match self {
             Self::Breach(breach) => &breach.fire_id,
             Self::Hold(hold) => &hold.notice_id,
+            Self::Breaker(breaker) => &breaker.notice_id,
         }
     }
 
-    /// Returns what joins a breach and all news of its hold.
+    /// Returns what joins a breach and all news of its hold, or a trip of the breaker and its end.
     #[must_use]
     pub fn thread(&self) -> &'a str {
         match self {
             Self::Breach(breach) => &breach.fire_id,
             Self::Hold(hold) => &hold.hold_id,
+            Self::Breaker(breaker) => &breaker.trip_id,
         }
     }
 
-    /// Returns `breach`, or `hold` and what became of it.
+    /// Returns `breach`, or `hold` or `breaker` and what became of it.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -243,6 +127,10 @@ impl<'a> Notice<'a> {
                 HoldNews::Failing => "hold_failing",
                 HoldNews::Released => "hold_released",
             },
+            Self::Breaker(breaker) => match breaker.state {
+                BreakerNews::Tripped => "breaker_tripped",
+                BreakerNews::Closed => "breaker_closed",
+            },
         }
     }
 
@@ -252,24 +140,36 @@ impl<'a> Notice<'a> {
         match self {
             Self::Breach(breach) => &breach.schema,
             Self::Hold(hold) => &hold.schema,
+            Self::Breaker(breaker) => &breaker.schema,
         }
     }
 
-    /// Returns whom it is about.
+    /// Returns whom it is about; `*` where that is everyone.
     #[must_use]
     pub fn target(&self) -> &'a str {
         match self {
             Self::Breach(breach) => &breach.target,
             Self::Hold(hold) => &hold.target,
+            Self::Breaker(_) => "*",
         }
     }
 
-    /// Returns the budget it is about; `None` for a person's hold.
+    /// Returns what it is sorted under: the budget, or what else it is of.
+    #[must_use]
+    pub fn group(&self) -> &'a str {
+        match self {
+            Self::Breaker(_) => "the breaker",
+            _ => self.budget().unwrap_or("by hand"),
+        }
+    }
+
+    /// Returns the budget it is about; `None` for a person's hold and the breaker.
     #[must_use]
     pub fn budget(&self) -> Option<&'a str> {
         match self {
             Self::Breach(breach) => Some(&breach.budget),
             Self::Hold(hold) => hold.budget.as_deref(),
+            Self::Breaker(_) => None,
         }
     }
 
@@ -279,6 +179,7 @@ impl<'a> Notice<'a> {
         match self {
             Self::Breach(breach) => breach.detected_at,
             Self::Hold(hold) => hold.at,
+            Self::Breaker(breaker) => breaker.at,
         }
     }
 
@@ -287,6 +188,7 @@ impl<'a> Notice<'a> {
     pub fn severity(&self) -> Severity {
         match self {
             Self::Hold(hold) => hold.state.severity(),
+            Self::Breaker(breaker) => breaker.state.severity(),
             Self::Breach(breach) => {
                 let holds = breach.actions.iter().any(|word| word == ActionKind::Hold.as_str());
                 let heads_over = breach.projected_usd.is_some_and(|projected| projected >= breach.limit_usd);
@@ -301,8 +203,12 @@ impl<'a> Notice<'a> {
 
     /// Tells whether it ends what an earlier one began.
     #[must_use]
-    pub const fn resolves(&self) -> bool {
-        matches!(self, Self::Hold(HoldNotice { state: HoldNews::Released, .. }))
+    pub fn resolves(&self) -> bool {
+        match self {
+            Self::Breach(_) => false,
+            Self::Hold(hold) => hold.state == HoldNews::Released,
+            Self::Breaker(breaker) => breaker.state == BreakerNews::Closed,
+        }
     }
 
     /// Returns the value that the target gives a dimension, if it has one.
@@ -320,6 +226,7 @@ impl<'a> Notice<'a> {
         Ok(match self {
             Self::Breach(breach) => serde_json::to_string(&Graded { message: breach, severity }),
             Self::Hold(hold) => serde_json::to_string(&Graded { message: hold, severity }),
+            Self::Breaker(breaker) => serde_json::to_string(&Graded { message: breaker, severity }),
         }?)
     }
 
@@ -337,6 +244,7 @@ impl<'a> Notice<'a> {
                 escape(&breach.period),
             ),
             Self::Hold(hold) => format!("{}: {}", hold.state.sentence(), escape(&hold.target)),
+            Self::Breaker(breaker) => breaker.title().to_owned(),
         }
     }
 
@@ -362,18 +270,8 @@ impl<'a> Notice<'a> {
                 });
                 lines.push(format!("Seen {}, fire id {}.", breach.detected_at, breach.fire_id));
             }
-            Self::Hold(hold) => {
-                if let (Some(lever), Some(subject)) = (hold.lever, &hold.subject) {
-                    lines.push(format!("Lever {lever} on {}.", escape(subject)));
-                }
-                if let (Some(budget), Some(period)) = (&hold.budget, &hold.period) {
-                    lines.push(format!("Budget {}, {}.", escape(budget), escape(period)));
-                }
-                if !hold.reason.is_empty() {
-                    lines.push(escape(&hold.reason).into_owned());
-                }
-                lines.push(format!("By {} at {}, mode {}, hold {}.", escape(&hold.actor), hold.at, hold.mode, hold.hold_id));
-            }
+            Self::Hold(hold) => lines.extend(hold.lines()),
+            Self::Breaker(breaker) => lines.extend(breaker.lines()),
         }
         lines.join("\n")
     }

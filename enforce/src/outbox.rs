@@ -189,12 +189,6 @@ impl Outbox {
         self.jobs.is_empty()
     }
 
-    /// Returns when [`Outbox::tick`] has something to do by itself.
-    #[must_use]
-    pub fn next_wake(&self) -> Option<Micros> {
-        self.jobs.values().flat_map(|job| job.waits.values()).map(|wait| wait.until).min()
-    }
-
     /// Does what is due and returns the fire ids that are settled (for [`crate::Ledger::settle`]).
     ///
     /// Failing actions are tried again with growing pauses; they do not keep others waiting.

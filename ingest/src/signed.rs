@@ -238,7 +238,29 @@ impl SignedClient {
     pub fn send(&mut self, question: &Question, manner: &Manner, now: Micros) -> Result<Answer, AskError> {
         let time = SystemTime::UNIX_EPOCH + Duration::from_micros(u64::try_from(now.0).unwrap_or_default());
         let credentials = self.credentials(time)?;
+        self.run(signed(question, manner, self.endpoint.as_deref(), credentials, time)?, manner)
+    }
+
+    /// Signs a question and returns all headers of the request but `host`; nothing is sent.
+    ///
+    /// # Errors
+    /// There are no credentials, or the question makes no request.
+    pub fn sign(&mut self, question: &Question, manner: &Manner, now: Micros) -> Result<Vec<(String, String)>, AskError> {
+        let time = SystemTime::UNIX_EPOCH + Duration::from_micros(u64::try_from(now.0).unwrap_or_default());
+        let credentials = self.credentials(time)?;
         let request = signed(question, manner, self.endpoint.as_deref(), credentials, time)?;
+        Ok(request.headers().iter().map(plain_header).collect())
+    }
+
+    /// Asks once with what somebody else has signed, which stands in the headers of `manner`; the credentials of this client stay here.
+    ///
+    /// # Errors
+    /// See [`AskError`].
+    pub fn forward(&self, question: &Question, manner: &Manner) -> Result<Answer, AskError> {
+        self.run(plain(question, manner, self.endpoint.as_deref())?, manner)
+    }
+
+    fn run(&self, request: Request<Vec<u8>>, manner: &Manner) -> Result<Answer, AskError> {
         let request = self.agent.configure_request(request).timeout_global(Some(manner.timeout.unwrap_or(TIMEOUT))).build();
         let host = request.uri().host().unwrap_or_default().to_owned();
         let unreachable = |source: ureq::Error| AskError::Network { host: host.clone(), source: Box::new(source) };
@@ -272,17 +294,7 @@ fn signed(
     time: SystemTime,
 ) -> Result<Request<Vec<u8>>, AskError> {
     let garbled = |detail: String| AskError::Garbled { detail };
-    let base = endpoint.map_or_else(|| host(question), str::to_owned);
-    let method = manner.method.clone().unwrap_or_else(|| question.body.method());
-    let mut request = Request::builder().method(method).uri(format!("{base}{}", question.path));
-    let has_kind = manner.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
-    if let Some(kind) = question.body.content_type().filter(|_| !has_kind) {
-        request = request.header("content-type", kind);
-    }
-    for (name, value) in &manner.headers {
-        request = request.header(*name, value);
-    }
-    let mut request = request.body(question.body.bytes().to_vec()).map_err(|error| garbled(error.to_string()))?;
+    let mut request = plain(question, manner, endpoint)?;
     let identity = credentials.into();
     let params = SigningParams::builder()
         .identity(&identity)
@@ -303,6 +315,21 @@ fn signed(
     let instructions = signable.and_then(|signable| sign(signable, &params)).map_err(|error| garbled(error.to_string()))?.into_parts().0;
     instructions.apply_to_request_http1x(&mut request);
     Ok(request)
+}
+
+/// Returns the request as it is before it is signed.
+fn plain(question: &Question, manner: &Manner, endpoint: Option<&str>) -> Result<Request<Vec<u8>>, AskError> {
+    let base = endpoint.map_or_else(|| host(question), str::to_owned);
+    let method = manner.method.clone().unwrap_or_else(|| question.body.method());
+    let mut request = Request::builder().method(method).uri(format!("{base}{}", question.path));
+    let has_kind = manner.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+    if let Some(kind) = question.body.content_type().filter(|_| !has_kind) {
+        request = request.header("content-type", kind);
+    }
+    for (name, value) in &manner.headers {
+        request = request.header(*name, value);
+    }
+    request.body(question.body.bytes().to_vec()).map_err(|error| AskError::Garbled { detail: error.to_string() })
 }
 
 fn plain_header((name, value): (&http::HeaderName, &http::HeaderValue)) -> (String, String) {

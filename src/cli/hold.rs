@@ -10,8 +10,11 @@ use serde_json::Value;
 use sluice_enforce::audit::sha256;
 use sluice_enforce::guard::Scope;
 use sluice_enforce::hold::Hold;
+use sluice_enforce::proof::{LASTS, PROOF, REQUEST};
 use sluice_enforce::reconcile::intent::{Intent, id};
 use sluice_enforce::store::Command;
+use sluice_enforce::store::records::RecordKind;
+use sluice_schemas::time::MINUTE;
 use sluice_schemas::visible::escape;
 use sluice_schemas::{Clock, SystemClock};
 
@@ -19,7 +22,7 @@ use super::args::{ApproveArgs, BudgetListArgs, Format, HoldArgs, HoldVerb, Pause
 use super::args_hold::ResumeArgs;
 use crate::config::{Config, SharedPlace, parse_duration};
 use crate::control::{self, Request};
-use crate::enforcement::carry_out;
+use crate::enforcement::{Giver, carry_out};
 use crate::output;
 
 /// How long an answer to an order in the shared store is waited for.
@@ -94,25 +97,32 @@ pub(super) fn order_by(config: &Config, request: &Request) -> anyhow::Result<Val
     if let Some(mut client) = control::connect(&config.socket)? {
         return client.ask(request);
     }
+    let of_sources = matches!(request, Request::Sources | Request::ResumeShard { .. });
+    if of_sources && config.shared.table().is_none() {
+        anyhow::bail!("no daemon is running at {}: sluice run", config.socket.display());
+    }
     let now = SystemClock.now();
     let store = config.shared.open()?;
     let reads = matches!(request, Request::Holds | Request::Levers | Request::Overrides);
     if reads || matches!(config.shared, SharedPlace::File(_)) {
         return Ok(carry_out(&*store, &config.budgets, request, Scope::default(), now)?.value);
     }
-    let actor = crate::enforcement::caller(&config.enforce)?;
+    let table = config.shared.table().context("the shared store is no table")?;
+    let giver = Giver::open(&config.enforce)?;
+    let actor = giver.arn.clone();
     let order = request.clone().by(&actor).context("this needs a running daemon")?;
     let text = serde_json::to_string(&order)?;
     let verb = serde_json::to_value(&order)?["verb"].as_str().unwrap_or_default().to_owned();
     // The same order of the same person within a minute is one: sent again after a lost answer it changes nothing.
-    let command = Command {
+    let mut command = Command {
         id: format!("{verb}-{}", &sha256(format!("{text} {}", now.0 / 60_000_000).as_bytes())[..32]),
         actor,
         at: now,
         verb,
-        arguments: [("request".to_owned(), text)].into(),
+        arguments: [(REQUEST.to_owned(), text)].into(),
         outcome: None,
     };
+    command.arguments.insert(PROOF.to_owned(), giver.prove(&command.binding(table))?);
     let id = store.submit(&command)?.id;
     let begun = Instant::now();
     while begun.elapsed() < PATIENCE {
@@ -126,10 +136,13 @@ pub(super) fn order_by(config: &Config, request: &Request) -> anyhow::Result<Val
             };
         }
     }
+    let waits = store.record(RecordKind::Order, &id)?.map(|record| format!("; it waits: {}", word(&record.body, "waits")));
+    let until = if config.prove_actor { format!("within {} minutes", LASTS / MINUTE) } else { "at all".to_owned() };
     anyhow::bail!(
-        "no ledger answered within {} s; the order {id} stays in {} and is carried out once one runs",
+        "no ledger answered within {} s; the order {id} stays in {} and is carried out if one does {until}{}",
         PATIENCE.as_secs(),
-        config.shared
+        config.shared,
+        waits.unwrap_or_default()
     )
 }
 

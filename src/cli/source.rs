@@ -1,4 +1,4 @@
-//! `sluice source`: the shards of streams that a running daemon reads.
+//! `sluice source`: the shards of streams that a ledger reads, on this machine or, by a shared table, on another.
 
 use std::process::ExitCode;
 
@@ -6,9 +6,9 @@ use anyhow::Context;
 use serde_json::Value;
 use sluice_schemas::visible::escape;
 
-use super::args::{BudgetListArgs, Format, Place, SourceArgs, SourceVerb};
-use crate::config::Config;
-use crate::control::{self, Client, Request};
+use super::args::{BudgetListArgs, Format, SourceArgs, SourceVerb};
+use super::hold::order;
+use crate::control::Request;
 use crate::output;
 
 pub(super) fn run(args: &SourceArgs) -> anyhow::Result<ExitCode> {
@@ -16,16 +16,11 @@ pub(super) fn run(args: &SourceArgs) -> anyhow::Result<ExitCode> {
         SourceVerb::List(args) => list(args),
         SourceVerb::Resume { shard, reason, place } => {
             let request = Request::ResumeShard { shard: shard.clone(), actor: reason.actor.clone(), reason: reason.reason.clone() };
-            daemon(place)?.ask(&request)?;
+            order(place, &request)?;
             output::line(&format!("{} goes on", escape(shard)));
             Ok(ExitCode::SUCCESS)
         }
     }
-}
-
-fn daemon(place: &Place) -> anyhow::Result<Client> {
-    let config = Config::load(&place.origin())?;
-    control::connect(&config.socket)?.with_context(|| format!("no daemon is running at {}: sluice run", config.socket.display()))
 }
 
 /// Columns of the list, with the keys of the daemon's answer.
@@ -39,8 +34,8 @@ const COLUMNS: [(&str, &str); 6] = [
 ];
 
 fn list(args: &BudgetListArgs) -> anyhow::Result<ExitCode> {
-    let shards = daemon(&args.place)?.ask(&Request::Sources)?;
-    let rows = shards.as_array().context("the daemon answered something else than a list")?;
+    let shards = order(&args.place, &Request::Sources)?;
+    let rows = shards.as_array().context("the ledger answered something else than a list")?;
     match args.format {
         Format::Json => output::line(&shards.to_string()),
         Format::Table if rows.is_empty() => output::line("no streams are read; files and objects have no shards"),

@@ -107,6 +107,8 @@ pub(crate) struct Config {
     pub(crate) socket: PathBuf,
     /// How often a daemon looks whether there is a new version; never when zero.
     pub(crate) refresh: Duration,
+    /// Whether an order in a shared table is carried out only with proof of its giver.
+    pub(crate) prove_actor: bool,
     /// Decode threads.
     pub(crate) workers: usize,
     /// Health, metrics, exports, drain.
@@ -250,6 +252,10 @@ impl Config {
         text += &format!("control socket   {}\n", self.socket.display());
         let refresh = if self.refresh.is_zero() { "never".to_owned() } else { format!("every {:?}", self.refresh) };
         text += &format!("looked for anew  {refresh}\n");
+        if self.shared.table().is_some() {
+            let word = if self.prove_actor { "proven by STS" } else { "as the order says" };
+            text += &format!("giver of an order {word}\n");
+        }
         let listen = self.operate.listen.map_or_else(|| "nowhere".to_owned(), |address| address.to_string());
         text += &format!("health, metrics  {listen}\n");
         text += &format!("drain            {:?}\n", self.operate.drain);

@@ -88,11 +88,12 @@ impl Default for RawFiles {
 struct RawControl {
     socket: Option<PathBuf>,
     config_refresh: String,
+    prove_actor: bool,
 }
 
 impl Default for RawControl {
     fn default() -> Self {
-        Self { socket: None, config_refresh: "1m".to_owned() }
+        Self { socket: None, config_refresh: "1m".to_owned(), prove_actor: true }
     }
 }
 
@@ -166,6 +167,7 @@ pub(crate) fn validate(table: toml::Table, origin: &Origin, reader: &mut Reader,
         notify: notify::check(raw.notify, base, faults),
         socket: raw.control.socket.map_or_else(|| inside("control.sock"), |path| base.join(path)),
         refresh: refresh(&raw.control.config_refresh, faults),
+        prove_actor: raw.control.prove_actor,
         workers: workers(raw.files.workers),
         operate: raw.operate.check(base, faults),
         coverage: raw.coverage.check(base, faults),

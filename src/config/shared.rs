@@ -57,6 +57,15 @@ impl SharedPlace {
         }
     }
 
+    /// Returns the table as the configuration names it; none where the store is a file.
+    pub(crate) fn table(&self) -> Option<&str> {
+        match self {
+            Self::File(_) => None,
+            #[cfg(feature = "aws")]
+            Self::Table(settings) => Some(&settings.table),
+        }
+    }
+
     /// Opens the lease of the ledger, which is kept beside the store.
     ///
     /// # Errors

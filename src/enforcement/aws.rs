@@ -60,6 +60,25 @@ impl Caller {
         sent.map_err(|error| failure(call.action, error))
     }
 
+    /// Signs a call with the program's own credentials and returns the headers; nothing is sent.
+    pub(crate) fn sign(&self, call: &Call) -> Result<Vec<(String, String)>, CallError> {
+        let client = self.client("", call.action)?;
+        let signed = locked(&client).sign(&question(call), &self.manner(call), self.clock.now());
+        signed.map_err(|error| failure(call.action, error))
+    }
+
+    /// Makes a call with the headers of somebody else's signature; no credentials of this program travel.
+    pub(crate) fn forward(&self, call: &Call) -> Result<Reply, CallError> {
+        let client = self.client("", call.action)?;
+        let answer = locked(&client).forward(&question(call), &self.manner(call)).map_err(|error| failure(call.action, error))?;
+        Ok(Reply { body: answer.body, request_id: answer.request_id })
+    }
+
+    /// Returns the region of the configuration.
+    pub(crate) fn region(&self) -> Option<&str> {
+        self.config.region().map(|region| region.as_ref())
+    }
+
     fn client(&self, account: &str, action: &'static str) -> Result<Arc<Mutex<SignedClient>>, CallError> {
         if let Some(client) = locked(&self.clients).get(account) {
             return Ok(client.clone());

@@ -228,7 +228,6 @@ impl EnforceConfig {
     /// Returns the limits of caution.
     pub(crate) fn hold_policy(&self) -> HoldPolicy {
         HoldPolicy {
-            protected: self.protected.clone(),
             most_per_hour: self.most_per_hour,
             most_per_minute: self.most_per_minute,
             most_percent: self.most_percent,

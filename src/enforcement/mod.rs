@@ -12,6 +12,8 @@ mod config;
 #[cfg(feature = "aws")]
 mod open;
 mod order;
+#[cfg(feature = "aws")]
+mod prove;
 mod teller;
 
 #[cfg(feature = "aws")]
@@ -20,17 +22,31 @@ pub(crate) use actuator::Actuator;
 pub(crate) use aws::{Caller, CallerSettings};
 pub(crate) use config::{EnforceConfig, RawEnforce};
 #[cfg(feature = "aws")]
-pub(crate) use open::{attached, caller, check, connect, open, rehearsed};
+pub(crate) use open::{attached, check, connect, open, rehearsed};
 pub(crate) use order::{agent_target, carry_out};
+#[cfg(feature = "aws")]
+pub(crate) use prove::{Giver, Prover};
 pub(crate) use teller::Teller;
 
 /// Nobody can be asked who runs this command: only a table is ordered that way, and a build without AWS knows none.
-///
-/// # Errors
-/// Always.
 #[cfg(not(feature = "aws"))]
-pub(crate) fn caller(_config: &EnforceConfig) -> anyhow::Result<String> {
-    anyhow::bail!("this build calls no AWS: build it with --features aws")
+pub(crate) struct Giver {
+    pub(crate) arn: String,
+}
+
+#[cfg(not(feature = "aws"))]
+impl Giver {
+    /// # Errors
+    /// Always.
+    pub(crate) fn open(_config: &EnforceConfig) -> anyhow::Result<Self> {
+        anyhow::bail!("this build calls no AWS: build it with --features aws")
+    }
+
+    /// # Errors
+    /// Always.
+    pub(crate) fn prove(&self, _binding: &str) -> anyhow::Result<String> {
+        anyhow::bail!("this build calls no AWS: build it with --features aws")
+    }
 }
 
 /// What a turn of the thread that acts came to.

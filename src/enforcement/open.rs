@@ -6,7 +6,7 @@ use anyhow::Context;
 use sluice_enforce::SharedStore;
 use sluice_enforce::aws::Aws;
 use sluice_enforce::guard::{Protected, Scope, ScopePolicy};
-use sluice_enforce::iam::{Iam, Principal, caller_arn};
+use sluice_enforce::iam::{Iam, Principal};
 use sluice_enforce::lever::api_key::ApiKey;
 use sluice_enforce::lever::boundary::Boundary;
 use sluice_enforce::lever::deny_policy::DenyPolicy;
@@ -63,12 +63,17 @@ fn connect_to_act(config: &EnforceConfig, clock: Arc<dyn Clock>) -> anyhow::Resu
 }
 
 fn connect_as(config: &EnforceConfig, own_role: Option<String>, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Aws>> {
+    Ok(Arc::new(caller_as(config, own_role, clock)?))
+}
+
+/// Returns what makes calls with the credentials of the section, or of a role of their account.
+pub(super) fn caller_as(config: &EnforceConfig, own_role: Option<String>, clock: Arc<dyn Clock>) -> anyhow::Result<Caller> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start a runtime")?;
     let [region, endpoint, profile] = config.aws.clone();
     let loaded = runtime.block_on(sdk::load(&AwsSettings { region, endpoint, profile })).context("[enforce]: AWS")?;
     let (role, external_id) = (config.role_arn.clone(), config.external_id.clone());
     let settings = CallerSettings { own_role, role, external_id, timeout: None };
-    Ok(Arc::new(Caller::new(loaded, settings, clock)))
+    Ok(Caller::new(loaded, settings, clock))
 }
 
 /// Returns the configured levers.
@@ -174,14 +179,6 @@ pub(crate) fn check(config: &EnforceConfig) -> anyhow::Result<String> {
     let own = owns[0].clone();
     super::check::not_too_much(&*aws, config, &config.protected(owns))?;
     Ok(own)
-}
-
-/// Returns the ARN of whoever runs this command.
-///
-/// # Errors
-/// AWS cannot be asked.
-pub(crate) fn caller(config: &EnforceConfig) -> anyhow::Result<String> {
-    Ok(caller_arn(&*connect(config, Arc::new(SystemClock))?)?)
 }
 
 /// Returns names of the roles and users that the deny policy is attached to, in the account of the credentials.

@@ -37,7 +37,7 @@ pub(crate) fn agent_target(agent: &str) -> String {
 }
 
 impl Request {
-    /// Returns the order as one of `actor`; `None` for what is no order about holds, levers or exceptions.
+    /// Returns the order as one of `actor`; `None` for what is no order about holds, levers, exceptions or shards.
     pub(crate) fn by(mut self, who: &str) -> Option<Self> {
         match &mut self {
             Self::Release { actor, .. }
@@ -48,8 +48,9 @@ impl Request {
             | Self::CloseBreaker { actor, .. }
             | Self::Override { actor, .. }
             | Self::RevokeOverride { actor, .. }
-            | Self::ReleaseAll { actor, .. } => who.clone_into(actor),
-            Self::Holds | Self::Levers | Self::Overrides => {}
+            | Self::ReleaseAll { actor, .. }
+            | Self::ResumeShard { actor, .. } => who.clone_into(actor),
+            Self::Holds | Self::Levers | Self::Overrides | Self::Sources => {}
             _ => return None,
         }
         Some(self)

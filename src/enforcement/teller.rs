@@ -1,45 +1,50 @@
-//! The thread that tells of changes of holds: each receiver in its own time, again until it was told.
+//! The thread that tells of changes of holds and of the breaker: each receiver in its own time, again until it was told.
 //!
 //! News is in the shared store until everybody was told, so that a process that dies leaves it to the next one; whoever was told
-//! already may then hear it again, with the same id.
+//! already may then hear it again, with the same id. News that follows from how things stand, and not from what a process just did, is
+//! found again by each process: of that the store keeps that it was told.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::Context;
 use crossbeam_channel::{Receiver as Channel, RecvTimeoutError, Sender, bounded};
-use sluice_enforce::notice::{HoldNotice, Notice, Receiver};
-use sluice_enforce::store::records::RecordKind;
-use sluice_enforce::{SharedStore, StoreError};
+use sluice_enforce::SharedStore;
+use sluice_enforce::notice::{HoldNotice, News, Receiver};
 use sluice_schemas::time::{DAY, SECOND};
 use sluice_schemas::{Clock, ErrorClass, Micros};
+
+use self::book::Book;
+
+mod book;
 
 /// Messages that wait for the thread.
 const QUEUE: usize = 4_096;
 const NAP: Duration = Duration::from_millis(200);
 const FIRST_WAIT: i64 = SECOND;
 const LONGEST_WAIT: i64 = 60 * SECOND;
+/// News that is older is told no more: it helps nobody.
 const GIVE_UP_AFTER: i64 = DAY;
 
 /// The thread; it ends when this is dropped, after one more try of what waits.
 pub(crate) struct Teller {
-    notices: Option<Sender<Box<HoldNotice>>>,
+    messages: Option<Sender<Message>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What is not told to everybody yet, as the shared store has it.
-struct Book {
-    store: Arc<dyn SharedStore>,
-    /// By id: the revision of its row, none where it could not be written, and how many are still to be told.
-    open: BTreeMap<String, (Option<u64>, usize)>,
+/// What is handed to the thread.
+struct Message {
+    news: News,
+    /// Told once for good; so long that is remembered.
+    once: Option<Micros>,
 }
 
 /// What one receiver is still to be told.
 struct Desk {
     receiver: Arc<dyn Receiver>,
-    waiting: VecDeque<Arc<HoldNotice>>,
+    waiting: VecDeque<Arc<News>>,
     tries: u32,
     again_at: Micros,
 }
@@ -50,90 +55,49 @@ impl Teller {
     /// # Errors
     /// The store cannot be read, or there are no threads left.
     pub(crate) fn start(receivers: Vec<Arc<dyn Receiver>>, store: Arc<dyn SharedStore>, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
-        let (notices, told) = bounded(QUEUE);
+        let (messages, told) = bounded(QUEUE);
         let desk = |receiver| Desk { receiver, waiting: VecDeque::new(), tries: 0, again_at: Micros(0) };
         let mut desks: Vec<Desk> = receivers.into_iter().map(desk).collect();
-        let mut book = Book { store, open: BTreeMap::new() };
-        book.take_over(&mut desks).context("news of holds that an earlier process left to be told")?;
+        let mut book = Book::new(store);
+        book.take_over(&mut desks, clock.now()).context("news of holds that an earlier process left to be told")?;
         let run = move || serve(&mut desks, &mut book, &told, &*clock);
         let thread = thread::Builder::new().name("teller".to_owned()).spawn(run).context("start the thread that tells")?;
-        Ok(Self { notices: Some(notices), thread: Some(thread) })
+        Ok(Self { messages: Some(messages), thread: Some(thread) })
     }
 
     /// Hands a message to the thread; one that finds no room is only in the log.
     pub(crate) fn tell(&self, notice: HoldNotice) {
-        if let Some(Err(missed)) = self.notices.as_ref().map(|notices| notices.try_send(Box::new(notice))) {
-            let notice = missed.into_inner();
-            tracing::warn!(hold = notice.hold_id, state = notice.state.as_str(), "too many changes of holds wait to be told");
+        let (hold, state) = (notice.hold_id.clone(), notice.state);
+        if !self.hand(Message { news: News::Hold(Box::new(notice)), once: None }) {
+            tracing::warn!(hold, state = state.as_str(), "too many changes of holds wait to be told");
         }
+    }
+
+    /// Hands news to the thread that is told once, however many processes hand it in until then; `false` if there is no room now.
+    pub(crate) fn tell_once(&self, news: News, until: Micros) -> bool {
+        self.hand(Message { news, once: Some(until) })
+    }
+
+    fn hand(&self, message: Message) -> bool {
+        self.messages.as_ref().is_none_or(|messages| messages.try_send(message).is_ok())
     }
 }
 
 impl Drop for Teller {
     fn drop(&mut self) {
-        self.notices = None;
+        self.messages = None;
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the thread that tells panicked");
         }
     }
 }
 
-impl Book {
-    fn take_over(&mut self, desks: &mut [Desk]) -> Result<(), StoreError> {
-        let mut left = Vec::new();
-        for record in self.store.records(RecordKind::Notice)? {
-            let notice: HoldNotice = serde_json::from_value(record.body).map_err(|error| StoreError::Corrupt {
-                place: "the shared store".to_owned(),
-                detail: format!("notice {}: {error}", record.id),
-            })?;
-            left.push((Arc::new(notice), record.revision));
-        }
-        left.sort_by_key(|(notice, _)| notice.at);
-        for (notice, revision) in left {
-            self.open.insert(notice.notice_id.clone(), (Some(revision), desks.len()));
-            desks.iter_mut().for_each(|desk| desk.waiting.push_back(Arc::clone(&notice)));
-        }
-        Ok(())
-    }
-
-    /// Writes news down before anybody is told. What cannot be written is told all the same.
-    fn note(&mut self, notice: HoldNotice, desks: &mut [Desk]) {
-        if desks.is_empty() || self.open.contains_key(&notice.notice_id) {
-            return;
-        }
-        let written = serde_json::to_value(&notice).map_err(|error| error.to_string()).and_then(|body| {
-            self.store.put_record(RecordKind::Notice, &notice.notice_id, 0, &body, None).map_err(|error| error.to_string())
-        });
-        if let Err(error) = &written {
-            tracing::warn!(hold = notice.hold_id, %error, "a change of a hold is told, and is not told later if this process ends before");
-        }
-        self.open.insert(notice.notice_id.clone(), (written.ok(), desks.len()));
-        let notice = Arc::new(notice);
-        desks.iter_mut().for_each(|desk| desk.waiting.push_back(Arc::clone(&notice)));
-    }
-
-    /// Notes that one receiver has heard it, or never will.
-    fn done(&mut self, notice_id: &str) {
-        let Some((revision, left)) = self.open.get_mut(notice_id) else { return };
-        *left = left.saturating_sub(1);
-        if *left > 0 {
-            return;
-        }
-        let revision = *revision;
-        self.open.remove(notice_id);
-        let Some(revision) = revision else { return };
-        if let Err(error) = self.store.remove_record(RecordKind::Notice, notice_id, revision, None) {
-            tracing::warn!(notice = notice_id, %error, "what was told could not be noted; the next process tells it again");
-        }
-    }
-}
-
-fn serve(desks: &mut [Desk], book: &mut Book, told: &Channel<Box<HoldNotice>>, clock: &dyn Clock) {
+fn serve(desks: &mut [Desk], book: &mut Book, told: &Channel<Message>, clock: &dyn Clock) {
     loop {
         let ended = match told.recv_timeout(NAP) {
-            Ok(notice) => {
-                for notice in std::iter::once(notice).chain(told.try_iter()) {
-                    book.note(*notice, desks);
+            Ok(message) => {
+                for message in std::iter::once(message).chain(told.try_iter()) {
+                    book.note(message, desks, clock.now());
                 }
                 false
             }
@@ -143,6 +107,7 @@ fn serve(desks: &mut [Desk], book: &mut Book, told: &Channel<Box<HoldNotice>>, c
         for desk in desks.iter_mut() {
             desk.go_on(book, clock.now(), ended);
         }
+        book.sweep(clock.now());
         if ended {
             return;
         }
@@ -151,20 +116,21 @@ fn serve(desks: &mut [Desk], book: &mut Book, told: &Channel<Box<HoldNotice>>, c
 
 impl Desk {
     fn go_on(&mut self, book: &mut Book, now: Micros, at_once: bool) {
-        while let Some(notice) = self.waiting.front().filter(|_| at_once || self.again_at <= now) {
-            match self.receiver.tell(&Notice::Hold(notice)) {
+        while let Some(news) = self.waiting.front().filter(|_| at_once || self.again_at <= now) {
+            let notice = news.notice();
+            match self.receiver.tell(&notice) {
                 Ok(_) => {}
-                Err(error) if error.class() == ErrorClass::Transient && now.0 - notice.at.0 < GIVE_UP_AFTER => {
+                Err(error) if error.class() == ErrorClass::Transient && now.0 - notice.at().0 < GIVE_UP_AFTER => {
                     self.tries = self.tries.saturating_add(1);
                     self.again_at = now.plus(FIRST_WAIT.saturating_mul(1 << self.tries.min(16)).min(LONGEST_WAIT));
-                    tracing::warn!(receiver = self.receiver.name(), hold = notice.hold_id, %error, "a change of a hold is told later");
+                    tracing::warn!(receiver = self.receiver.name(), of = notice.thread(), %error, "news is told later");
                     return;
                 }
                 Err(error) => {
-                    tracing::warn!(receiver = self.receiver.name(), hold = notice.hold_id, %error, "a change of a hold was not told");
+                    tracing::warn!(receiver = self.receiver.name(), of = notice.thread(), %error, "news was not told");
                 }
             }
-            book.done(&notice.notice_id);
+            book.done(notice.id());
             self.waiting.pop_front();
             (self.tries, self.again_at) = (0, Micros(0));
         }

@@ -5,9 +5,10 @@ use std::sync::{Arc, PoisonError};
 use anyhow::Context;
 use sluice_enforce::StoreError;
 use sluice_enforce::hold::Hold;
-use sluice_enforce::notice::{HoldNews, HoldNotice, Receiver};
+use sluice_enforce::notice::{BreakerNotice, HoldNews, HoldNotice, News, Receiver};
+use sluice_enforce::reconcile::breaker::Change;
 use sluice_enforce::reconcile::event::{Event, Happened, Turn};
-use sluice_schemas::time::HOUR;
+use sluice_schemas::time::{DAY, HOUR};
 use sluice_schemas::{ErrorClass, Micros, SpendView};
 
 use super::{Mode, Pipeline};
@@ -49,7 +50,6 @@ impl Pipeline {
     /// Fills the index of who calls through what from the lake and pending rows.
     #[cfg(feature = "aws")]
     fn fill_usage(&mut self) -> anyhow::Result<()> {
-        use sluice_schemas::time::DAY;
         let from = self.settings.clock.now().plus(-sluice_enforce::guard::usage::DAYS * DAY).max(Micros(0));
         let engine = crate::lakeview::engine(&self.lake, self.live_rows())?;
         let mut usage = self.scoping.usage.write().unwrap_or_else(PoisonError::into_inner);
@@ -86,10 +86,13 @@ impl Pipeline {
             Err(error) if error.class() == ErrorClass::Transient => return Ok(()),
             Err(error) => return Err(error).context("levers can be pulled no more"),
         };
-        if turn.events.is_empty() {
+        if turn.events.is_empty() && turn.breaker.is_empty() {
             return Ok(());
         }
         let holds = self.shared.holds()?;
+        for change in turn.breaker {
+            self.tell_breaker(change, &holds);
+        }
         for event in &turn.events {
             self.tell_acted(event);
             for hold in holds.iter().filter(|hold| event.holds.contains(&hold.id)) {
@@ -97,6 +100,24 @@ impl Pipeline {
             }
         }
         Ok(())
+    }
+
+    /// Tells everyone who is told that the breaker tripped or was closed; once, whichever process found it.
+    fn tell_breaker(&self, change: Change, holds: &[Hold]) {
+        let notice = match change {
+            Change::Tripped { tripped, held_back } => {
+                let targets = holds.iter().filter(|hold| held_back.contains(&hold.id)).map(|hold| hold.target.clone());
+                let close = format!("sluice lever close-breaker{}", super::waiting::place(&self.settings.config.origin));
+                BreakerNotice::tripped(&tripped, targets.collect(), close)
+            }
+            Change::Closed(closed) => BreakerNotice::closed(&closed),
+        };
+        let (state, until) = (notice.state, notice.at.plus(2 * DAY));
+        if let Some(teller) = &self.teller
+            && !teller.tell_once(News::Breaker(notice), until)
+        {
+            tracing::warn!(state = state.as_str(), "too much news waits to be told: that of the breaker is left out");
+        }
     }
 
     /// Tells everyone who is told of a change of a hold.

@@ -28,11 +28,15 @@ impl Pipeline {
 
     /// Hands an order to the source; its thread answers.
     pub(super) fn resume_shard(&mut self, handle: &Handle, shard: String, actor: &str, reason: &str, reply: Sender<Answer>) {
+        self.note_resumed(&shard, actor, reason);
+        let answered = move |shard: &str, known| send(&reply, resumed(shard, known).map_or_else(Answer::Refused, Answer::Json));
+        handle.order(Order::Resume(shard.clone()), move |known| answered(&shard, known));
+    }
+
+    /// Notes that somebody lets a stopped shard go on.
+    pub(super) fn note_resumed(&mut self, shard: &str, actor: &str, reason: &str) {
         tracing::info!(shard, actor, reason, "a stopped shard is to go on");
         self.live.event(self.settings.clock.now(), Level::Info, format!("{actor} lets {shard} go on"));
-        let refused = format!("no source has a stopped shard '{shard}': sluice source list shows the shards");
-        let done = json!({ "resumed": shard });
-        handle.order(Order::Resume(shard), move |known| send(&reply, if known { Answer::Json(done) } else { Answer::Refused(refused) }));
     }
 
     fn try_answer(&mut self, request: Request) -> anyhow::Result<Answer> {
@@ -116,6 +120,12 @@ pub(super) fn send(reply: &Sender<Answer>, answer: Answer) {
     if reply.send(answer).is_err() {
         tracing::debug!("whoever asked went away");
     }
+}
+
+/// Returns what came of letting a shard go on, by whether a source has it stopped.
+pub(super) fn resumed(shard: &str, known: bool) -> Result<Value, String> {
+    let refused = || format!("no source has a stopped shard '{shard}': sluice source list shows the shards");
+    known.then(|| json!({ "resumed": shard })).ok_or_else(refused)
 }
 
 /// Returns the shards of streams.

@@ -125,6 +125,7 @@ impl Pipeline {
         )?;
         let clock = Arc::clone(&self.settings.clock);
         let reader = source::start(source, clock, handle.source.clone(), credits, piece_sender, ended_sender)?;
+        self.desk.source = Some(handle.source.clone());
         let asking = self.start_asking(handle)?;
         let actuator = self.start_actuator()?;
         let ending = Arc::new(AtomicBool::new(false));

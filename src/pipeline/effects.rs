@@ -133,7 +133,12 @@ fn actions(config: &Config, hold: HoldAction, receivers: Vec<Arc<dyn Person>>) -
 impl Pipeline {
     /// Returns the outbox of this process. Without acting it stays empty: what an earlier process owes is left to a later one.
     pub(super) fn outbox(&mut self) -> anyhow::Result<Outbox> {
-        let policy = self.settings.config.enforce.hold_policy();
+        let enforce = &self.settings.config.enforce;
+        if self.nudge.is_none() {
+            // Whoever pulls levers has set this, with whom it acts as.
+            self.scoping.protected = enforce.protected(Vec::new());
+        }
+        let policy = enforce.hold_policy();
         let hold = HoldAction::new(Arc::clone(&self.shared), policy).scoped(self.scoping.clone()).nudging(self.nudge.clone());
         let receivers = if self.settings.act { self.receivers()? } else { Vec::new() };
         if self.settings.act && self.settings.mode == super::Mode::Live {

@@ -7,16 +7,29 @@ use crossbeam_channel::TrySendError;
 use sluice_ingest::source::{Order, Progress};
 
 use super::coordinate::{Command, Handle};
+use super::source::SourceControl;
+
+impl SourceControl {
+    /// Returns how far the source is.
+    pub(super) fn progress(&self) -> Progress {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Has an order carried out by the source; `answered` learns whether it concerns one.
+    pub(super) fn order(&self, order: Order, answered: impl FnOnce(bool) + Send + 'static) {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner).push_back((order, Box::new(answered)));
+    }
+}
 
 impl Handle {
     /// Returns how far the source is.
     pub(crate) fn progress(&self) -> Progress {
-        self.source.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.source.progress()
     }
 
     /// Has an order carried out by the source; `answered` learns whether it concerns one.
     pub(crate) fn order(&self, order: Order, answered: impl FnOnce(bool) + Send + 'static) {
-        self.source.orders.lock().unwrap_or_else(PoisonError::into_inner).push_back((order, Box::new(answered)));
+        self.source.order(order, answered);
     }
 
     /// Asks for a stop; `false` when the pipeline has ended already.

@@ -15,6 +15,7 @@ mod arrival;
 mod commit;
 mod coordinate;
 mod counters;
+mod desk;
 mod effects;
 mod exposure;
 mod handle;
@@ -34,6 +35,7 @@ mod settle;
 mod source;
 mod trail_meter;
 mod upkeep;
+mod waiting;
 mod windows;
 mod worker;
 
@@ -184,10 +186,12 @@ pub(crate) struct Pipeline {
     price_doubt: Option<(Micros, String)>,
     /// Tells people of changes of holds.
     teller: Option<crate::enforcement::Teller>,
+    /// What people were asked about holds.
+    asked: waiting::Asked,
     /// When old usage was last forgotten.
     usage_swept: Micros,
-    /// When orders in the shared store were last looked for.
-    commands_read: Micros,
+    /// Orders of the shared store in hand.
+    desk: desk::Desk,
     /// Calls that are being rated again.
     rating: Option<rerate::Rating>,
     /// Breaches since the start, for the closing words.

@@ -1,21 +1,16 @@
 //! People's orders and what follows for holds as budgets change.
 
-use anyhow::Context;
 use serde_json::{Value, json};
 use sluice_enforce::hold;
 use sluice_enforce::overrides::Overrides;
 use sluice_enforce::reconcile_holds;
-use sluice_enforce::store::{AuditEntry, Command as Stored};
 use sluice_schemas::Micros;
-use sluice_schemas::time::{DAY, SECOND};
+use sluice_schemas::time::DAY;
 
 use super::Pipeline;
 use crate::control::Request;
 use crate::enforcement::{agent_target, carry_out};
 use crate::view::Level;
-
-/// Time between two looks whether somebody left an order in the shared store.
-const COMMANDS: i64 = 2 * SECOND;
 
 impl Pipeline {
     /// Carries out what a person orders about holds, levers and exceptions.
@@ -45,40 +40,6 @@ impl Pipeline {
         Ok(value)
     }
 
-    /// Carries out the orders that people left in the shared store, each once.
-    pub(super) fn follow_commands(&mut self, now: Micros) -> anyhow::Result<()> {
-        if now.0 - self.commands_read.0 < COMMANDS {
-            return Ok(());
-        }
-        self.commands_read = now;
-        for command in self.shared.open_commands()? {
-            let outcome = match self.follow_command(&command) {
-                Ok(value) => value.to_string(),
-                Err(error) => json!({ "error": format!("{error:#}") }).to_string(),
-            };
-            let audit = AuditEntry {
-                at: now,
-                fire_id: command.id.clone(),
-                action: format!("command:{}", command.verb),
-                target: command.arguments.get("request").cloned().unwrap_or_default(),
-                state: "answered".to_owned(),
-                actor: command.actor.clone(),
-                detail: outcome.clone(),
-                ..AuditEntry::default()
-            };
-            self.shared.answer(&command.id, &outcome, &audit)?;
-        }
-        Ok(())
-    }
-
-    fn follow_command(&mut self, command: &Stored) -> anyhow::Result<Value> {
-        let text = command.arguments.get("request").context("the command holds no request")?;
-        let request: Request = serde_json::from_str(text).context("the command's request cannot be read")?;
-        let request =
-            request.by(&command.actor).context("only orders about holds, levers and exceptions are taken from the shared store")?;
-        self.follow_order(request)
-    }
-
     /// Lets the budgets act that people have confirmed in their present form.
     pub(super) fn confirm_known(&mut self) -> anyhow::Result<()> {
         let now = self.settings.clock.now();
@@ -103,6 +64,7 @@ impl Pipeline {
         if holds.is_empty() {
             return Ok(());
         }
+        self.tell_waiting(&holds, now);
         let overrides = Overrides::read(&*self.shared)?;
         let status = self.ledger.status_of_held(&holds, now);
         self.watch_overshoot(&holds, &status, now);

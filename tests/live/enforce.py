@@ -81,6 +81,9 @@ region = "{REGION}"
 endpoint = "{self.url}"
 resync = "1s"
 spread = "2s"
+[[notify]]
+kind = "file"
+path = "notices.jsonl"
 {more}
 [[budget]]
 name = "each agent, daily"
@@ -148,6 +151,12 @@ do = ["notify", "hold"]
 
     def holds(self, agent: str) -> list[dict]:
         return [hold for hold in self.json("hold", "list") if hold["target"] == f"agent_id={agent}" and hold["state"] != "released"]
+
+    def notices(self, schema: str, state: str) -> list[dict]:
+        """What receivers were told, by schema and state."""
+        told = self.folder / "notices.jsonl"
+        lines = [json.loads(line) for line in told.read_text(encoding="utf-8").splitlines()] if told.exists() else []
+        return [line for line in lines if line["schema"] == f"sluice.{schema}/1" and line.get("state") == state]
 
     def ask_who_calls(self, does: bool) -> None:
         request = urllib.request.Request(f"{self.url}/moto-api/reset-auth", b"0" if does else b"inf", {"Content-Type": "text/plain"})
@@ -221,6 +230,16 @@ do = ["notify", "hold"]
         [waiting] = self.holds("gamma")
         assert waiting["state"] == "pending_approval" and "beta" in waiting["note"], waiting
         assert not self.denied("agent-shared")
+        self.until("whoever is told is asked", lambda: self.notices("hold", "awaiting_approval"))
+        [question] = self.notices("hold", "awaiting_approval")
+        assert question["hold_id"] == waiting["id"] and "beta" in question["reason"], question
+        assert question["approve"] == f"sluice approve {waiting['id']} --config {self.config}", question
+        # However often the process starts, it is one question.
+        for _ in range(2):
+            self.stop()
+            self.start()
+            time.sleep(2)
+        assert len(self.notices("hold", "awaiting_approval")) == 1
         rehearsed = self.run("lever", "rehearse", "gamma").stdout
         assert "would call iam:AttachRolePolicy" in rehearsed and "a person would be asked" in rehearsed, rehearsed
         self.run("lever", "stop", "--reason", "drill")
@@ -270,19 +289,55 @@ endpoint = "{self.url}"
         here, self.config = self.config, elsewhere
         self.run("pause", "omega", "--reason", "drill", "--for", "1h")
         [hold] = self.holds("omega")
-        assert hold["cause"]["actor"].startswith(f"arn:aws:sts::{ACCOUNT}:assumed-role/sluice/"), hold
+        assert hold["cause"]["actor"] == f"arn:aws:sts::{ACCOUNT}:assumed-role/sluice/session", hold
         refused = self.run("budget", "override", "add", "no such budget", "--for", "1h", ok=2).stderr
         assert "there is no budget" in refused, refused
         self.run("resume", "omega")
         # The same order again within a minute is the same order: it is answered, not carried out anew.
         self.run("resume", "omega")
         assert not self.holds("omega")
+        refused = self.run("source", "resume", "shardId-7", ok=2).stderr
+        assert "no source has a stopped shard 'shardId-7'" in refused, refused
+        self.run("source", "list")
+        self.forge()
+        self.switch_off_as_the_stack_does()
         self.config = here
         self.run("audit", "verify")
-        lines = [line["entry"]["action"] for line in self.json("audit", "list")]
+        entries = [line["entry"] for line in self.json("audit", "list")]
+        forged = [entry for entry in entries if entry["state"] == "refused"]
+        assert [entry["actor"] for entry in forged] == ["unproven"] and "command:release_all" == forged[0]["action"], forged
+        lines = [entry["action"] for entry in entries]
         assert lines.count("command:resume") == 1 and lines.count("release") == 1, lines
         self.stop()
         print("orders in the shared table are carried out once, in the name of who gave them")
+
+    def forge(self) -> None:
+        """Someone who may write order items says to be another: it is refused, kept with the reason, and nothing is released."""
+        self.run("pause", "omega", "--reason", "against forgers", "--for", "1h")
+        root = f"arn:aws:iam::{ACCOUNT}:root"
+        request = json.dumps({"verb": "release_all", "actor": root, "reason": "let go"})
+        order = {"id": "release_all-forged", "actor": root, "at": "2026-10-01T00:00:00Z", "verb": "release_all", "arguments": {"request": request}}
+        dynamo = boto3.client("dynamodb", region_name=REGION, endpoint_url=self.url, aws_access_key_id="test", aws_secret_access_key="test")
+        item = {"sk": {"S": order["id"]}, "body": {"S": json.dumps(order)}, "rev": {"N": "1"}, "w": {"S": "x"}, "made": {"S": "x"}}
+        for kind in ["command", "command-open"]:
+            dynamo.put_item(TableName="sluice", Item={"pk": {"S": kind}, **item})
+
+        def outcome() -> str:
+            key = {"pk": {"S": "command"}, "sk": {"S": order["id"]}}
+            return json.loads(dynamo.get_item(TableName="sluice", Key=key, ConsistentRead=True)["Item"]["body"]["S"]).get("outcome") or ""
+
+        self.until("an order without proof is refused", lambda: "carries no proof of its giver" in outcome())
+        assert self.holds("omega"), "nothing was released"
+
+    def switch_off_as_the_stack_does(self) -> None:
+        """The order that the stack leaves when it is deleted is proven like a person's."""
+        keys = {"AWS_ENDPOINT_URL": self.url, "AWS_DEFAULT_REGION": REGION, "AWS_REGION": REGION, **{name: self.env()[name] for name in
+                ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"]}}
+        code = "import sys, release; print(release.hand_in({'Table': 'sluice', 'Stack': 's', 'RequestId': 'r'}, 'set_stopped', stopped=True))"
+        handlers = HERE.parent.parent / "deploy/cloudformation/handlers"
+        done = subprocess.run([sys.executable, "-c", code], cwd=handlers, env={**os.environ, **keys}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        self.until("the order of a stack is carried out", lambda: self.json("lever", "list")["stopped"])
 
     def end(self) -> None:
         if self.daemon and self.daemon.poll() is None:

@@ -11,7 +11,7 @@ SCHEMAS = pathlib.Path(__file__).resolve().parent.parent.parent / "schemas" / "j
 
 def main():
     validators, seen = {}, {}
-    for name in ["breach", "hold"]:
+    for name in ["breach", "hold", "breaker"]:
         schema = json.loads((SCHEMAS / f"{name}.schema.json").read_text())
         jsonschema.Draft202012Validator.check_schema(schema)
         validators[f"sluice.{name}/1"] = jsonschema.Draft202012Validator(schema)

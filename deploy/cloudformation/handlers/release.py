@@ -12,6 +12,10 @@ import json
 import time
 from datetime import datetime, timezone
 
+import boto3
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+
 from answer import ClientError, client, code, serve, until
 
 # How long the daemon may take to lift everything, in seconds; and to answer when there is nothing to lift.
@@ -45,13 +49,34 @@ def attached(iam, policy):
         marker = {"Marker": page["Marker"]}
 
 
+def binding(table, order, actor, at, verb, text):
+    """What the proof of an order's giver is bound to, as the ledger computes it."""
+    parts = ["sluice.order/1", table, order, actor, at, verb, text]
+    return hashlib.sha256("".join(f"{len(part.encode())}:{part}\n" for part in parts).encode()).hexdigest()
+
+
+def prove(bound):
+    """Signs a request to STS that says who this is, for one order alone; the ledger sends it."""
+    session = boto3.Session()
+    region = session.region_name
+    host = f"sts.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else "")
+    kind = "application/x-www-form-urlencoded; charset=utf-8"
+    request = AWSRequest("POST", f"https://{host}/", data="Action=GetCallerIdentity&Version=2011-06-15",
+                         headers={"content-type": kind, "x-sluice-order": bound})
+    SigV4Auth(session.get_credentials().get_frozen_credentials(), "sts", region).add_auth(request)
+    signed = {name.lower(): value for name, value in request.headers.items()}
+    proof = {"authorization": signed["authorization"], "date": signed["x-amz-date"], "token": signed.get("x-amz-security-token")}
+    return json.dumps({name: value for name, value in proof.items() if value})
+
+
 def hand_in(own, verb, **more):
     """Leaves an order in the shared table, once however often CloudFormation hands in its own; returns its id, none if there is no table."""
     table, actor = own["Table"], client("sts").get_caller_identity()["Arn"]
     text = json.dumps({"verb": verb, **more, "actor": actor, "reason": f"{own['Stack']}: enforcement ends"}, separators=(",", ":"))
     order = f"{verb}-{hashlib.sha256(f'{text} {own[REQUEST]}'.encode()).hexdigest()[:32]}"
     at = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    body = json.dumps({"id": order, "actor": actor, "at": at, "verb": verb, "arguments": {"request": text}})
+    proof = prove(binding(table, order, actor, at, verb, text))
+    body = json.dumps({"id": order, "actor": actor, "at": at, "verb": verb, "arguments": {"request": text, "proof": proof}})
 
     def put(kind):
         item = {"pk": {"S": kind}, "sk": {"S": order}, "body": {"S": body}, "rev": {"N": "1"}, "w": {"S": order}, "made": {"S": order}}
@@ -178,7 +203,7 @@ def lift(own, event, context, restart):
     if runs_now and by_daemon(own, iam, context):
         return "lifted by the daemon"
     if not runs_now and own.get("Table"):
-        # Nobody answers now; whoever reads this table next must find that all is over.
+        # Nobody answers now; whoever reads this table while the proof is good finds that all is over.
         end_all(own)
     before = attached(iam, own["Policy"])
     if not before and own.get("Table") and is_stopped(own["Table"]):

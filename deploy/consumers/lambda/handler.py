@@ -16,10 +16,12 @@ CRITICAL = "critical"
 
 
 def ticket(message: dict) -> dict:
-    # One incident is one thread: the breach and all news of its hold.
-    thread = message.get("hold_id", message.get("fire_id"))
+    # One incident is one thread: the breach and all news of its hold; a trip of the breaker and its end.
+    thread = message.get("hold_id") or message.get("trip_id") or message["fire_id"]
     if message["schema"] == "sluice.breach/1":
         title = f"{message['target']}: {message['threshold']} of {message['budget']}, {message['spent_usd']} of {message['limit_usd']} USD"
+    elif message["schema"] == "sluice.breaker/1":
+        title = f"breaker {message['state']}" + (f", {message['reason']}" if message.get("reason") else "")
     else:
         title = f"{message['target']}: hold {message['state']}" + (f", {message['reason']}" if message.get("reason") else "")
     return {"title": title, "thread": thread, "severity": message.get("severity"), "message": message}

@@ -33,14 +33,17 @@ def dollars(amount: str) -> str:
 
 
 def post(message: dict) -> dict:
-    target = plain(message["target"])
+    target = plain(message.get("target", ""))
     if message["schema"] == "sluice.breach/1":
         head = f"{target} crossed {plain(message['threshold'])} of {plain(message['budget'])}"
         lines = [f"{dollars(message['spent_usd'])} of {dollars(message['limit_usd'])} in {plain(message['period'])}"]
         lines += [plain(message[name]) for name in ["explanation", "note"] if message.get(name)]
+    elif message["schema"] == "sluice.breaker/1":
+        head = f"breaker {plain(message['state'])}"
+        lines = [plain(message[name]) for name in ["reason", "close"] if message.get(name)] + [f"by {plain(message['actor'])}"]
     else:
         head = f"{target}: hold {plain(message['state'])}"
-        lines = [plain(message[name]) for name in ["reason", "subject"] if message.get(name)] + [f"by {plain(message['actor'])}"]
+        lines = [plain(message[name]) for name in ["reason", "subject", "approve", "reject"] if message.get(name)] + [f"by {plain(message['actor'])}"]
     text = f"{MARKS.get(message.get('severity'), '')} *{head}*\n" + "\n".join(lines)
     return {"text": head[:LONGEST], "blocks": [{"type": "section", "text": {"type": "mrkdwn", "text": text[:LONGEST]}}]}
 

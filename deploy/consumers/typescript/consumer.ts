@@ -13,7 +13,9 @@ export type Breach = {
 };
 /** sluice.hold/1; `state` may get further words. */
 export type Hold = { schema: "sluice.hold/1"; notice_id: string; hold_id: string; target: string; state: string; reason: string; severity?: string };
-export type Message = Breach | Hold;
+/** sluice.breaker/1: nothing is pulled any more, or levers are pulled again. */
+export type Breaker = { schema: "sluice.breaker/1"; notice_id: string; trip_id: string; state: string; reason: string; severity?: string };
+export type Message = Breach | Hold | Breaker;
 
 type Batch = { Records: { messageId: string; body: string }[] };
 type Answer = { batchItemFailures: { itemIdentifier: string }[] };
@@ -28,7 +30,7 @@ export function read(text: string): Message | undefined {
   let found = JSON.parse(text);
   if (found?.Type === "Notification") found = JSON.parse(found.Message);
   else if (found?.source === "sluice") found = found.detail;
-  const known = found?.schema === "sluice.breach/1" || found?.schema === "sluice.hold/1";
+  const known = ["sluice.breach/1", "sluice.hold/1", "sluice.breaker/1"].includes(found?.schema);
   return known && typeof idOf(found) === "string" ? found : undefined;
 }
 

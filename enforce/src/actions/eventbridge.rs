@@ -90,6 +90,7 @@ impl EventBridge {
         let detail_type = match notice {
             Notice::Breach(_) => "Budget Threshold Crossed",
             Notice::Hold(_) => "Hold Changed",
+            Notice::Breaker(_) => "Breaker Changed",
         };
         let time = notice.at().0.div_euclid(SECOND);
         let entry = Entry { time, source: SOURCE, detail_type, detail: notice.json()?, event_bus_name: &self.bus };

@@ -71,7 +71,7 @@ impl Action for HoldAction {
             return Ok(Receipt { state, detail });
         }
         let scope = self.scoping.of(&breach.target, breach.period_start);
-        let decided = decide_hold(&self.policy, fire, &self.store.holds()?, &self.switches()?, scope);
+        let decided = decide_hold((&self.policy, &self.scoping.protected), fire, &self.store.holds()?, &self.switches()?, scope);
         let receipt = Receipt { state: decided.state, detail: decided.detail };
         if let Some(hold) = decided.hold {
             let audit = AuditEntry {

@@ -35,6 +35,15 @@ impl Receiver for LogAction {
             }
             Notice::Hold(hold) if notice.severity() > Severity::Info => tracing::warn!("{}", line(hold)),
             Notice::Hold(hold) => tracing::info!("{}", line(hold)),
+            Notice::Breaker(breaker) => tracing::warn!(
+                trip = %breaker.trip_id,
+                state = breaker.state.as_str(),
+                reason = %breaker.reason.escape_debug(),
+                held_back = breaker.held_back.unwrap_or_default(),
+                actor = %breaker.actor.escape_debug(),
+                "{}",
+                notice.title()
+            ),
         }
         Ok(done(""))
     }

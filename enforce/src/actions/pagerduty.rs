@@ -62,7 +62,7 @@ impl PagerDuty {
                 "severity": severity,
                 "timestamp": notice.at(),
                 "component": cut(notice.target().to_owned(), LONGEST_TEXT),
-                "group": cut(notice.budget().unwrap_or("by hand").to_owned(), LONGEST_TEXT),
+                "group": cut(notice.group().to_owned(), LONGEST_TEXT),
                 "class": notice.kind(),
                 "custom_details": details,
             },

@@ -97,7 +97,7 @@ fn summary(notices: &[Notice<'_>]) -> (String, Vec<String>) {
     gravest.sort_by_key(|notice| std::cmp::Reverse(notice.severity()));
     let mut counts: BTreeMap<(std::cmp::Reverse<Severity>, &str, &str), usize> = BTreeMap::new();
     for notice in notices {
-        *counts.entry((std::cmp::Reverse(notice.severity()), notice.kind(), notice.budget().unwrap_or("by hand"))).or_default() += 1;
+        *counts.entry((std::cmp::Reverse(notice.severity()), notice.kind(), notice.group())).or_default() += 1;
     }
     let head = format!("{} messages of sluice", notices.len());
     let lines = gravest

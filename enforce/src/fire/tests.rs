@@ -90,6 +90,7 @@ fn check(schema: &Value, root: &Value, value: &Value, at: &str) -> Result<(), St
             "maxLength" => value.as_str().map(|text| text.chars().count() as u64) <= rule.as_u64(),
             "minimum" => value.as_i64() >= rule.as_i64(),
             "minItems" => value.as_array().map(|items| items.len() as u64) >= rule.as_u64(),
+            "maxItems" => value.as_array().map(|items| items.len() as u64) <= rule.as_u64(),
             "uniqueItems" => value.as_array().is_some_and(|items| items.iter().enumerate().all(|(at, item)| !items[..at].contains(item))),
             "items" => {
                 for item in value.as_array().into_iter().flatten() {

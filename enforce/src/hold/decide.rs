@@ -16,8 +16,6 @@ pub const ALWAYS_ALLOWED: u64 = 3;
 /// Limits of caution.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HoldPolicy {
-    /// Targets that are never stopped: whole targets, single pairs (`agent_id=ci`) or bare values; a final `*` stands for any rest.
-    pub protected: Vec<String>,
     /// Most holds put by breaches within an hour. Each beyond it waits for a person.
     pub most_per_hour: u32,
     /// Most holds put by breaches within a minute.
@@ -30,7 +28,7 @@ pub struct HoldPolicy {
 
 impl Default for HoldPolicy {
     fn default() -> Self {
-        Self { protected: Vec::new(), most_per_hour: 10, most_per_minute: 5, most_percent: 25, approve_within: DAY }
+        Self { most_per_hour: 10, most_per_minute: 5, most_percent: 25, approve_within: DAY }
     }
 }
 
@@ -64,7 +62,13 @@ impl Decided {
 
 /// Decides whether a crossing may stop its target. `scope` is what would be pulled.
 #[must_use]
-pub fn decide_hold(policy: &HoldPolicy, crossing: &Crossing, holds: &[Hold], switches: &Switches, scope: Scope) -> Decided {
+pub fn decide_hold(
+    (policy, protected): (&HoldPolicy, &Protected),
+    crossing: &Crossing,
+    holds: &[Hold],
+    switches: &Switches,
+    scope: Scope,
+) -> Decided {
     let breach = &crossing.breach;
     let Some(terms) = &crossing.hold else { return Decided::told("the crossing asks for no hold") };
     if switches.stopped {
@@ -73,7 +77,6 @@ pub fn decide_hold(policy: &HoldPolicy, crossing: &Crossing, holds: &[Hold], swi
     if let Some(reason) = &switches.tripped {
         return Decided::told(format!("the breaker has tripped: {reason}"));
     }
-    let protected = Protected { own: Vec::new(), patterns: policy.protected.clone() };
     if let Some(reason) = protected.target(&breach.target) {
         return Decided::told(reason);
     }

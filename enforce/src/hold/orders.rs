@@ -221,7 +221,8 @@ fn waiting_if_needed(hold: Hold, now: Micros) -> Hold {
     if hold.mode == Mode::Observe && hold.approve_by.is_none() || !hold.needs_word() {
         return hold;
     }
-    let approve_by = hold.approve_by.map_or(now.plus(DAY), |by| by.max(now.plus(DAY)));
+    // Never the same end as before: it is another question.
+    let approve_by = hold.approve_by.map_or(now.plus(DAY), |by| by.plus(1).max(now.plus(DAY)));
     let of_others = || hold.scope.obstacle.as_ref().map(|obstacle| obstacle.reason.clone());
     let note = hold.note.clone().or_else(of_others).or_else(|| Some("the budget asks for a person's word".to_owned()));
     Hold { state: HoldState::PendingApproval, approve_by: Some(approve_by), note, ..hold }

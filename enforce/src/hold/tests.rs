@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::fire::{Crossing, HoldTerms};
 use crate::guard::Obstacle;
+use crate::guard::Protected;
 use crate::lever::Subject;
 use crate::overrides::{self, Grant, Override};
 use crate::reconcile::want::Pull;
@@ -21,7 +22,7 @@ const OCTOBER: i64 = 1_790_812_800 / 60;
 const MINUTE: i64 = 60_000_000;
 
 fn decided(policy: &HoldPolicy, crossing: &Crossing, holds: &[Hold]) -> Decided {
-    decide_hold(policy, crossing, holds, &Switches::default(), Scope::default())
+    decide_hold((policy, &Protected::default()), crossing, holds, &Switches::default(), Scope::default())
 }
 
 /// The hold, whether it is in force or waits; else why there is none.
@@ -52,14 +53,16 @@ fn store() -> (TempDir, FileStore) {
 #[test]
 fn protected_targets_are_never_held() {
     let crossing = sample_crossing("f", "agent_id=ci-runner,role=Admin");
+    let decide = |pattern: &str| {
+        let protected = Protected { own: Vec::new(), patterns: vec![pattern.to_owned()] };
+        decide_hold((&HoldPolicy::default(), &protected), &crossing, &[], &Switches::default(), Scope::default())
+    };
     for pattern in ["agent_id=ci-runner,role=Admin", "agent_id=ci-*", "ci-runner", "Adm*", "role=Admin", "*"] {
-        let policy = HoldPolicy { protected: vec![pattern.to_owned()], ..HoldPolicy::default() };
-        let refused = put(&policy, &crossing, &[]).expect_err("refused");
-        assert_eq!(refused, format!("the target is protected by '{pattern}'"));
+        let refused = decide(pattern);
+        assert_eq!((refused.hold, refused.detail), (None, format!("the target is protected by '{pattern}'")));
     }
     for pattern in ["ci", "agent_id=ci", "admin", "agent_id", ""] {
-        let policy = HoldPolicy { protected: vec![pattern.to_owned()], ..HoldPolicy::default() };
-        assert!(put(&policy, &crossing, &[]).is_ok(), "{pattern}");
+        assert!(decide(pattern).hold.is_some(), "{pattern}");
     }
 }
 
@@ -89,10 +92,13 @@ fn holds_beyond_the_caps_wait_for_a_person() {
     later.breach.detected_at = Micros(later.breach.detected_at.0 + HOUR / 2);
     assert_eq!(waiting(&later, &holds).state, ReceiptState::Done);
     let stopped = Switches { stopped: true, ..Switches::default() };
-    let told = decide_hold(&policy, &later, &[], &stopped, Scope::default());
+    let told = decide_hold((&policy, &Protected::default()), &later, &[], &stopped, Scope::default());
     assert_eq!((told.hold, told.detail.as_str()), (None, "the kill switch is thrown"));
     let tripped = Switches { tripped: Some("ten failures".to_owned()), ..Switches::default() };
-    assert_eq!(decide_hold(&policy, &later, &[], &tripped, Scope::default()).detail, "the breaker has tripped: ten failures");
+    assert_eq!(
+        decide_hold((&policy, &Protected::default()), &later, &[], &tripped, Scope::default()).detail,
+        "the breaker has tripped: ten failures"
+    );
 }
 
 #[test]
@@ -104,7 +110,7 @@ fn a_hold_that_would_hit_others_flags_and_waits() {
     let grips = vec![Grip { chain: vec![role.clone(), flag.clone()] }];
     let scope = Scope { grips: grips.clone(), preview: Vec::new(), obstacle: obstacle(true) };
     let crossing = sample_crossing("f", "agent_id=a");
-    let decide = |scope: Scope| decide_hold(&HoldPolicy::default(), &crossing, &[], &Switches::default(), scope);
+    let decide = |scope: Scope| decide_hold((&HoldPolicy::default(), &Protected::default()), &crossing, &[], &Switches::default(), scope);
     let waits = decide(scope.clone());
     let hold = waits.hold.expect("put");
     assert_eq!((hold.state, waits.detail.as_str()), (HoldState::PendingApproval, "others; a role of its own"));
@@ -184,7 +190,7 @@ fn exceptions_release_a_hold_and_end() {
     let mut crossing = sample_crossing("f", "agent_id=a");
     crossing.breach.detected_at = minute(3);
     let switches = Switches { overrides: Overrides::of(vec![given(Grant::Exempt, 60)]), ..Switches::default() };
-    let spared = decide_hold(&HoldPolicy::default(), &crossing, &[], &switches, Scope::default());
+    let spared = decide_hold((&HoldPolicy::default(), &Protected::default()), &crossing, &[], &switches, Scope::default());
     assert!(spared.hold.is_some_and(|hold| hold.state == HoldState::Released && hold.released.is_some_and(|by| by.actor == "sluice")));
     assert!(spared.detail.starts_with("exempted by ann until"), "{}", spared.detail);
 }

@@ -65,7 +65,15 @@ pub fn caller_arn(aws: &dyn Aws) -> Result<String, CallError> {
         action,
         writes: false,
     };
-    Ok(result(action, &aws.call(&call)?)?.text_at(&["Arn"]).to_owned())
+    arn_of(&aws.call(&call)?)
+}
+
+/// Returns the ARN that an answer of `GetCallerIdentity` names, as it is.
+///
+/// # Errors
+/// It is no such answer.
+pub fn arn_of(reply: &Reply) -> Result<String, CallError> {
+    Ok(result("sts:GetCallerIdentity", reply)?.text_at(&["Arn"]).to_owned())
 }
 
 /// Returns the element of an answer that holds the result.

@@ -3,9 +3,10 @@
 use serde_json::Value;
 
 use super::*;
+use crate::budget::Mode;
 use crate::fire::tests::follows;
-use crate::hold::HoldState;
-use crate::lever::Subject;
+use crate::hold::{Cause, Hold, HoldState, Released};
+use crate::lever::{LeverKind, Subject};
 use crate::store::conformance::sample_crossing;
 
 pub(crate) fn sample_hold() -> Hold {
@@ -79,6 +80,63 @@ fn machines_read_what_was_said() {
         assert_eq!(follows(HOLD_JSON_SCHEMA, &value), Ok(()), "{json}");
         assert_eq!(Notice::Hold(&notice).kind(), format!("hold_{}", news.as_str()));
         assert_eq!(serde_json::from_value::<HoldNotice>(value).unwrap(), notice);
+    }
+}
+
+#[test]
+fn a_question_says_why_until_when_and_how_to_answer_it() {
+    let waiting = Hold {
+        state: HoldState::PendingApproval,
+        note: Some("the most holds within a minute are reached".to_owned()),
+        approve_by: Some(Micros(86_400_000_000)),
+        ..sample_hold()
+    };
+    let commands = || ["sluice approve 00".to_owned(), "sluice hold release 00".to_owned()];
+    let told = |hold: &Hold, now| Word::of(hold).map(|word| HoldNotice::of_word(hold, word, commands(), Micros(now)));
+    let question = told(&waiting, 7).unwrap();
+    assert_eq!((question.state, question.approve_by), (HoldNews::AwaitingApproval, waiting.approve_by));
+    assert_eq!(told(&waiting, 900).unwrap().notice_id, question.notice_id, "asked by another process at another time");
+    let later = Hold { approve_by: Some(Micros(99_000_000_000)), ..waiting.clone() };
+    assert_ne!(told(&later, 7).unwrap().notice_id, question.notice_id, "asked anew");
+    for mode in [Mode::Approve, Mode::Enforce] {
+        let asked = Hold { mode, ..waiting.clone() };
+        let json: Value = serde_json::from_str(&Notice::Hold(&told(&asked, 7).unwrap()).json().unwrap()).unwrap();
+        assert_eq!(follows(HOLD_JSON_SCHEMA, &json), Ok(()), "{json}");
+        assert_eq!((json["severity"].as_str(), json["approve"].as_str()), (Some("warning"), Some("sluice approve 00")));
+    }
+    let text = Notice::Hold(&question).text();
+    for line in [
+        "budget 'daily' at 100% in 2026-10-01; it waits for a person: the most holds within a minute are reached",
+        "To stop it: sluice approve 00",
+        "To let it go on: sluice hold release 00",
+        "Without a word it goes on, and the question ends at 1970-01-02T00:00:00Z.",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\nis not in\n{text}");
+    }
+}
+
+#[test]
+fn who_is_asked_and_who_hears_the_end_of_it() {
+    let waiting = Hold { state: HoldState::PendingApproval, approve_by: Some(Micros(99)), ..sample_hold() };
+    let released = |actor: &str, reason: &str, at| {
+        let released = Some(Released { at: Micros(at), actor: actor.to_owned(), reason: reason.to_owned() });
+        Hold { state: HoldState::Released, released, ..waiting.clone() }
+    };
+    assert_eq!(Word::of(&waiting), Some(Word::Awaited(Some(Micros(99)))));
+    assert_eq!(Word::of(&Hold { mode: Mode::Observe, ..waiting.clone() }), None, "nothing would come of an answer");
+    assert_eq!(Word::of(&sample_hold()), None);
+    assert_eq!(Word::of(&released("sluice", "exempted", sample_hold().created_at.0)), None, "spared from the start");
+    assert_eq!(Word::of(&Hold { approved_by: Some("ann".to_owned()), ..released("ann", "enough", 50) }), None, "it was in force");
+    for (hold, actor, reason) in [
+        (released("ann", "let it run", 50), "ann", "rejected, nobody was stopped: let it run"),
+        (released("sluice", "nobody approved it in time", 99), "sluice", "ended without having stopped anyone: nobody approved it in time"),
+    ] {
+        let word = Word::of(&hold).unwrap();
+        let notice = HoldNotice::of_word(&hold, word, [String::new(), String::new()], Micros(1_000));
+        assert_eq!((notice.state, notice.actor.as_str(), notice.reason.as_str()), (HoldNews::Released, actor, reason));
+        assert!(Notice::Hold(&notice).resolves() && notice.approve.is_none());
+        let json: Value = serde_json::from_str(&Notice::Hold(&notice).json().unwrap()).unwrap();
+        assert_eq!(follows(HOLD_JSON_SCHEMA, &json), Ok(()), "{json}");
     }
 }
 

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::actions::{ActionError, HoldAction};
 use crate::fire::Withheld;
+use crate::guard::{Protected, Scoping};
 use crate::hold::HoldPolicy;
 use crate::store::FileStore;
 use crate::store::conformance::sample_crossing;
@@ -100,6 +101,11 @@ fn a_crossing_waits_for_its_commit_then_runs_all_actions_once() {
     assert_eq!(did.lock().expect("lock").len(), 1);
 }
 
+/// When an outbox has something to do by itself.
+fn next_wake(outbox: &Outbox) -> Option<Micros> {
+    outbox.jobs.values().flat_map(|job| job.waits.values()).map(|wait| wait.until).min()
+}
+
 #[test]
 fn what_fails_for_a_while_is_tried_again_and_delays_nobody() {
     let (_folder, store) = store();
@@ -110,7 +116,7 @@ fn what_fails_for_a_while_is_tried_again_and_delays_nobody() {
     outbox.enqueue(sample_crossing("g", "agent_id=a"));
     assert_eq!(outbox.tick(&PERMIT, seconds(0)).expect("ticks").len(), 0);
     assert_eq!(fast.lock().expect("lock").len(), 2);
-    assert_eq!(outbox.next_wake(), Some(seconds(1)));
+    assert_eq!(next_wake(&outbox), Some(seconds(1)));
     let mut settled = Vec::new();
     for second in 0..10 {
         settled.extend(outbox.tick(&PERMIT, seconds(second)).expect("ticks"));
@@ -167,7 +173,7 @@ fn what_cannot_work_is_given_up_and_told_in_the_trail() {
     let mut now = seconds(0);
     let mut ticks = 0;
     while outbox.tick(&PERMIT, now).expect("ticks").is_empty() {
-        now = outbox.next_wake().expect("a wait");
+        now = next_wake(&outbox).expect("a wait");
         ticks += 1;
     }
     assert!((140..170).contains(&ticks), "{ticks}");
@@ -178,8 +184,9 @@ fn what_cannot_work_is_given_up_and_told_in_the_trail() {
 fn a_degraded_hold_is_told_with_its_reason() {
     let (_folder, store) = store();
     let (log, did) = Scripted::new("log", &[]);
-    let policy = HoldPolicy { protected: vec!["agent_id=a".to_owned()], ..HoldPolicy::default() };
-    let mut outbox = Outbox::new(store.clone(), vec![log, Box::new(HoldAction::new(store.clone(), policy))], 0);
+    let protected = Protected { own: Vec::new(), patterns: vec!["agent_id=a".to_owned()] };
+    let hold = HoldAction::new(store.clone(), HoldPolicy::default()).scoped(Scoping { protected, ..Scoping::default() });
+    let mut outbox = Outbox::new(store.clone(), vec![log, Box::new(hold)], 0);
     let mut crossing = sample_crossing("f", "agent_id=a");
     crossing.actions = vec![ActionKind::Hold];
     crossing.breach.actions = vec!["hold".to_owned()];

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sluice_schemas::Micros;
@@ -14,6 +15,8 @@ use crate::store::{AuditEntry, SharedStore, StoreError};
 
 /// Id of its row.
 pub(super) const BREAKER: &str = "breaker";
+/// Id of the row that says who closed it last.
+const CLOSED: &str = "breaker-closed";
 
 /// Why and since when nothing is pulled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +25,33 @@ pub struct Tripped {
     pub at: Micros,
     /// Why.
     pub reason: String,
+}
+
+/// Who closed it, and what had tripped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closed {
+    /// What they closed.
+    pub tripped: Tripped,
+    /// When.
+    pub at: Micros,
+    /// Who.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A change of the breaker that a turn found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It has tripped.
+    Tripped {
+        /// Why and when.
+        tripped: Tripped,
+        /// Ids of the holds in force whose stop is not pulled.
+        held_back: Vec<String>,
+    },
+    /// Somebody closed it.
+    Closed(Closed),
 }
 
 /// When the breaker trips.
@@ -84,9 +114,21 @@ fn note(times: &mut VecDeque<Micros>, now: Micros) {
 /// # Errors
 /// Fails if the store does.
 pub fn tripped(store: &dyn SharedStore) -> Result<Option<Tripped>, StoreError> {
-    let Some(record) = store.record(RecordKind::Guard, BREAKER)? else { return Ok(None) };
-    serde_json::from_value(record.body)
-        .map_err(|error| StoreError::Corrupt { place: "the shared store".to_owned(), detail: format!("guard {BREAKER}: {error}") })
+    Ok(read::<Option<Tripped>>(store, BREAKER)?.flatten())
+}
+
+/// Returns how it was closed last.
+///
+/// # Errors
+/// Fails if the store does.
+pub fn closed(store: &dyn SharedStore) -> Result<Option<Closed>, StoreError> {
+    read(store, CLOSED)
+}
+
+fn read<T: DeserializeOwned>(store: &dyn SharedStore, id: &str) -> Result<Option<T>, StoreError> {
+    let Some(record) = store.record(RecordKind::Guard, id)? else { return Ok(None) };
+    let corrupt = |error| StoreError::Corrupt { place: "the shared store".to_owned(), detail: format!("guard {id}: {error}") };
+    serde_json::from_value(record.body).map(Some).map_err(corrupt)
 }
 
 /// Closes the breaker on a person's word; `false` if it was closed.
@@ -95,6 +137,12 @@ pub fn tripped(store: &dyn SharedStore) -> Result<Option<Tripped>, StoreError> {
 /// Fails if the store does.
 pub fn close(store: &dyn SharedStore, actor: &str, reason: &str, now: Micros) -> Result<bool, StoreError> {
     let Some(record) = store.record(RecordKind::Guard, BREAKER)?.filter(|record| !record.body.is_null()) else { return Ok(false) };
+    if let Some(tripped) = tripped(store)? {
+        // First, so that whoever finds it closed finds by whom.
+        let closed = Closed { tripped, at: now, actor: actor.to_owned(), reason: reason.to_owned() };
+        let before = store.record(RecordKind::Guard, CLOSED)?.map_or(0, |record| record.revision);
+        store.put_record(RecordKind::Guard, CLOSED, before, &serde_json::to_value(&closed).unwrap_or(Value::Null), None)?;
+    }
     let audit = breaker_line("close", actor, reason, now);
     store.put_record(RecordKind::Guard, BREAKER, record.revision, &Value::Null, Some(&audit))?;
     Ok(true)

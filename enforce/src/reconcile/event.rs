@@ -2,6 +2,7 @@
 
 use sluice_schemas::Micros;
 
+use super::breaker::Change;
 use crate::lever::LeverKind;
 
 /// What happened to one lever on one subject.
@@ -75,6 +76,8 @@ pub struct Event {
 pub struct Turn {
     /// News, in order.
     pub events: Vec<Event>,
+    /// How the breaker changed.
+    pub breaker: Vec<Change>,
     /// Intents of which something is on its way.
     pub under_way: usize,
     /// Intents that stand as wanted.

@@ -103,12 +103,6 @@ impl Intent {
     pub fn id(&self) -> String {
         id(self.lever, &self.subject)
     }
-
-    /// Tells whether something of it may be in AWS.
-    #[must_use]
-    pub fn may_stand(&self) -> bool {
-        self.touched && self.stage != Stage::Foreign && (self.stage != Stage::TakenOff || takes_several(self.lever))
-    }
 }
 
 /// Tells whether a lever takes several things away, of which a person may give back some: what is left is given back in the end.

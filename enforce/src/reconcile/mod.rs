@@ -8,7 +8,7 @@
 //!
 //! There is no thread and no timer in here: whoever runs it calls [`Reconciler::turn`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -33,7 +33,7 @@ mod note;
 mod pull;
 
 use agenda::agenda;
-use breaker::{Breaker, BreakerLimits};
+use breaker::{Breaker, BreakerLimits, Change, Tripped};
 pub use breaker::{close, tripped};
 use event::{Event, Turn};
 use intent::{Intent, Stage, takes_several};
@@ -81,6 +81,9 @@ pub struct Reconciler {
     writes: Pace,
     reads: Pace,
     breaker: Breaker,
+    /// How it stands in the store, and how it stood when that was last told; none before the first turn.
+    tripped: Option<Tripped>,
+    told: Option<Option<Tripped>>,
     events: Vec<Event>,
     /// When to look again at what is as noted: not worth a write, and a new process looks at once.
     looks: BTreeMap<String, Micros>,
@@ -145,6 +148,8 @@ impl Reconciler {
             writes,
             reads,
             breaker: Breaker::default(),
+            tripped: None,
+            told: None,
             events: Vec::new(),
             looks: BTreeMap::new(),
             lifted: BTreeMap::new(),
@@ -188,7 +193,28 @@ impl Reconciler {
                 }
             }
         }
-        Ok(self.summed(&wanted, may_pull))
+        let breaker = self.breaker_changes(&wanted)?;
+        Ok(Turn { breaker, ..self.summed(&wanted, may_pull) })
+    }
+
+    /// Returns how the breaker changed since that was last told. A process begins with how it stands: whether that was told before
+    /// knows whoever tells it.
+    fn breaker_changes(&mut self, wanted: &BTreeMap<String, Want>) -> Result<Vec<Change>, StoreError> {
+        if self.told.as_ref() == Some(&self.tripped) {
+            return Ok(Vec::new());
+        }
+        let mut changes = Vec::new();
+        let before = self.told.as_ref().and_then(Option::as_ref);
+        let closed = if self.told == Some(None) { None } else { breaker::closed(&*self.store)? };
+        changes.extend(closed.filter(|closed| before.is_none_or(|before| closed.tripped.at == before.at)).map(Change::Closed));
+        if let Some(tripped) = &self.tripped {
+            let stands = |id: &String| self.intents.get(id).is_some_and(|intent| matches!(intent.stage, Stage::Stands | Stage::Foreign));
+            let held_back = wanted.iter().filter(|(id, _)| !stands(id)).flat_map(|(_, want)| want.holds.iter().cloned());
+            let held_back: BTreeSet<String> = held_back.collect();
+            changes.push(Change::Tripped { tripped: tripped.clone(), held_back: held_back.into_iter().collect() });
+        }
+        self.told = Some(self.tripped.clone());
+        Ok(changes)
     }
 
     /// Sums a turn up.
@@ -209,8 +235,9 @@ impl Reconciler {
     }
 
     /// Tells whether something may be pulled now: read before each pull, so that a switch is heard at once.
-    fn may_pull(&self) -> Result<bool, StoreError> {
-        Ok(!self.store.stopped()? && tripped(&*self.store)?.is_none())
+    fn may_pull(&mut self) -> Result<bool, StoreError> {
+        self.tripped = tripped(&*self.store)?;
+        Ok(self.tripped.is_none() && !self.store.stopped()?)
     }
 
     fn read(&mut self) -> Result<(), StoreError> {

@@ -78,6 +78,7 @@ impl Reconciler {
         let audit = breaker_line("trip", SELF, &tripped.reason, now);
         self.store.put_record(RecordKind::Guard, BREAKER, before.map_or(0, |record| record.revision), &body, Some(&audit))?;
         self.breaker.reset();
+        self.tripped = Some(tripped.clone());
         self.events.push(Event {
             at: now,
             what: Happened::Tripped,

@@ -15,6 +15,7 @@ use sluice_schemas::time::SECOND;
 use sluice_schemas::{Clock, Micros};
 use tempfile::TempDir;
 
+use super::breaker::Change;
 use super::event::{Event, Happened, Turn};
 use super::intent::{Intent, Stage, id};
 use super::want::{Grip, Pull};
@@ -58,6 +59,7 @@ struct Bench {
     settings: Settings,
     reconciler: Reconciler,
     events: Vec<Event>,
+    breaker: Vec<Change>,
 }
 
 fn allow(action: &str) -> String {
@@ -125,7 +127,7 @@ impl Bench {
         let own = store.share();
         let fence = own.take_fence("first", Micros(START)).expect("a fence");
         let reconciler = Reconciler::new(Arc::new(own), aws.clone(), levers, clock.clone(), fence, settings.clone());
-        Self { _folder: folder, store, aws, clock, settings, reconciler, events: Vec::new() }
+        Self { _folder: folder, store, aws, clock, settings, reconciler, events: Vec::new(), breaker: Vec::new() }
     }
 
     /// A new process takes over, through `wrap` around its store.
@@ -150,6 +152,7 @@ impl Bench {
     fn try_turn(&mut self) -> Result<Turn, StoreError> {
         let turn = self.reconciler.turn(&|| true)?;
         self.events.extend(turn.events.iter().cloned());
+        self.breaker.extend(turn.breaker.iter().cloned());
         Ok(turn)
     }
 

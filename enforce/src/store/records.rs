@@ -19,6 +19,10 @@ pub enum RecordKind {
     Guard,
     /// News of a hold that somebody is still to be told.
     Notice,
+    /// News that is told once for good: itself, and when everybody has heard it, that it was told.
+    Told,
+    /// Why an order in the shared store waits.
+    Order,
 }
 
 impl RecordKind {
@@ -30,6 +34,8 @@ impl RecordKind {
             Self::Override => "override",
             Self::Guard => "guard",
             Self::Notice => "notice",
+            Self::Told => "told",
+            Self::Order => "order",
         }
     }
 }

@@ -6,7 +6,8 @@ use sluice_enforce::FileStore;
 use sluice_enforce::actions::ActionError;
 use sluice_enforce::guard::Scope;
 use sluice_enforce::hold::pause;
-use sluice_enforce::notice::HoldNews;
+use sluice_enforce::notice::{HoldNews, Notice};
+use sluice_enforce::store::records::RecordKind;
 use sluice_enforce::store::{Receipt, ReceiptState};
 use sluice_schemas::SystemClock;
 
@@ -38,8 +39,7 @@ impl Receiver for Ear {
         if self.is_away {
             return Err(ActionError::Unreachable { host: "away".to_owned(), detail: "nobody is there".to_owned() });
         }
-        let Notice::Hold(notice) = notice else { panic!("a breach") };
-        self.heard.lock().unwrap().push(notice.notice_id.clone());
+        self.heard.lock().unwrap().push(notice.id().to_owned());
         Ok(Receipt { state: ReceiptState::Done, detail: String::new() })
     }
 }
@@ -75,4 +75,62 @@ fn what_one_process_could_not_tell_the_next_one_tells() {
     let third = Ear::new("third", false);
     drop(start([&third, &third]));
     assert_eq!(third.heard(), Vec::<String>::new());
+}
+
+/// A store of its own, with a hold in it.
+fn stage() -> (tempfile::TempDir, Arc<dyn SharedStore>, sluice_enforce::Hold) {
+    let folder = tempfile::tempdir().unwrap();
+    let store: Arc<dyn SharedStore> = Arc::new(FileStore::open(&folder.path().join("shared.redb")).unwrap());
+    let hold = pause(&*store, "agent_id=a", "ann", "drill", None, Scope::default(), SystemClock.now()).unwrap();
+    (folder, store, hold)
+}
+
+#[test]
+fn a_question_is_told_once_however_often_it_is_handed_in() {
+    let (_folder, store, hold) = stage();
+    let now = SystemClock.now();
+    let question = || News::Hold(Box::new(HoldNotice::new(&hold, HoldNews::AwaitingApproval, "the same", now)));
+    let start = |ears: &[&Arc<Ear>]| {
+        let receivers = ears.iter().map(|ear| Arc::clone(ear) as Arc<dyn Receiver>).collect();
+        Teller::start(receivers, Arc::clone(&store), Arc::new(SystemClock)).unwrap()
+    };
+    let hand_in = |ears: &[&Arc<Ear>], until| {
+        let teller = start(ears);
+        assert!(teller.tell_once(question(), until) && teller.tell_once(question(), until));
+    };
+    // The first process dies before one of two has heard it; the second tells that one, and the first hears it again.
+    let (here, away) = (Ear::new("here", false), Ear::new("away", true));
+    hand_in(&[&here, &away], now.plus(DAY));
+    let (again, back) = (Ear::new("here", false), Ear::new("away", false));
+    hand_in(&[&again, &back], now.plus(DAY));
+    assert_eq!([&here, &away, &again, &back].map(|ear| ear.heard().len()), [1, 0, 1, 1]);
+    // Then everybody has, and no process tells it any more.
+    for _ in 0..3 {
+        let ear = Ear::new("here", false);
+        hand_in(&[&ear], now.plus(DAY));
+        assert_eq!(ear.heard(), Vec::<String>::new());
+    }
+    assert_eq!((store.records(RecordKind::Told).unwrap().len(), store.records(RecordKind::Notice).unwrap().len()), (1, 0));
+}
+
+#[test]
+fn news_of_days_ago_is_removed_and_not_told() {
+    let (_folder, store, hold) = stage();
+    let now = SystemClock.now();
+    let put = |kind, id: &str, body: serde_json::Value| store.put_record(kind, id, 0, &body, None).unwrap();
+    let notice = |at: Micros| HoldNotice::new(&hold, HoldNews::Put, &at.to_string(), at);
+    let (old, fresh) = (notice(now.plus(-2 * DAY)), notice(now));
+    for notice in [&old, &fresh] {
+        put(RecordKind::Notice, &notice.notice_id, serde_json::to_value(notice).unwrap());
+    }
+    put(RecordKind::Told, "a question of last week", serde_json::json!({ "until": now.plus(-DAY) }));
+    put(RecordKind::Told, "a question of today", serde_json::json!({ "until": now.plus(DAY) }));
+    let left = || [RecordKind::Notice, RecordKind::Told].map(|kind| store.records(kind).unwrap().len());
+
+    // Nobody is there to hear it: what is old goes, what is not waits for somebody until it is.
+    drop(Teller::start(Vec::new(), Arc::clone(&store), Arc::new(SystemClock)).unwrap());
+    assert_eq!(left(), [1, 1]);
+    let ear = Ear::new("here", false);
+    drop(Teller::start(vec![Arc::clone(&ear) as Arc<dyn Receiver>], Arc::clone(&store), Arc::new(SystemClock)).unwrap());
+    assert_eq!((ear.heard(), left()), (vec![fresh.notice_id], [0, 1]));
 }

@@ -261,6 +261,11 @@ class Release(Case):
 
     def setUp(self):
         super().setUp()
+        keys = {"AWS_ACCESS_KEY_ID": "ASIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_SESSION_TOKEN": "token",
+                "AWS_DEFAULT_REGION": "eu-central-1"}
+        patch = mock.patch.dict("os.environ", keys)
+        patch.start()
+        self.addCleanup(patch.stop)
         self.attached, self.tasks, self.wanted, self.daemon, self.items = {"alpha"}, 1, 1, "lifts", {}
         self.is_stopped, self.elsewhere = False, []
         iam, ecs, dynamo = self.service("iam"), self.service("ecs"), self.service("dynamodb")
@@ -308,6 +313,21 @@ class Release(Case):
         self.assertEqual((stop["verb"], stop["stopped"], stop["actor"]), ("set_stopped", True, self.orders()[0]["actor"]))
         self.service("iam").detach_role_policy.assert_not_called()
         self.service("ecs").update_service.assert_not_called()
+
+    def test_each_order_carries_a_proof_that_is_bound_to_it(self):
+        # The same parts come to the same digest in enforce/src/proof/tests.rs.
+        bound = self.index.binding("sluice", "release-0a", "arn:aws:iam::123456789012:user/ann", "2026-10-01T00:00:00Z", "release",
+                                   '{"verb":"release","id":"0a"}')
+        self.assertEqual(bound, "491fe7f8b2a77615dcf5fcdb13bb853d80c9375af7bfc5ef21130f2931a1118d")
+        self.delete()
+        proofs = [json.loads(order["arguments"]["proof"]) for order in self.orders()]
+        self.assertEqual(len({proof["authorization"] for proof in proofs}), 2)
+        for proof in proofs:
+            self.assertEqual((set(proof), proof["token"]), ({"authorization", "date", "token"}, "token"))
+            form = (r"AWS4-HMAC-SHA256 Credential=ASIAEXAMPLE/[0-9]{8}/eu-central-1/sts/aws4_request, "
+                    r"SignedHeaders=content-type;host;x-amz-date;x-amz-security-token;x-sluice-order, Signature=[0-9a-f]{64}")
+            self.assertRegex(proof["authorization"], f"^{form}$")
+            self.assertRegex(proof["date"], "^[0-9]{8}T[0-9]{6}Z$")
 
     def test_a_daemon_that_does_not_answer_is_stopped(self):
         self.daemon = "silent"

@@ -53,6 +53,11 @@ def ids(messages) -> set[str]:
     return {message.get("fire_id") or message["notice_id"] for message in messages}
 
 
+def kind(message: dict) -> str:
+    family = message["schema"].removeprefix("sluice.").removesuffix("/1")
+    return family if family == "breach" else f"{family}_{message['state']}"
+
+
 def later(text: str) -> str:
     """The same message as a later version might write it: fields that nobody knows yet."""
     return json.dumps({**json.loads(text), "shape_of_things": {"to": ["come"]}, "wait": None})
@@ -60,23 +65,22 @@ def later(text: str) -> str:
 
 def forms(world: World) -> list[dict]:
     """Checks what came over every way, and returns the messages."""
-    valid = {f"sluice.{name}/1": schema(name) for name in ["breach", "hold"]}
+    valid = {f"sluice.{name}/1": schema(name) for name in ["breach", "hold", "breaker"]}
     # Told at least once: what came again is the same message.
     told = [json.loads(one["Body"]) for one in world.received["raw"]]
     raw = list({message.get("fire_id") or message["notice_id"]: message for message in told}.values())
     for message in raw:
         valid[message["schema"]].validate(message)
     states = {message.get("state", "breach") for message in raw}
-    check({"breach", "put", "verified", "released"} <= states, f"not every kind of news came: {states}")
+    check({"breach", "put", "verified", "manual_detach", "tripped", "closed", "released"} <= states, f"not every kind of news came: {states}")
 
     attributes = schema("sns-attributes")
     for one in world.received["wrapped"]:
         envelope = json.loads(one["Body"])
         attributes.validate(envelope["MessageAttributes"])
         message = json.loads(envelope["Message"])
-        kind = "breach" if message["schema"] == "sluice.breach/1" else f"hold_{message['state']}"
         said = {name: found["Value"] for name, found in envelope["MessageAttributes"].items()}
-        check((said["kind"], said["schema"], said["severity"]) == (kind, message["schema"], message["severity"]), f"{said} of {message}")
+        check((said["kind"], said["schema"], said["severity"]) == (kind(message), message["schema"], message["severity"]), f"{said} of {message}")
     check(ids(raw) == ids(json.loads(json.loads(one["Body"])["Message"]) for one in world.received["wrapped"]), "two queues, two stories")
 
     filtered = [json.loads(one["Body"]) for one in world.received["filtered"]]
@@ -86,8 +90,7 @@ def forms(world: World) -> list[dict]:
     check(ids(fifo) == ids(raw), "the FIFO topic tells the same")
     for one in world.received["fifo"]:
         message = json.loads(one["Body"])
-        kind = "breach" if "fire_id" in message else f"hold_{message['state']}"
-        expected = f"{message.get('fire_id') or message['notice_id']}-{kind}"
+        expected = f"{message.get('fire_id') or message['notice_id']}-{kind(message)}"
         check(one["Attributes"]["MessageDeduplicationId"] == expected, f"{one['Attributes']} of {message}")
 
     events = [json.loads(one["Body"]) for one in world.received["events"]]

@@ -1,4 +1,4 @@
-"""A real program that tells of breaches and holds to topics and a bus in moto, with queues behind them."""
+"""A real program that tells of breaches, holds and the breaker to topics and a bus in moto, with queues behind them."""
 
 import contextlib
 import json
@@ -29,6 +29,7 @@ region = "us-east-1"
 endpoint = "{endpoint}"
 resync = "1s"
 spread = "1s"
+breaker_taken_off = 1
 [flags]
 table = "sluice-flags"
 region = "us-east-1"
@@ -185,9 +186,14 @@ class World:
         self.until("both are seen to be", lambda: self.stages() == ["stands", "stands"])
         # Three thresholds were crossed; two holds were put, and seen to work.
         self.until("everybody heard of it", lambda: self.heard(7))
+        # A person takes one stop off: that is respected, and here enough for the breaker.
+        self.dynamo.delete_item(TableName=FLAGS, Key={"pk": self.rows[0]["pk"]})
+        self.until("everybody heard of that and of the breaker", lambda: self.heard(9))
+        self.run("lever", "close-breaker", "--reason", "looked at it")
+        self.until("everybody heard that it is closed", lambda: self.heard(10))
         self.run("teardown", "--reason", "the end")
         self.until("no target is flagged", lambda: not self.flagged())
-        self.until("everybody heard of that, too", lambda: self.heard(9))
+        self.until("everybody heard of that, too", lambda: self.heard(11))
         self.daemon.terminate()
         self.daemon.wait(60)
         self.received = {name: self.drain(name) for name in self.queues}

@@ -49,7 +49,9 @@ fn fired(policy: &HoldPolicy, crossings: &[Crossing], order: &[usize]) -> Vec<Ho
 #[test]
 fn what_was_only_observed_asks_before_it_stops_others() {
     let (_folder, store) = store();
-    let decide = |crossing: &Crossing, scope| decide_hold(&HoldPolicy::default(), crossing, &[], &Switches::default(), scope);
+    let decide = |crossing: &Crossing, scope| {
+        decide_hold((&HoldPolicy::default(), &Protected::default()), crossing, &[], &Switches::default(), scope)
+    };
     let cases = [
         ("shared", shared(), Mode::Enforce, HoldState::PendingApproval),
         ("approve", Scope::default(), Mode::Approve, HoldState::PendingApproval),
@@ -94,7 +96,7 @@ proptest! {
         };
         let overrides = if spared { Overrides::of(vec![grant]) } else { Overrides::default() };
         let switches = Switches { overrides, ..Switches::default() };
-        let hold = decide_hold(&HoldPolicy::default(), &crossing("f", mode, approval), &[], &switches, scope).hold.expect("put");
+        let hold = decide_hold((&HoldPolicy::default(), &Protected::default()), &crossing("f", mode, approval), &[], &switches, scope).hold.expect("put");
         prop_assert!(!hold.is_in_force());
         store.put_hold(&hold, &sample_line("hold")).expect("put");
         for (at, change) in changes.into_iter().enumerate() {

@@ -1,5 +1,7 @@
 //! People who edit what stands, quotas and permissions that come and go, holds that share a lever.
 
+use serde_json::Value;
+
 use super::*;
 use crate::iam::fake::Fault;
 use crate::reconcile::step::OnManualDetach;
@@ -343,6 +345,56 @@ fn the_switch_and_the_breaker_stop_pulls_and_never_lifts() {
     bench.settle();
     assert!(bench.has_deny());
     bench.check_trail();
+}
+
+#[test]
+fn a_trip_and_its_end_are_told_by_every_process_with_one_id() {
+    use crate::notice::{BREAKER_JSON_SCHEMA, BreakerNotice, News, Notice};
+    let told = |bench: &mut Bench| -> Vec<BreakerNotice> {
+        let notice = |change| match change {
+            Change::Tripped { tripped, held_back } => BreakerNotice::tripped(&tripped, held_back, "sluice lever close-breaker".to_owned()),
+            Change::Closed(closed) => BreakerNotice::closed(&closed),
+        };
+        std::mem::take(&mut bench.breaker).into_iter().map(notice).collect()
+    };
+    let mut bench = Bench::new();
+    for number in 0..3 {
+        bench.hold(&format!("agent_id=c{number}"), vec![deny()]);
+        bench.settle();
+        bench.aws.detach(ROLE, DENY);
+        bench.settle();
+    }
+    let [trip] = &told(&mut bench)[..] else { panic!("not one trip") };
+    assert!(trip.reason.starts_with("people took 3 stops off") && trip.held_back > Some(0), "{trip:?}");
+    let waiting = bench.hold("agent_id=d", vec![deny()]);
+    bench.settle();
+    assert_eq!(told(&mut bench), [], "once");
+    // The next process finds it so, and names what is held back by then; whoever tells it knows by the id that it was told.
+    bench.restart();
+    bench.turn();
+    let [again] = &told(&mut bench)[..] else { panic!("not told by the next process") };
+    assert_eq!((&again.notice_id, again.at), (&trip.notice_id, trip.at));
+    assert!(again.targets.contains(&waiting.id), "{again:?}");
+
+    // Closed while nobody looks, and by whom.
+    assert!(super::super::close(&bench.store, "ann", "the roles were renamed", bench.now()).expect("closed"));
+    bench.restart();
+    bench.settle();
+    let [closed] = &told(&mut bench)[..] else { panic!("its end is not told") };
+    assert_eq!((closed.actor.as_str(), closed.reason.as_str(), closed.held_back), ("ann", "the roles were renamed", None));
+    assert_eq!(closed.trip_id, trip.trip_id);
+    assert!(bench.has_deny());
+    for notice in [trip, again, closed] {
+        let news = News::Breaker(notice.clone());
+        assert_eq!(news.notice().resolves(), notice == closed);
+        let json: Value = serde_json::from_str(&news.notice().json().expect("json")).expect("json");
+        assert_eq!(crate::fire::tests::follows(BREAKER_JSON_SCHEMA, &json), Ok(()), "{json}");
+        assert_eq!(Notice::Breaker(notice).kind(), format!("breaker_{}", notice.state.as_str()));
+        let stored = serde_json::to_value(&news).expect("json");
+        assert_eq!(serde_json::from_value::<News>(stored).expect("news"), news, "as it waits in the store");
+    }
+    let text = News::Breaker(trip.clone()).notice().text();
+    assert!(text.contains("Once you know why: sluice lever close-breaker"), "{text}");
 }
 
 #[test]

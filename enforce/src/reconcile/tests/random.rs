@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::aws::Call;
 use crate::iam::fake::Fault;
+use crate::reconcile::intent::takes_several;
 use crate::store::conformance::sample_line;
 use crate::store::dying::Dying;
 
@@ -114,7 +115,7 @@ impl Model {
                 aws.attach(ROLE, DENY);
                 // Where ours stood, or may have stood, a look cannot tell the two apart.
                 self.unsure = self.lag > 0;
-                self.theirs = !self.unsure && self.bench.intent(&deny).is_none_or(|intent| !intent.may_stand());
+                self.theirs = !self.unsure && self.bench.intent(&deny).is_none_or(|intent| !may_stand(&intent));
             }
             Step::Foreign(true) if !has_foreign && aws.attached(ROLE).len() < 10 => aws.attach(ROLE, FOREIGN),
             Step::Foreign(false) => aws.detach(ROLE, FOREIGN),
@@ -280,4 +281,9 @@ proptest! {
         prop_assert_eq!(now, other, "what was detached is back");
         model.bench.check_trail();
     }
+}
+
+/// Tells whether something of an intent may be in AWS.
+fn may_stand(intent: &Intent) -> bool {
+    intent.touched && intent.stage != Stage::Foreign && (intent.stage != Stage::TakenOff || takes_several(intent.lever))
 }

@@ -11,7 +11,7 @@
 //! | `confirmation` | name of the budget | [`Confirmation`](super::Confirmation) |
 //! | `command` | command id | [`Command`](super::Command); has a `ttl` once it is answered |
 //! | `command-open` | command id | [`Command`](super::Command); there while nobody answered |
-//! | `intent`, `override`, `guard` | id | [`Record`](super::records::Record) |
+//! | `intent`, `override`, `guard`, `notice`, `told`, `order` | id | [`Record`](super::records::Record) |
 //! | `audit` | number of the line, 20 digits | [`AuditEntry`]; numbers have no holes, each line holds the hash of the one before |
 //!
 //! A step reads its rows (strongly consistent), decides, and writes them in one transaction that holds only if no row has
