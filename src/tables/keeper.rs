@@ -53,7 +53,6 @@ impl fmt::Display for GlueDatabase {
 /// The thread; told to end on drop. It is not waited for: an entry is written whole or not at all.
 #[derive(Debug)]
 pub(crate) struct EntryKeeper {
-    #[cfg(feature = "aws")]
     _stop: Option<crossbeam_channel::Sender<()>>,
 }
 
@@ -62,7 +61,7 @@ impl EntryKeeper {
     /// Nothing is kept without calling AWS; the configuration names no database then.
     #[expect(clippy::unnecessary_wraps, reason = "a build with the AWS clients may fail here")]
     pub(crate) fn start(_config: &Config, _lake: &Lake) -> anyhow::Result<Self> {
-        Ok(Self {})
+        Ok(Self { _stop: None })
     }
 }
 
