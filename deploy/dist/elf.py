@@ -57,6 +57,11 @@ def stripped(path):
     return ".symtab" not in readelf("-S", path)
 
 
+def hardened(path):
+    """Tells whether the file starts at any address, and whether no table of addresses can be written to once it runs."""
+    return "DYN" in re.search(r"Type:\s+(.+)", readelf("-h", path)).group(1) and "GNU_RELRO" in readelf("-l", path) and " NOW" in readelf("-d", path)
+
+
 def libraries(path):
     """Returns where this machine's loader finds each library of the file, the loader itself among them: name to path."""
     done = subprocess.run(["ldd", str(path)], capture_output=True, text=True)

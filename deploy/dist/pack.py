@@ -43,9 +43,11 @@ def check_program(binary, limit_mb, floor):
     """Ends the program with a message if what is to be released is too large, has symbols, or needs too new a system."""
     size = binary.stat().st_size
     if not elf.stripped(binary):
-        raise SystemExit(f"{binary} has symbols: strip it, or build it with the profile release")
+        raise SystemExit(f"{binary} has symbols: strip it, or build it with the profile ship")
     if size > limit_mb * 1_000_000:
-        raise SystemExit(f"{binary} has {size / 1e6:.1f} MB, and {limit_mb} MB is the most: is it of the profile release?")
+        raise SystemExit(f"{binary} has {size / 1e6:.1f} MB, and {limit_mb} MB is the most: is it of the profile ship?")
+    if not elf.hardened(binary):
+        raise SystemExit(f"{binary} has a fixed address or tables of addresses that stay writable: link it as deploy/dist/build.sh does")
     elf.check_floor(binary, floor)
 
 

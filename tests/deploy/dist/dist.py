@@ -43,6 +43,7 @@ int main(int count, char **words) {
     return 0;
 }
 """
+NOW = "-Wl,-z,now"
 # The same by the linker's way that build.sh takes.
 IN_RUST = "fn main() { let x = std::env::args().count() as f64; println!(\"{} {}\", (3.0 * x).hypot(4.0 * x), (5.0 * x as f32).hypot(12.0 * x as f32)); }"
 VALIDATE = """
@@ -73,9 +74,11 @@ def compile_small(work):
     """Returns the small program: with symbols, stripped, and linked with the shim."""
     source = work / "small.c"
     source.write_text(SMALL.replace("@VERSION@", pack.version()))
-    run("cc", "-O2", "-fno-builtin", source, "-o", work / "raw", "-lm")
+    run("cc", "-O2", "-fno-builtin", source, "-o", work / "raw", "-lm", NOW)
     run("cc", "-O2", "-fPIC", "-c", DIST / "glibc_floor.c", "-o", work / "floor.o")
-    run("cc", "-O2", "-fno-builtin", "-s", source, work / "floor.o", "-o", work / "small", "-lm")
+    run("cc", "-O2", "-fno-builtin", "-s", source, work / "floor.o", "-o", work / "small", "-lm", NOW)
+    run("cc", "-O2", "-fno-builtin", "-s", source, work / "floor.o", "-o", work / "lazy", "-lm", "-Wl,-z,lazy")
+    run("cc", "-O2", "-fno-builtin", "-s", "-no-pie", source, work / "floor.o", "-o", work / "fixed", "-lm", NOW)
     return work / "raw", work / "small"
 
 
@@ -83,6 +86,8 @@ def refusals(work, raw, small, binary):
     """What must not be released is refused, with the reason."""
     assert run(small).split() == ["5", "13"], "the functions of glibc_floor.c do not count"
     packed(raw, work / "no", fails="has symbols")
+    packed(work / "lazy", work / "no", fails="stay writable")
+    packed(work / "fixed", work / "no", fails="a fixed address")
     packed(small, work / "no", "--most-mb", "0", fails="0 MB is the most")
     packed(small, work / "no", "--floor", "2.2", fails="needs glibc 2.")
     if binary.stat().st_size > 80_000_000:
@@ -97,7 +102,7 @@ def refusals(work, raw, small, binary):
             assert run(work / "rust").split() == ["5", "13"]
             run(sys.executable, DIST / "elf.py", work / "rust", "--floor", "2.34")
     assert not (work / "no").exists(), "something was written"
-    print(f"ok  refused: symbols, size, a newer glibc; the shim takes {newest} to 2.34 or less")
+    print(f"ok  refused: symbols, size, a fixed address, writable tables, a newer glibc; the shim takes {newest} to 2.34 or less")
 
 
 def same_again(work, small):
