@@ -82,6 +82,12 @@ bench-enforce: tools
 	$(CARGO) build --locked --profile $(PROFILE) --bin sluice --features $(FEATURES)
 	python3 bench/enforce.py --bin $(BIN)
 
+# What the join costs: minutes; CALLERS=--large takes a million sessions, 1 GB of memory, 300 MB of disk and ten minutes or more.
+.PHONY: bench-callers
+CALLERS ?=
+bench-callers: build
+	python3 bench/callers.py --bin $(BIN) --data $(TARGET)/bench-callers $(CALLERS)
+
 bench-live: build
 	bench/live.sh $(BIN)
 

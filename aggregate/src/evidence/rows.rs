@@ -96,9 +96,7 @@ fn day_rows(rows: &[Row<'_>], kinds: &[&TrailEvent], source: &str, ingest_time: 
     let count = |of: fn(&TrailEvent) -> Option<u64>| -> ArrayRef {
         Arc::new(rows.iter().map(|(event, _)| of(event).and_then(|count| i64::try_from(count).ok())).collect::<Int64Array>())
     };
-    let own = |of: fn(&TrailEvent) -> &str| -> ArrayRef {
-        texts(rows.iter().map(|(event, _)| of(event)))
-    };
+    let own = |of: fn(&TrailEvent) -> &str| -> ArrayRef { texts(rows.iter().map(|(event, _)| of(event))) };
     let json =
         |of: fn(&TrailEvent) -> Option<String>| -> ArrayRef { Arc::new(rows.iter().map(|(event, _)| of(event)).collect::<StringArray>()) };
     let mut columns: Vec<ArrayRef> = Vec::with_capacity(schema.fields().len());
