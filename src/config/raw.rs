@@ -123,9 +123,8 @@ pub(crate) fn validate(table: toml::Table, origin: &Origin, reader: &mut Reader,
         faults.push("lake.commit_interval: at most 30s, or a crash makes the sources be read again for too long".to_owned());
     }
     let poll_interval = interval(&raw.files.poll_interval, "files.poll_interval", faults);
-    let enrich = EnrichConfig::try_from(raw.enrich)
-        .map_err(|error| faults.extend(error.faults.iter().map(|fault| format!("[enrich] {fault}"))))
-        .ok();
+    let enrich = EnrichConfig::try_from(raw.enrich).map_err(|error| error.faults.iter().map(ToString::to_string).collect());
+    let enrich = within("enrich", enrich, faults);
     let mut texts = Texts { origin, reader };
     let named = |path: fn(&EnrichConfig) -> Option<&PathBuf>| enrich.as_ref().and_then(path);
     let agents = agents(texts.read("enrich.agents_file", named(|enrich| enrich.agents_file.as_ref()), faults), faults);
