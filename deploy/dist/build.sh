@@ -27,8 +27,10 @@ export CARGO_INCREMENTAL=0
 mkdir -p "$target/dist"
 floor=$(cd "$target/dist" && pwd)/glibc_floor.o
 "${CC:-cc}" -O2 -fPIC -c "$here/glibc_floor.c" -o "$floor"
-# Arguments of the last link alone, so that dependencies are those of any other build of the profile. Where rustc links with lld, functions
-# that came out the same are kept once.
+# For every crate. Paths in messages of panics start at the registry's folder: they tell nothing of the machine, and are the same bytes on any.
+CARGO_ENCODED_RUSTFLAGS=$(printf -- '--remap-path-prefix=%s/registry/src=registry' "${CARGO_HOME:-$HOME/.cargo}")
+export CARGO_ENCODED_RUSTFLAGS
+# Arguments of the last link alone. Where rustc links with lld, functions that came out the same are kept once.
 set -- -C "link-arg=$floor"
 case $(rustc -vV | sed -n 's/^host: //p') in
 x86_64-unknown-linux-gnu) set -- "$@" -C link-arg=-Wl,--icf=all ;;
