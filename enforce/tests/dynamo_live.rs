@@ -99,7 +99,7 @@ fn draw(seed: u64, n: u64) -> u64 {
     x.wrapping_mul(0x94d0_49bb_1331_11eb) ^ (x >> 31)
 }
 
-/// A network in which about one request of three meets a fault, and never more than three of a connection in a row.
+/// A network in which about one request of three meets a fault, and never more than three in a row; each writer at work has one of its own.
 fn unreliable(seed: u64) -> impl Fn(&Request) -> Fault + Send + Sync {
     let (count, in_a_row) = (AtomicU64::new(0), AtomicU64::new(0));
     move |request| {
@@ -139,8 +139,13 @@ fn does_what_the_model_does_when_answers_are_lost() {
         println!("{} faults", faults.load(Ordering::Relaxed));
         assert!(faults.load(Ordering::Relaxed) > 0);
         let table = new_table(server);
-        let proxy = FaultProxy::start(&server.url, unreliable(seed));
-        store_model::race(16, || boxed(&proxy.url, &table));
+        let mut proxies = Vec::new();
+        store_model::race(16, || {
+            let proxy = FaultProxy::start(&server.url, unreliable(cases.fetch_add(1, Ordering::Relaxed)));
+            let store = boxed(&proxy.url, &table);
+            proxies.push(proxy);
+            store
+        });
     });
 }
 
