@@ -13,7 +13,8 @@ from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from harness import Fault, kill, wait_until
 
 SCRIPT = os.path.join(HERE, "servers", "kafka.sh")
-# A dead member is given up after this; a live one answers within a heartbeat.
+# A dead member is given up after the session time-out; a live one answers within a heartbeat.
+SESSION_S = 1.5
 PROPERTIES = '{ "session.timeout.ms" = "1500", "heartbeat.interval.ms" = "300", "topic.metadata.refresh.interval.ms" = "1000" }'
 
 
@@ -113,6 +114,9 @@ class Kafka(Scenario):
         if self.partitions == 4 and self.kills >= self.args.kills // 3:
             self.broker.grow(self.topic, 6)
             self.partitions = 6
+            if self.is_static:
+                # A named member that comes back within its session time-out is handed the partitions of before, and never the new ones.
+                time.sleep(2 * SESSION_S)
 
     def harm(self) -> None:
         super().harm()
