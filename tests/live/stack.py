@@ -268,9 +268,15 @@ class Cloud:
         if name not in self.functions:
             module = types.ModuleType("index")
             exec(compile(self.template["Resources"][name]["Properties"]["Code"]["ZipFile"], f"{name}/index.py", "exec"), module.__dict__)
-            module.boto3 = types.SimpleNamespace(client=lambda service, config: self.session.client(service, region_name=self.region, config=config))
+            module.boto3 = types.SimpleNamespace(
+                client=lambda service, config: self.session.client(service, region_name=self.region, config=config), Session=self.own_session)
             self.functions[name] = module
         return self.functions[name]
+
+    def own_session(self):
+        """What a function finds in its environment: keys and region."""
+        keys = self.session.get_credentials().get_frozen_credentials()
+        return boto3.Session(keys.access_key, keys.secret_key, keys.token, region_name=self.region)
 
     def order(self, verb, name, expected="SUCCESS", **more):
         """Has a custom resource created, updated or deleted, and keeps its answer."""
