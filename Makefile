@@ -91,6 +91,11 @@ bench-callers: build
 bench-live: build
 	bench/live.sh $(BIN)
 
+# How soon budgets follow evidence that comes after its calls.
+.PHONY: bench-late
+bench-late: build
+	python3 bench/late.py --bin $(BIN) --data $(TARGET)/bench-late
+
 # How soon runaways are caught and how often normal work is called one, on seeds that no threshold was chosen on.
 bench-runaway:
 	$(CARGO) run --locked --profile $(PROFILE) -p sluice-enforce --example runaway_figures -- held-out 200 20

@@ -106,7 +106,7 @@ fn make_ready(config: &Config) -> anyhow::Result<Ready> {
     }
     let clients = Clients::default();
     let publish = relay.open(&clients, PATIENCE)?;
-    let mut decoder = Decoder::allowing(std::sync::Arc::clone(&config.allow));
+    let mut decoder = Decoder::taking(std::sync::Arc::clone(&config.intake));
     decoder.accept(config.worker.clone());
     let var = |name: &str| std::env::var(name).unwrap_or_default();
     let name = format!("{}-{}", var("AWS_LAMBDA_FUNCTION_NAME"), var("AWS_LAMBDA_LOG_STREAM_NAME"));

@@ -112,6 +112,77 @@ fn a_wrong_rules_file_is_refused_with_line_and_fix() {
 }
 
 #[test]
+fn rules_on_tags_of_the_directory_are_tried_with_it() {
+    let folder = folder();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    let tagged = r#"[{"kind":"role","arn":"arn:aws:iam::123456789012:role/ClaudeCode","tags":[["squad","blue"]]}]"#;
+    write("directory.json", tagged);
+    write("tags.toml", "[[rule]]\nmatch = { 'aws:PrincipalTag/squad' = '{squad}' }\nagent = 'squad-{squad}'\n");
+    let used = |more: &[&str]| {
+        let args = ["rules", "test", "--rules", "tags.toml", "records.jsonl", "--all-used", "--format", "json"];
+        sluice(folder.path(), &[&args[..], more].concat())
+    };
+    // Of the file that the configuration names; no lake is needed.
+    write("file.toml", "[directory]\nfile = 'directory.json'\n");
+    assert_eq!(json(&used(&["--config", "file.toml"]))[0]["rule"]["agent"], "squad-blue");
+    // Of the lake.
+    write("sluice.toml", "[lake]\npath = 'lake'\n[directory]\nfile = 'directory.json'\n");
+    stdout(&sluice(folder.path(), &["replay", "records.jsonl", "--config", "sluice.toml"]));
+    assert_eq!(json(&used(&["--lake", "lake"]))[0]["rule"]["agent"], "squad-blue");
+    // A lake that is not there yet knows nothing.
+    assert_eq!(used(&["--lake", "none"]).status.code(), Some(1));
+}
+
+/// A call by a role session of a name.
+fn call(number: u32, role: &str, session: &str) -> String {
+    RECORDS
+        .lines()
+        .next()
+        .unwrap()
+        .replace("ClaudeCode/ccwb-ada@example.com", &format!("{role}/{session}"))
+        .replace("000000000001", &format!("{number:012}"))
+        + "\n"
+}
+
+#[test]
+fn sessions_that_were_passed_over_and_shared_roles_are_told() {
+    let folder = folder();
+    let opened = RECORDS.lines().nth(1).unwrap();
+    let twice =
+        opened.to_owned() + "\n" + &opened.replace("cart", "desk").replace("ASIAEXAMPLE", "ASIASECOND").replace("e-2", "e-3") + "\n";
+    let tagged = twice.replace("\"app\"", "\"agent_id\"");
+    let calls = call(2, "Shop", "run-1")
+        + &call(3, "Many", "run-a")
+        + &call(4, "Many", "run-b")
+        + &call(5, "Many", "nobody")
+        + &call(6, "Solo", "x1");
+    fs::write(folder.path().join("in.jsonl"), tagged + &calls).unwrap();
+    let rules = "[[rule]]\nmatch = { role = 'Many', session_name = 'run-a' }\nagent = 'alpha'\n[[rule]]\nmatch = { role = 'Many', session_name = 'run-b' }\nagent = 'beta'\n";
+    fs::write(folder.path().join("rules.toml"), rules).unwrap();
+    fs::write(folder.path().join("sluice.toml"), "[lake]\npath = 'lake'\n[enrich]\nrules_file = 'rules.toml'\n").unwrap();
+    stdout(&sluice(folder.path(), &["replay", "in.jsonl", "--config", "sluice.toml"]));
+    let explained = |number: u32| {
+        let id = format!("021634af-0000-4000-8000-{number:012}");
+        (json(&sluice(folder.path(), &["explain", &id, "--format", "json"]))[0].clone(), stdout(&sluice(folder.path(), &["explain", &id])))
+    };
+    // Two sessions of the name say different things: neither is hidden.
+    let (shop, text) = explained(2);
+    let refused = shop["steps"].as_array().unwrap().iter().filter(|step| step["evidence"] == "session_tag:agent_id");
+    assert_eq!(refused.map(|step| (&step["says"], &step["outcome"])).collect::<Vec<_>>().len(), 2, "{shop}");
+    assert!(text.contains("say different things") && text.contains("the cost stands with 123456789012/Shop"), "{text}");
+    assert!(text.contains("cheapest change: give each agent's sessions"), "{text}");
+    // The lake has events of the account, so nobody is sent to read the trail; one agent alone may still be registered.
+    let (_, text) = explained(6);
+    assert!(text.contains("cheapest change: set a session tag agent_id") && text.contains("if one agent alone uses the role"), "{text}");
+    // Two agents are known on the other role, so it is given to none; list and explanation agree.
+    let (many, text) = explained(5);
+    assert!(!text.contains("if one agent alone"), "{text}");
+    let agents = json(&sluice(folder.path(), &["agents", "--since", "3650d", "--format", "json"]));
+    let nobody = agents.as_array().unwrap().iter().find(|agent| agent["agent_id"] == "unattributed").unwrap();
+    assert!(nobody["changes"].as_array().unwrap().contains(&many["change"]), "{nobody} {many}");
+}
+
+#[test]
 fn a_call_of_the_lake_is_explained_and_its_agent_listed() {
     let folder = folder();
     fs::write(folder.path().join("sluice.toml"), "[lake]\npath = 'lake'\n[enrich]\nrules_file = 'rules.toml'\n").unwrap();

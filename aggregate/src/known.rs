@@ -64,6 +64,14 @@ pub fn keys_of_hour(lake: &Lake, hour: i64) -> Result<Vec<u128>, KnownError> {
 /// # Errors
 /// The rows lack a column.
 pub fn for_each_key(batch: &RecordBatch, mut each: impl FnMut(Micros, u128)) -> Result<(), KnownError> {
+    for_each_row(batch, |_, at, key| each(at, key))
+}
+
+/// Calls `each` with number, event time and key of every row of `calls`.
+///
+/// # Errors
+/// The rows lack a column.
+pub fn for_each_row(batch: &RecordBatch, mut each: impl FnMut(u32, Micros, u128)) -> Result<(), KnownError> {
     let times = column(batch, "event_time")?.as_primitive::<TimestampMicrosecondType>();
     let (ids, accounts, regions) = (text(batch, "request_id")?, text(batch, "account_id")?, text(batch, "region")?);
     for row in 0..batch.num_rows() {
@@ -71,7 +79,7 @@ pub fn for_each_key(batch: &RecordBatch, mut each: impl FnMut(Micros, u128)) -> 
             continue;
         }
         let part = |column: &StringArray| if column.is_null(row) { String::new() } else { column.value(row).to_owned() };
-        each(Micros(times.value(row)), stored_key(&part(&accounts), &part(&regions), ids.value(row)));
+        each(row as u32, Micros(times.value(row)), stored_key(&part(&accounts), &part(&regions), ids.value(row)));
     }
     Ok(())
 }

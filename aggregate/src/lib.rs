@@ -7,6 +7,7 @@ pub mod dedup;
 pub mod directory;
 pub mod evidence;
 pub mod facts;
+pub mod forget;
 pub mod known;
 pub mod lake;
 pub mod query;

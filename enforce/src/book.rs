@@ -10,7 +10,7 @@ use sluice_schemas::time::DAY;
 
 use crate::budget::{Budget, Window};
 use crate::counter::{Addition, Counter};
-use crate::decide::{Context, Purpose, Site};
+use crate::decide::{Context, Site};
 use crate::fire::Crossing;
 use crate::period::Period;
 use crate::ring::Geometry;
@@ -131,7 +131,7 @@ impl Book {
         let first_touch = counter.batch != context.batch;
         counter.batch = context.batch;
         let was_clean = !std::mem::replace(&mut counter.dirty, true);
-        if context.purpose == Purpose::Retract {
+        if !context.purpose.can_cross() {
             counter.next_at = None;
         } else if self.geometry.is_none() && counter.may_have_crossed() {
             self.check(key, period, addition.last_event, context, out);

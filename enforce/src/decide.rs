@@ -30,6 +30,15 @@ pub(crate) enum Purpose {
     Seed,
     /// Sums fall: nothing can be crossed.
     Retract,
+    /// What was retracted is back: whatever it crossed, it crossed before.
+    Restore,
+}
+
+impl Purpose {
+    /// Tells whether a threshold can be crossed.
+    pub(crate) const fn can_cross(self) -> bool {
+        matches!(self, Self::Live | Self::Seed)
+    }
 }
 
 /// What the counters are asked with.

@@ -114,6 +114,12 @@ impl Ledger {
         self.fold(view, now, Purpose::Retract);
     }
 
+    /// Takes back a move that is not in the lake yet: `moved` is retracted, and `stored` counts again without crossing anything.
+    pub fn undo(&mut self, moved: SpendView<'_>, stored: SpendView<'_>) {
+        self.fold(moved, self.now, Purpose::Retract);
+        self.fold(stored, self.now, Purpose::Restore);
+    }
+
     /// Adds history to the budgets that need it ([`Ledger::needs_seed`]), or to all before the first [`Ledger::apply`].
     /// Thresholds found crossed are noted and fire when the budget is confirmed ([`Ledger::confirm`], also for a budget that
     /// already is). The first `apply` ends the seeding: call this before it.
@@ -232,7 +238,7 @@ impl Ledger {
             for (rank, placed) in &counted.deltas {
                 rolling.extend(add(book, &view.deltas[order.deltas[*rank]], &counted.placed[*placed], context, &mut crossings));
             }
-            if purpose != Purpose::Retract {
+            if purpose.can_cross() {
                 for key in rolling {
                     book.check_rolling(&key, context, &mut crossings);
                 }

@@ -39,6 +39,13 @@ pub struct MetadataKeys {
     pub team: Vec<String>,
 }
 
+impl MetadataKeys {
+    /// Tells whether a tag of this key names an agent.
+    pub(crate) fn is_of_agent(&self, key: &str) -> bool {
+        self.agent.iter().any(|wanted| wanted.eq_ignore_ascii_case(key))
+    }
+}
+
 impl Default for MetadataKeys {
     fn default() -> Self {
         let keys = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();

@@ -104,8 +104,7 @@ impl Directory {
     /// Returns the runtime or agent with this ARN; that of an endpoint, version or alias names the thing itself.
     #[must_use]
     pub fn runtime_or_agent(&self, arn: &str) -> Option<&Entry> {
-        let base = resource::without_qualifier(arn);
-        let found = self.thing(arn).or_else(|| self.thing(base)).or_else(|| self.thing(&base.replacen(":agent-alias/", ":agent/", 1)));
+        let found = self.thing(arn).or_else(|| self.thing(resource::without_qualifier(arn))).or_else(|| self.thing(&resource::thing(arn)));
         found.filter(|entry| matches!(entry.kind, EntryKind::Runtime | EntryKind::Agent))
     }
 

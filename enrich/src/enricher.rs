@@ -10,7 +10,9 @@ use hashbrown::HashMap;
 use sluice_schemas::{Batch, EnrichedBatch, Extras, Invocation, Micros, Owner, Pricing, Profile, ServiceTier, StringTable, Sym};
 
 use crate::agents::AgentsFile;
-use crate::attribution::{CallToAttribute, Change, Explanation, KeyNames, OwnerCache, OwnerTexts, Owners, ReadClaims, Sources, Template};
+use crate::attribution::{
+    Beside, CallToAttribute, Change, Explanation, KeyNames, OwnerCache, OwnerTexts, Owners, ReadClaims, Sources, Template,
+};
 use crate::config::MetadataKeys;
 use crate::directory::Directory;
 use crate::evidence::CallEvidence;
@@ -155,22 +157,22 @@ impl Enricher {
 
     /// Explains who a stored call is booked to in the light of evidence.
     #[must_use]
-    pub fn explain(&self, call: &CallToAttribute<'_>, evidence: &CallEvidence) -> Explanation {
+    pub fn explain(&self, call: &CallToAttribute<'_>, evidence: &CallEvidence, beside: Beside<'_>) -> Explanation {
         let (mut strings, mut cache) = (self.template.strings.clone(), OwnerCache::default());
         let profile = call.profile(&mut strings);
         let mut owners = Owners::of_template(self.sources(), &mut cache, &self.template);
         let owner = owners.owner(&profile, evidence, call.event_time, &mut strings);
         let texts = OwnerTexts::new(&owner, &strings);
-        owners.explain((&profile, evidence, call.event_time), texts, &mut strings)
+        owners.explain((&profile, evidence, call.event_time), texts, beside, &mut strings)
     }
 
     /// Returns the cheapest change that would make the owner of calls like this one more certain; `None` where AWS or a trust policy
     /// vouches already.
     #[must_use]
-    pub fn cheapest_change(&self, call: &CallToAttribute<'_>, owner: &OwnerTexts) -> Option<Change> {
+    pub fn cheapest_change(&self, call: &CallToAttribute<'_>, owner: &OwnerTexts, beside: Beside<'_>) -> Option<Change> {
         let (mut strings, mut cache) = (self.template.strings.clone(), OwnerCache::default());
         let profile = call.profile(&mut strings);
-        Owners::of_template(self.sources(), &mut cache, &self.template).cheapest_change(&profile, owner, &mut strings)
+        Owners::of_template(self.sources(), &mut cache, &self.template).cheapest_change(&profile, owner, beside, &mut strings)
     }
 
     /// Returns what the first matching rule says of a stored call, whether or not it names the owner.

@@ -2,6 +2,7 @@
 
 use sluice_schemas::{EnrichedBatch, Profile};
 
+use crate::attribution::resource;
 use crate::enricher::{EnrichCache, Enricher, ReadMetadata};
 use crate::evidence::CallEvidence;
 
@@ -26,13 +27,13 @@ impl Enricher {
         }
     }
 
-    /// Returns the ARNs of the runtimes and agents that run as the role of an identity ARN.
+    /// Returns the ARNs of the runtimes and agents that run as the role of an identity ARN, without endpoint, version or alias.
     #[must_use]
     pub fn runs_as(&self, principal_arn: &str) -> Vec<String> {
         let directory = self.directory();
         if directory.entries().len() == 0 {
             return Vec::new();
         }
-        directory.running_as(principal_arn).into_iter().map(|entry| entry.arn.clone()).collect()
+        directory.running_as(principal_arn).into_iter().map(|entry| resource::thing(&entry.arn).into_owned()).collect()
     }
 }

@@ -2,14 +2,16 @@
 
 mod evidence_support;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use evidence_support::*;
-use sluice_enrich::attribution::{Change, Explanation};
-use sluice_enrich::evidence::{CallEvidence, Caller};
+use sluice_enrich::attribution::{Beside, Change, Explanation, Outcome, Refusal};
+use sluice_enrich::evidence::{CallEvidence, CallKey, Caller, Evidence, Session, Tie};
 use sluice_enrich::prices::Catalogue;
 use sluice_enrich::{AgentsFile, CallToAttribute, Enricher, MetadataKeys};
 use sluice_schemas::Rank;
+use sluice_schemas::trail::{AssumedSession, TrailEvent};
 
 const TEAM: &str = r#"
 [[agent]]
@@ -43,7 +45,7 @@ fn explain(enricher: &Enricher, arn: &str, metadata: &str, evidence: &CallEviden
         metadata,
         ..CallToAttribute::default()
     };
-    enricher.explain(&call, evidence)
+    enricher.explain(&call, evidence, Beside::default())
 }
 
 fn advice(enricher: &Enricher, arn: &str, metadata: &str, evidence: &CallEvidence) -> Change {
@@ -76,9 +78,9 @@ fn a_liar_is_never_given_the_role() {
     let mut owner = owner(&knowing(), (&caller_arn("Tagged", "s"), NOVA, r#"{"agent_id":"liar"}"#), &nothing);
     let arn = caller_arn("Tagged", "s");
     let call = CallToAttribute { principal_arn: &arn, model_id: NOVA, ..CallToAttribute::default() };
-    assert!(knowing().cheapest_change(&call, &owner).is_some_and(|change| change.how.contains("tagged-bot")));
+    assert!(knowing().cheapest_change(&call, &owner, Beside::default()).is_some_and(|change| change.how.contains("tagged-bot")));
     owner.tags.clear();
-    assert_eq!(knowing().cheapest_change(&call, &owner), None);
+    assert_eq!(knowing().cheapest_change(&call, &owner, Beside::default()), None);
 }
 
 #[test]
@@ -135,6 +137,99 @@ fn what_is_absent_is_told_from_what_is_not_known() {
     assert_eq!(why(&nothing, "session_tag"), "the AssumeRole event that opened the session is not known");
     assert!(nothing.change.is_some_and(|change| change.action.starts_with("read the CloudTrail trail")));
     let called = explain(&none, &caller_arn("Team", "x"), "", &known_caller());
-    assert_eq!(why(&called, "session_tag"), "no session of this name was open then, or sessions of this name disagree");
-    assert!(called.change.is_some_and(|change| change.effect.starts_with("every call of the role is then")));
+    assert_eq!(why(&called, "session_tag"), "no AssumeRole event of this session name and access key is known");
+    assert!(called.change.is_some_and(|change| change.action.starts_with("set a session tag agent_id when assuming")));
+    // Of a session whose event AWS cut short, nobody can say that it was opened without a tag.
+    let session = |role_arn: &str| Session { role_arn: role_arn.to_owned(), expires: AT.plus(3_600_000_000), ..Session::default() };
+    let opened = |role_arn| (Arc::new(session(role_arn)), Tie::AccessKey);
+    let cut = explain(&none, &caller_arn("Team", "x"), "", &CallEvidence { session: Some(opened("")), ..known_caller() });
+    assert!(why(&cut, "session_tag").contains("came without its parameters"), "{cut:?}");
+    let whole = CallEvidence { session: Some(opened("arn:aws:iam::123456789012:role/Team")), ..known_caller() };
+    assert!(why(&explain(&none, &caller_arn("Team", "x"), "", &whole), "session_tag").starts_with("the session was opened without a tag"));
+}
+
+#[test]
+fn agents_of_a_role_are_told_apart_before_the_role_is_given_to_one() {
+    let none = Enricher::new(Catalogue::default(), AgentsFile::empty(), MetadataKeys::default());
+    let arn = caller_arn("Team", "x");
+    let call = CallToAttribute { principal_arn: &arn, model_id: NOVA, ..CallToAttribute::default() };
+    let owner = owner(&none, (&arn, NOVA, ""), &CallEvidence::default());
+    let change = |is_shared, has_events| {
+        let beside = Beside { is_shared, has_events, ..Beside::default() };
+        let listed = none.cheapest_change(&call, &owner, beside).expect("advice");
+        assert_eq!(none.explain(&call, &CallEvidence::default(), beside).change.as_ref(), Some(&listed), "list and explanation agree");
+        listed
+    };
+    assert!(change(false, false).action.starts_with("read the CloudTrail trail"));
+    let apart = change(false, true);
+    assert_eq!(apart.action, "set a session tag agent_id when assuming arn:aws:iam::123456789012:role/Team (sts:TagSession)");
+    assert!(apart.how.contains("create-inference-profile") && apart.how.contains("if one agent alone uses the role"), "{apart:?}");
+    // Where several are known, the role is nobody's.
+    let shared = change(true, true);
+    assert!(shared.action == apart.action && !shared.how.contains("[[agent]]"), "{shared:?}");
+    // A user has no sessions: alone it is registered, shared it needs profiles.
+    let arn = "arn:aws:iam::123456789012:user/ci".to_owned();
+    let call = CallToAttribute { principal_arn: &arn, ..call };
+    let user =
+        |is_shared| none.cheapest_change(&call, &owner, Beside { is_shared, has_events: true, ..Beside::default() }).expect("advice");
+    assert!(user(false).action.starts_with("register ") && user(true).action.starts_with("create an application inference profile"));
+}
+
+#[test]
+fn sessions_that_are_not_the_calls_are_steps_with_their_reason() {
+    const HOUR: i64 = 3_600_000_000;
+    let none = Enricher::new(Catalogue::default(), AgentsFile::empty(), MetadataKeys::default());
+    let arn = caller_arn("Team", "x");
+    let opened = |offset: i64, key: &str, agent: &str| TrailEvent {
+        event_time: AT.plus(offset),
+        event_id: format!("{offset}-{key}"),
+        event_name: "AssumeRole".to_owned(),
+        event_source: "sts.amazonaws.com".to_owned(),
+        assumed: Some(AssumedSession {
+            access_key_id: key.to_owned(),
+            role_arn: "arn:aws:iam::123456789012:role/Team".to_owned(),
+            assumed_role_arn: arn.clone(),
+            expires: Some(AT.plus(offset + HOUR)),
+            tags: if agent.is_empty() { Vec::new() } else { vec![("agent_id".to_owned(), agent.to_owned())] },
+            ..AssumedSession::default()
+        }),
+        ..TrailEvent::default()
+    };
+    let called = |key: &str| TrailEvent {
+        event_time: AT,
+        event_source: "bedrock.amazonaws.com".to_owned(),
+        request_id: "1".to_owned(),
+        access_key_id: key.to_owned(),
+        ..TrailEvent::default()
+    };
+    let told = |events: &[TrailEvent]| {
+        let mut evidence = Evidence::new(1 << 20);
+        for event in events {
+            evidence.remind(event, 1);
+        }
+        let key = CallKey { request: 1, principal_arn: &arn, at: AT, resources: &[] };
+        let found = evidence.of_call(&key, &mut |_| Ok::<_, Infallible>(Vec::new())).expect("nothing to load");
+        let over = evidence.passed_over(&key, &found);
+        let call = CallToAttribute { event_time: Some(AT), principal_arn: &arn, model_id: NOVA, ..CallToAttribute::default() };
+        none.explain(&call, &found, Beside { passed_over: &over, ..Beside::default() })
+    };
+    let steps = |events: &[TrailEvent]| {
+        let steps = told(events).steps.into_iter().filter(|step| step.evidence.starts_with("session_tag"));
+        steps.map(|step| (step.says, step.outcome, step.why)).collect::<Vec<_>>()
+    };
+    let (red, blue) = (opened(-HOUR / 2, "ASIARED", "red"), opened(-HOUR / 4, "ASIABLUE", "blue"));
+    let refused = |agent: &str, why: Refusal| (agent.to_owned(), Outcome::Refused, why.to_string());
+    assert_eq!(steps(&[opened(-2 * HOUR, "ASIARED", "red")]), [refused("red", Refusal::Expired)]);
+    assert_eq!(steps(&[opened(60_000_000, "ASIARED", "red")]), [refused("red", Refusal::NotYetOpen)]);
+    assert_eq!(steps(&[red.clone(), called("ASIAOTHER")]), [refused("red", Refusal::OtherKey)]);
+    let both = [refused("blue", Refusal::Disagrees), refused("red", Refusal::Disagrees)];
+    assert_eq!(steps(&[red.clone(), blue.clone()]), both);
+    // Once the session is known, the other of that time is told, and those of other times are not.
+    let known = steps(&[red.clone(), blue, called("ASIARED"), opened(-3 * HOUR, "ASIAOLD", "old")]);
+    assert_eq!(known, [refused("blue", Refusal::OtherKey), ("red".to_owned(), Outcome::Named, String::new())]);
+    assert_eq!(steps(&[red]).len(), 1, "a session that is the call's is told once");
+    // One without a tag says nothing, and is not said to be unknown.
+    let untagged = told(&[opened(-2 * HOUR, "ASIARED", "")]);
+    let expected = "AssumeRole events of this session name are known, and none is of the call's session: the session's credentials had expired at the time of the call";
+    assert_eq!(why(&untagged, "session_tag"), expected);
 }

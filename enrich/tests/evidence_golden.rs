@@ -5,10 +5,11 @@ mod evidence_support;
 use std::sync::Arc;
 
 use evidence_support::*;
-use sluice_enrich::OwnerTexts;
 use sluice_enrich::evidence::{CallEvidence, Caller, Session, Tie};
-use sluice_schemas::Micros;
+use sluice_enrich::{Directory, OwnerTexts};
+use sluice_schemas::directory::{Entry, EntryKind};
 use sluice_schemas::trail::Invoked;
+use sluice_schemas::{Micros, Rank};
 
 fn tied(mut evidence: CallEvidence, tie: Tie) -> CallEvidence {
     evidence.session = evidence.session.map(|(session, _)| (session, tie));
@@ -447,4 +448,55 @@ fn the_ladder() {
             "metadata:aws:PrincipalTag/app=x",
         ),
     ]);
+}
+
+/// A role's trust policy is about what its own request sets, not about what the caller brings along from an earlier role.
+#[test]
+fn what_an_earlier_role_passed_on_is_not_pinned() {
+    let rank = |evidence: &CallEvidence| {
+        let found = owner(&knowing(), (&caller_arn("Pinned", "s"), NOVA, ""), evidence);
+        (found.agent_id.clone(), found.agent_rank)
+    };
+    let own = session("Pinned", &[("agent_id", "bot")]);
+    assert_eq!(rank(&own), ("bot".to_owned(), Rank::Pinned));
+    let with = |change: fn(&mut Session), mut evidence: CallEvidence| {
+        if let Some((session, _)) = &mut evidence.session {
+            change(Arc::make_mut(session));
+        }
+        evidence
+    };
+    assert_eq!(rank(&with(|session| session.inherited = vec!["Agent_ID".to_owned()], own.clone())), ("bot".to_owned(), Rank::Chosen));
+    assert_eq!(rank(&with(|session| session.inherited = vec!["team".to_owned()], own)), ("bot".to_owned(), Rank::Pinned));
+    let of_own = both(session("Pinned", &[]), source_identity("ada"));
+    let before = rank(&of_own);
+    let after = rank(&with(|session| session.inherited_identity = true, of_own));
+    assert_eq!((before.1, after.1), (Rank::Pinned, Rank::Chosen), "{before:?}");
+}
+
+/// What serves agents has a role too; that names nobody, and takes the name from nobody.
+#[test]
+fn flows_knowledge_bases_and_gateways_of_a_role_are_no_agents() {
+    let entry = |kind, arn: &str, name: &str, of: &str| Entry {
+        kind,
+        arn: arn.to_owned(),
+        name: name.to_owned(),
+        role_arn: role(of),
+        ..Entry::default()
+    };
+    let bedrock = |thing: &str| format!("arn:aws:bedrock:us-east-1:123456789012:{thing}");
+    let core = |thing: &str| format!("arn:aws:bedrock-agentcore:us-east-1:123456789012:{thing}");
+    let entries = vec![
+        entry(EntryKind::Agent, &bedrock("agent/A"), "desk", "Both"),
+        entry(EntryKind::Agent, &bedrock("knowledge-base/K"), "docs", "Both"),
+        entry(EntryKind::Agent, &bedrock("flow/F"), "mail", "Both"),
+        entry(EntryKind::Agent, &bedrock("knowledge-base/L"), "papers", "Base"),
+        entry(EntryKind::Runtime, &core("runtime/r"), "helper", "Core"),
+        entry(EntryKind::Runtime, &core("gateway/g"), "tools", "Core"),
+        entry(EntryKind::Runtime, &core("gateway/h"), "doors", "Door"),
+    ];
+    let enricher = knowing().with_directory(Arc::new(Directory::new(entries)));
+    let of = |name: &str, session: &str| owner(&enricher, (&caller_arn(name, session), NOVA, ""), &CallEvidence::default()).agent_id;
+    let by_service = "BedrockAgentCore-1b1f1a52-aaaa-4bbb-8ccc-111111111111";
+    assert_eq!([of("Both", "s"), of("Base", "s")], ["desk", "unattributed"]);
+    assert_eq!([of("Core", by_service), of("Door", by_service)], ["helper", "unattributed"]);
 }

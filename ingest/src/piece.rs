@@ -29,6 +29,7 @@ pub fn decode_piece(piece: Piece, decoder: &mut Decoder, out: &mut Batch) -> Spa
         Payload::Unreadable(message) => records.refuse(RejectReason::Unreadable { message }, &[]),
     }
     let offset = to.unwrap_or(records.at);
+    decoder.hide_names(out);
     Span { shard, from, to: Position { offset, sequence, identity, ended } }
 }
 

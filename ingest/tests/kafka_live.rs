@@ -4,6 +4,8 @@
 mod access;
 #[path = "kafka_live/group.rs"]
 mod group;
+#[path = "kafka_live/named.rs"]
+mod named;
 #[path = "kafka_live/records.rs"]
 mod records;
 #[path = "kafka_live/relay.rs"]

@@ -87,6 +87,9 @@ pub struct AssumedSession {
     pub tags: Vec<(String, String)>,
     /// `requestParameters.transitiveTagKeys`.
     pub transitive_keys: Vec<String>,
+    /// Keys of `incomingTransitiveTags` that the request did not set itself: an earlier role of the chain passed them on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub inherited: Vec<String>,
 }
 
 /// What a data event of an agent, or a span within one, says about the run it belongs to.

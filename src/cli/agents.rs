@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use serde::Serialize;
-use sluice_enrich::attribution::Change;
+use sluice_enrich::attribution::{Beside, Change};
 use sluice_enrich::{CallToAttribute, OwnerTexts};
 use sluice_schemas::time::DAY;
 use sluice_schemas::visible::escape;
@@ -13,11 +13,8 @@ use sluice_schemas::{AgentStatus, Clock, Micros, PicoUsd, Rank, SystemClock};
 
 use super::args::Format;
 use super::args_who::AgentsArgs;
-use super::who::{self, Known};
+use super::who::{self, CALLER, Known};
 use crate::output;
-
-/// A caller without its session: the role of an account, or a user.
-const CALLER: &str = "CASE WHEN role <> '' THEN concat(account_id, '/', role) ELSE principal_arn END";
 
 /// Most changes told of one agent.
 const CHANGES_MAX: usize = 3;
@@ -123,7 +120,7 @@ fn agents(known: &Known, since: Micros) -> anyhow::Result<Vec<Seen>> {
 
 /// Adds what named each agent, and the changes that its weakest evidence asks for.
 fn add_evidence(known: &Known, span: &str, agents: &mut BTreeMap<String, Seen>) -> anyhow::Result<()> {
-    let shared = shared_callers(known, span)?;
+    let (shared, with_events) = (who::shared_callers(known, span)?, who::accounts_with_events(known)?);
     // One call stands for all of a caller: advice depends on principal and kind of model.
     let columns = [
         "agent_id",
@@ -157,7 +154,7 @@ fn add_evidence(known: &Known, span: &str, agents: &mut BTreeMap<String, Seen>) 
             }
         }
         // The last are the weakest, and of those the dearest: they come first.
-        if let Some(change) = advice(known, &row, rank, &shared).filter(|change| !seen.changes.contains(change)) {
+        if let Some(change) = advice(known, &row, rank, (&shared, &with_events)).filter(|change| !seen.changes.contains(change)) {
             seen.changes.insert(0, change);
             seen.changes.truncate(CHANGES_MAX);
         }
@@ -165,31 +162,23 @@ fn add_evidence(known: &Known, span: &str, agents: &mut BTreeMap<String, Seen>) 
     Ok(())
 }
 
-/// Returns the callers that several named agents share.
-fn shared_callers(known: &Known, span: &str) -> anyhow::Result<HashSet<String>> {
-    let named = "agent_status IN ('verified', 'unverified')";
-    let rest = format!("{span} AND {named} GROUP BY {CALLER} HAVING count(DISTINCT agent_id) > 1");
-    Ok(who::texts(&known.engine, &[CALLER], &rest)?.into_iter().flatten().collect())
-}
-
 /// Returns the change that calls of a row ask for.
-fn advice(known: &Known, row: &[String], rank: u8, shared: &HashSet<String>) -> Option<Change> {
+fn advice(known: &Known, row: &[String], rank: u8, (shared, with_events): (&HashSet<String>, &HashSet<String>)) -> Option<Change> {
     let text = |at: usize| row.get(at).map_or("", String::as_str);
     let call =
         CallToAttribute { principal_arn: text(6), model_id: text(7), account_id: text(8), region: text(9), ..CallToAttribute::default() };
     let claimed = Some(("claimed_agent".to_owned(), text(10).to_owned())).filter(|(_, claimed)| !claimed.is_empty());
-    let status = status_of(text(3));
-    // A role of several agents is no agent's alone: what nothing names there has to be told apart like the rest.
-    let one_of_several = status == AgentStatus::Unattributed && shared.contains(text(11));
     let owner = OwnerTexts {
-        agent_id: if one_of_several { "<agent>".to_owned() } else { text(0).to_owned() },
+        agent_id: text(0).to_owned(),
         agent_evidence: text(1).to_owned(),
         agent_rank: rank_of(rank),
-        agent_status: if one_of_several { AgentStatus::Unverified } else { status },
+        agent_status: status_of(text(3)),
         tags: claimed.into_iter().collect(),
         ..OwnerTexts::default()
     };
-    known.enricher.cheapest_change(&call, &owner)
+    // A role of several agents is no agent's alone: what nothing names there has to be told apart like the rest.
+    let beside = Beside { passed_over: &[], is_shared: shared.contains(text(11)), has_events: with_events.contains(text(8)) };
+    known.enricher.cheapest_change(&call, &owner, beside)
 }
 
 fn number(text: &str) -> anyhow::Result<u64> {

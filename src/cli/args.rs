@@ -74,6 +74,8 @@ pub(crate) enum Verb {
     Query(QueryArgs),
     /// Show the lake's tables, for people, Athena and the Glue Data Catalog; keep the entries there up to date
     Lake(super::args_lake::LakeArgs),
+    /// Take a person's name out of the lake; every sum stays
+    Forget(super::args_forget::ForgetArgs),
     /// Watch agents, sessions and budgets of a running daemon
     Top(TopArgs),
     /// Tell whether a running daemon is ready and how far it is; exit code 1 if it is not ready

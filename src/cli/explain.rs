@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use sluice_enrich::CallToAttribute;
-use sluice_enrich::attribution::{Attribute, Explanation, Outcome, Step};
-use sluice_schemas::Micros;
+use sluice_enrich::attribution::{Attribute, Beside, Explanation, Outcome, Step};
 use sluice_schemas::visible::escape;
+use sluice_schemas::{AgentStatus, Micros};
 
 use super::args::Format;
 use super::args_who::ExplainArgs;
@@ -14,7 +14,7 @@ use super::who::{self, Known};
 use crate::output;
 
 /// Columns of `calls` that attribution and the heading ask for.
-const COLUMNS: [&str; 13] = [
+const COLUMNS: [&str; 14] = [
     "arrow_cast(event_time, 'Int64')",
     "account_id",
     "region",
@@ -28,7 +28,10 @@ const COLUMNS: [&str; 13] = [
     "agent_rank",
     "agent_status",
     "cost_usd",
+    who::CALLER,
 ];
+/// Place of the caller without its session among them.
+const CALLER_AT: usize = 13;
 
 pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let known = who::open(&args.place)?;
@@ -68,8 +71,14 @@ fn explain(known: &Known, request_id: &str, row: &[String]) -> anyhow::Result<Ex
         error_code: text(6),
         metadata: text(7),
     };
-    let evidence = who::evidence_of(known, request_id, &call)?;
-    Ok(known.enricher.explain(&call, &evidence))
+    let (evidence, passed_over) = who::evidence_of(known, request_id, &call)?;
+    let caller = text(CALLER_AT).replace('\'', "''");
+    let beside = Beside {
+        passed_over: &passed_over,
+        is_shared: !who::shared_callers(known, &format!("FROM calls WHERE {} = '{caller}'", who::CALLER))?.is_empty(),
+        has_events: who::accounts_with_events(known)?.contains(call.account_id),
+    };
+    Ok(known.enricher.explain(&call, &evidence, beside))
 }
 
 const HEADER: [&str; 6] = ["EVIDENCE", "NAMES", "SAYS", "RANK", "OUTCOME", "WHY"];
@@ -100,6 +109,9 @@ fn print(request_id: &str, row: &[String], explanation: &Explanation) -> anyhow:
     output::line(&format!("model     {} in {}", text(3), text(2)));
     let rank = owner.agent_rank as u8;
     output::line(&format!("booked to {} ({status}, rank {rank}, by {})", escape(&owner.agent_id), escape(&owner.agent_evidence)));
+    if owner.agent_status == AgentStatus::Unattributed {
+        output::line(&format!("          the cost stands with {}", text(CALLER_AT)));
+    }
     if row.get(8).is_some_and(|stored| *stored != owner.agent_id) {
         output::line(&format!(
             "          the lake has it booked to {} by {}: it was attributed with less or other knowledge",

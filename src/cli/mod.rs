@@ -6,6 +6,7 @@ mod args_audit;
 mod args_coverage;
 mod args_doctor;
 mod args_flag;
+mod args_forget;
 mod args_hold;
 mod args_init;
 mod args_lake;
@@ -24,6 +25,7 @@ mod demo;
 mod doctor;
 mod explain;
 mod flag;
+mod forget;
 mod hold;
 mod hold_overshoot;
 mod init;
@@ -114,6 +116,7 @@ fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Simulate(args) => simulate::run(&args),
         Verb::Query(args) => query::run(&args),
         Verb::Lake(args) => lake::run(&args),
+        Verb::Forget(args) => forget::run(&args),
         Verb::Top(args) => top::run(&args),
         Verb::Status(args) => status::run(&args),
         Verb::Coverage(args) => coverage::run(&args),

@@ -191,8 +191,9 @@ fn table(summary: &Summary, elapsed: Duration, exit: Exit) -> String {
         }
     }
     let rate = u128::from(summary.records) * 1_000 / elapsed.as_millis().max(1);
+    let again = if summary.replaced > 0 { format!(" and {} that the log now tells", summary.replaced) } else { String::new() };
     text.push_str(&format!(
-        "\n{} new calls, {} in {:.2} s ({} records/s, {} files)\n",
+        "\n{} new calls{again}, {} in {:.2} s ({} records/s, {} files)\n",
         summary.facts,
         summary.cost_usd.display(6),
         summary.seconds,

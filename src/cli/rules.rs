@@ -25,18 +25,23 @@ pub(super) fn run(args: &RulesArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Reads the configuration of a place. Rules are of any lake, so that none has to be named.
-fn config_of(place: &Place) -> Result<Config, ConfigError> {
+/// Reads the configuration of a place, and tells whether it names a lake: rules are of any, so that none has to be named.
+fn config_of(place: &Place) -> Result<(Config, bool), ConfigError> {
     let mut origin = place.origin();
-    origin.lake.get_or_insert_with(|| "lake".into());
-    Config::load(&origin)
+    match Config::load(&origin) {
+        Err(_) if origin.lake.is_none() => {
+            origin.lake = Some("lake".into());
+            Config::load(&origin).map(|config| (config, false))
+        }
+        read => read.map(|config| (config, true)),
+    }
 }
 
 fn check(file: Option<&Path>, place: &Place) -> anyhow::Result<ExitCode> {
     let (rules, name) = match file {
         Some(file) => (read(file)?, file.display().to_string()),
         None => {
-            let config = config_of(place)?;
+            let (config, _) = config_of(place)?;
             let Some(file) = &config.enrich.rules_file else {
                 output::line(&format!("{}: no rules_file in [enrich], nothing to check", place.name()));
                 return Ok(ExitCode::SUCCESS);
@@ -71,9 +76,11 @@ fn enricher(args: &RulesTestArgs) -> anyhow::Result<(Enricher, Arc<Rules>)> {
         let alone = Enricher::new(sluice_enrich::prices::Catalogue::default(), AgentsFile::empty(), MetadataKeys::default());
         return Ok((alone.with_rules(Arc::clone(rules)), Arc::clone(rules)));
     }
-    let config = config_of(&args.place)?;
+    let (config, has_lake) = config_of(&args.place)?;
     let rules = own.unwrap_or_else(|| Arc::clone(&config.rules));
-    Ok((who::enricher(&config, Arc::clone(&rules))?, rules))
+    // Tags of profiles, roles and users are no part of a record: the directory knows them.
+    let lake = has_lake.then_some(config.lake.as_path());
+    Ok((who::with_directory(who::enricher(&config, Arc::clone(&rules))?, &config, lake)?, rules))
 }
 
 /// What became of one record.

@@ -37,7 +37,7 @@ pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
     let name = name();
     tracing::info!(event = "running", role = "worker", name, relay = relay.name(), "running");
     let worker =
-        Worker { name, limit: relay.limit(), committed: &committed, clock: &*clock, stop: &stop, allowed: Arc::clone(&config.allow) };
+        Worker { name, limit: relay.limit(), committed: &committed, clock: &*clock, stop: &stop, intake: Arc::clone(&config.intake) };
     let tally = worker::run(&mut *source, &mut *publish, &worker).context("worker")?;
     tracing::info!(
         event = "stopped",

@@ -11,10 +11,12 @@ mod location;
 mod notify;
 mod overrides;
 mod paths;
+mod personal;
 mod prices;
 mod raw;
 mod reader;
 pub(crate) mod reference;
+mod retention;
 mod shared;
 mod watch;
 
@@ -26,7 +28,7 @@ use sluice_enforce::Budgets;
 use sluice_enrich::agents::AgentsFile;
 use sluice_enrich::config::EnrichConfig;
 use sluice_enrich::rules::Rules;
-use sluice_ingest::decode::{Accepts, AllowList};
+use sluice_ingest::decode::{Accepts, Intake};
 use sluice_schemas::visible::escape_lines;
 
 use crate::coverage::CoverageConfig;
@@ -45,6 +47,7 @@ pub(crate) use notify::{NotifyConfig, NotifyTo};
 pub(crate) use prices::PriceFile;
 pub(crate) use raw::REFERENCE;
 pub(crate) use reader::{Edition, Reader};
+pub(crate) use retention::Retention;
 pub(crate) use shared::SharedPlace;
 pub(crate) use watch::{ConfigMeasure, ConfigWatch, Reloader};
 
@@ -65,8 +68,12 @@ pub(crate) struct Config {
     pub(crate) paths: Vec<PathBuf>,
     /// Streams, topics and buckets to follow.
     pub(crate) sources: Vec<Arc<dyn Configured>>,
-    /// CloudWatch Logs envelopes that are taken, from whatever source; all when empty.
-    pub(crate) allow: Arc<AllowList>,
+    /// What is taken in, from whatever source, and how.
+    pub(crate) intake: Arc<Intake>,
+    /// What stands before names of people without being part of them.
+    pub(crate) prefixes: Vec<String>,
+    /// How long rows are kept.
+    pub(crate) retention: Retention,
     /// Where bodies of calls may be fetched that the log only points to.
     pub(crate) offload: OffloadConfig,
     /// Where workers publish.
@@ -209,7 +216,8 @@ impl Config {
             ("control.socket", self.socket != other.socket),
             ("source", format!("{:?}", self.sources) != format!("{:?}", other.sources)),
             ("offload", self.offload != other.offload),
-            ("allow", self.allow != other.allow),
+            ("allow", self.intake.allowed != other.intake.allowed),
+            ("personal", self.intake.pseudonyms != other.intake.pseudonyms),
             ("window", self.windows != other.windows),
             ("cloudtrail", self.cloudtrail != other.cloudtrail),
             ("directory", self.directory != other.directory),

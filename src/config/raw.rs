@@ -9,10 +9,12 @@ use sluice_enforce::{Budgets, runaway};
 use sluice_enrich::agents::{AgentsError, AgentsFile};
 use sluice_enrich::config::{EnrichConfig, RawEnrich};
 use sluice_enrich::rules::{Rules, RulesError};
-use sluice_ingest::decode::{Accepts, AllowList};
+use sluice_ingest::decode::{Accepts, AllowList, Intake};
 
 use super::cloudtrail::RawCloudTrail;
+use super::personal::RawPersonal;
 use super::reader::Reader;
+use super::retention::RawRetention;
 use super::{Config, Edition, FlagsTable, Location, Origin, PriceFile, SharedPlace, notify, parse_duration};
 use crate::coverage::RawCoverage;
 use crate::directory::RawDirectory;
@@ -39,6 +41,7 @@ struct Raw {
     operate: RawOperate,
     coverage: RawCoverage,
     directory: RawDirectory,
+    personal: RawPersonal,
     budget: Vec<toml::Table>,
     runaway: Vec<toml::Table>,
     window: Vec<RawWindow>,
@@ -61,11 +64,14 @@ struct RawLake {
     shared: Option<PathBuf>,
     glue_database: Option<String>,
     glue_region: Option<String>,
+    retention: RawRetention,
 }
 
 impl Default for RawLake {
     fn default() -> Self {
-        Self { path: None, commit_interval: "30s".to_owned(), state: None, shared: None, glue_database: None, glue_region: None }
+        let commit_interval = "30s".to_owned();
+        let retention = RawRetention::default();
+        Self { path: None, commit_interval, state: None, shared: None, glue_database: None, glue_region: None, retention }
     }
 }
 
@@ -118,10 +124,7 @@ pub(crate) fn validate(table: toml::Table, origin: &Origin, reader: &mut Reader,
     let beside = if remote { state_folder(&lake, faults) } else { lake.join("_sluice") };
     let inside = |name: &str| beside.join(name);
     let place = |path: Option<PathBuf>, name: &str| path.map_or_else(|| inside(name), |path| base.join(path));
-    let commit_interval = interval(&raw.lake.commit_interval, "lake.commit_interval", faults);
-    if commit_interval > Duration::from_secs(30) {
-        faults.push("lake.commit_interval: at most 30s, or a crash makes the sources be read again for too long".to_owned());
-    }
+    let commit_interval = commit_interval(&raw.lake.commit_interval, faults);
     let poll_interval = interval(&raw.files.poll_interval, "files.poll_interval", faults);
     let enrich = EnrichConfig::try_from(raw.enrich).map_err(|error| error.faults.iter().map(ToString::to_string).collect());
     let enrich = within("enrich", enrich, faults);
@@ -130,12 +133,13 @@ pub(crate) fn validate(table: toml::Table, origin: &Origin, reader: &mut Reader,
     let agents = agents(texts.read("enrich.agents_file", named(|enrich| enrich.agents_file.as_ref()), faults), faults);
     let rules = rules(texts.read("enrich.rules_file", named(|enrich| enrich.rules_file.as_ref()), faults), faults);
     let prices = texts.read("enrich.prices_file", named(|enrich| enrich.prices_file.as_ref()), faults);
+    let key = texts.read("personal.key", raw.personal.key.as_ref(), faults);
     let budgets = budgets(raw.budget, faults);
     let runaway = runaway(raw.runaway, budgets.as_ref(), faults);
-    let webhook = raw.enforce.webhook.clone();
-    if let Some(url) = webhook.as_deref().filter(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
-        faults.push(format!("enforce.webhook: '{url}' is not an http(s) address"));
-    }
+    let webhook = webhook(raw.enforce.webhook.clone(), faults);
+    let breaches_file = place(raw.enforce.breaches_file.clone(), "breaches.jsonl");
+    let enforce = raw.enforce.check(raw.flags.is_some(), faults);
+    let (pseudonyms, prefixes) = key.and_then(|key| raw.personal.check(key, &enforce.levers, faults)).unzip();
     let is_handed = raw.source.is_empty() && raw.files.paths.is_empty();
     Some(Config {
         glue: glue(&raw.lake, &lake, origin, faults),
@@ -145,7 +149,9 @@ pub(crate) fn validate(table: toml::Table, origin: &Origin, reader: &mut Reader,
             .map_err(|fault| faults.push(format!("[shared] {fault}")))
             .ok()?,
         offload: raw.offload.and_then(|table| within("offload", OffloadConfig::parse(table), faults)).unwrap_or_default(),
-        allow: Arc::new(raw.allow),
+        intake: Arc::new(Intake { allowed: raw.allow, pseudonyms: pseudonyms? }),
+        retention: raw.lake.retention.check(faults),
+        prefixes: prefixes?,
         sources: sources(raw.source, faults),
         relay: raw.relay.and_then(|table| within("relay", sources::relay::parse(table), faults)),
         worker: accepts(raw.worker, is_handed, faults),
@@ -159,9 +165,9 @@ pub(crate) fn validate(table: toml::Table, origin: &Origin, reader: &mut Reader,
         budgets: budgets?,
         runaway: runaway?,
         windows: windows(raw.window, faults),
-        breaches_file: place(raw.enforce.breaches_file.clone(), "breaches.jsonl"),
+        breaches_file,
         webhook,
-        enforce: raw.enforce.check(raw.flags.is_some(), faults),
+        enforce,
         flags: raw.flags.and_then(|table| FlagsTable::parse(table).map_err(|fault| faults.push(format!("[flags] {fault}"))).ok()),
         notify: notify::check(raw.notify, base, faults),
         socket: raw.control.socket.map_or_else(|| inside("control.sock"), |path| base.join(path)),
@@ -198,6 +204,21 @@ impl Texts<'_> {
         let read = self.reader.read(&location).map_err(|error| faults.push(format!("{key}: {}", error.problem))).ok()?;
         Some(Some((location, read)))
     }
+}
+
+fn commit_interval(text: &str, faults: &mut Vec<String>) -> Duration {
+    let found = interval(text, "lake.commit_interval", faults);
+    if found > Duration::from_secs(30) {
+        faults.push("lake.commit_interval: at most 30s, or a crash makes the sources be read again for too long".to_owned());
+    }
+    found
+}
+
+fn webhook(url: Option<String>, faults: &mut Vec<String>) -> Option<String> {
+    if let Some(url) = url.as_deref().filter(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
+        faults.push(format!("enforce.webhook: '{url}' is not an http(s) address"));
+    }
+    url
 }
 
 /// Returns the lake, and whether it is a place in S3; nothing where none is named, which a worker does not need.

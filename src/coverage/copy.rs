@@ -69,7 +69,7 @@ fn read(asking: &Asking<'_>, engine: &QueryEngine, question: &Question) -> anyho
     let Some(mut source) = open(&question.copies, stretch, &wanted, asking.clients)? else {
         return Ok((comparing.missing, 0));
     };
-    let mut decoder = Decoder::allowing(Arc::clone(&asking.config.allow));
+    let mut decoder = Decoder::taking(Arc::clone(&asking.config.intake));
     let clock = SystemClock;
     loop {
         match source.poll(WAIT, clock.now()).context("read the copy of the log")? {

@@ -96,6 +96,8 @@ impl Pipeline {
         if !changed.is_empty() {
             bail!("{} can only change with a restart; nothing was reloaded", changed.join(", "));
         }
+        // New budgets count from the lake, which counters are ahead of.
+        self.catch_up()?;
         let enricher = Arc::new(self.directory.equip(super::seed::enricher(&config)?));
         self.guard_prices(enricher.catalogue())?;
         *self.enricher.write().unwrap_or_else(PoisonError::into_inner) = enricher;

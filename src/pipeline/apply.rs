@@ -56,6 +56,7 @@ impl Pipeline {
         match (self.settings.mode, rows) {
             (Mode::Live, Rows::Plain(table, day, batch)) => {
                 self.waiting_bytes += batch.get_array_memory_size();
+                self.keep_recent(&table, &batch)?;
                 self.segment.push((table, day, batch));
             }
             (Mode::Live, Rows::Encoded(_)) => bail!("an encoded group in live mode"),

@@ -38,7 +38,7 @@ impl Pipeline {
         self.reading.insert(decoded.span.shard.clone(), decoded.span.to.clone());
         self.refused.turn(self.lake.state().epoch, self.applied);
         let upstream = self.admit(&mut decoded.batch.batch)?;
-        let keep = {
+        let mut keep = {
             let (lake, pending) = (&self.lake, &self.pending_keys);
             self.dedup.first_seen(&decoded.batch, &mut |hour| {
                 let mut keys = sluice_aggregate::known::keys_of_hour(lake, hour)?;
@@ -46,6 +46,7 @@ impl Pipeline {
                 Ok::<_, sluice_aggregate::known::KnownError>(keys)
             })?
         };
+        self.leave_expired(&decoded, &mut keep);
         self.note_delays(&decoded, &keep);
         let keep_trail = self.take_evidence(&decoded)?;
         let informed = self.inform(&mut decoded.batch, &keep)?;
@@ -58,6 +59,21 @@ impl Pipeline {
         let bulk = self.settings.mode == Mode::Bulk;
         let (want_calls, want_shapes) = (!self.windows.is_empty(), !self.watch.is_empty());
         Ok(FoldJob { decoded, upstream, keep, keep_trail, informed, late, encode: bulk, want_calls, want_shapes })
+    }
+
+    /// Takes calls for known whose date the lake has let go: that they were counted cannot be looked up any more, and counting one twice
+    /// is worse than leaving out one that comes months late.
+    fn leave_expired(&self, decoded: &Decoded, keep: &mut [bool]) {
+        let Some(first) = self.settings.config.retention.calls_from(self.settings.clock.now().day()) else { return };
+        let mut left = 0;
+        for (call, keep) in decoded.batch.batch.invocations.iter().zip(keep) {
+            let expired = call.event_time.day() < first;
+            left += u64::from(expired && *keep);
+            *keep &= !expired;
+        }
+        if left > 0 {
+            tracing::warn!(event = "expired_calls", calls = left, "calls came of dates that are not kept any more; they are not counted");
+        }
     }
 
     /// Drops what a worker delivered before, and returns how far the batch leads in the shards upstream. A stretch that no worker

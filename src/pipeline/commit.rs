@@ -14,7 +14,7 @@ use crate::operate::Phase;
 
 impl Pipeline {
     pub(super) fn has_segment(&self) -> bool {
-        !self.segment.is_empty() || !self.moved.is_empty()
+        !self.segment.is_empty() || !self.moved.is_empty() || self.ahead.is_dirty()
     }
 
     /// Takes over where the lake stands now, after commits that carry no records.
@@ -37,7 +37,7 @@ impl Pipeline {
         let segment = bytes.map(|bytes| (self.base.next_segment, bytes));
         self.base.next_segment += u64::from(segment.is_some());
         self.base.watermark = self.watermark().unwrap_or(self.base.watermark);
-        let write = LocalWrite { segment, ledger, ..self.local_write() };
+        let write = LocalWrite { segment, ledger, ahead: self.ahead.take_dirty()?, ..self.local_write() };
         self.meter.board.set_phase(Phase::LocalCommit);
         self.local.commit(&write)?;
         self.committed.note(Durable::Local, write.positions);
@@ -86,7 +86,7 @@ impl Pipeline {
         let next_segment = if self.settings.mode == Mode::Live { self.base.next_segment } else { 0 };
         self.base.sealing = Some(Sealing { epoch: sealed.epoch(), uuid: sealed.uuid().to_owned(), next_segment });
         let ledger = self.dirty_rows();
-        let write = LocalWrite { ledger, ..self.local_write() };
+        let write = LocalWrite { ledger, ahead: self.ahead.take_dirty()?, ..self.local_write() };
         self.local.commit(&write)?;
         let manifest = self.lake.commit(sealed, self.positions.clone(), watermark, now)?;
         tracing::debug!(event = "lake_commit", epoch = manifest.epoch, took_ms = begun.elapsed().as_millis() as u64, "lake commit");

@@ -117,11 +117,11 @@ impl Pipeline {
         let (ended_sender, ended) = bounded(1);
         let (effect_sender, effect_jobs) = bounded(1_024);
         let (delivered_sender, delivered) = bounded(1_024);
-        let allowed = Arc::clone(&self.settings.config.allow);
+        let intake = Arc::clone(&self.settings.config.intake);
         let threads = worker::start(
             workers,
             &self.enricher,
-            &Channels { pieces, folds, done: done_sender, board: Arc::clone(&self.meter.board), allowed, bodies: self.bodies.clone() },
+            &Channels { pieces, folds, done: done_sender, board: Arc::clone(&self.meter.board), intake, bodies: self.bodies.clone() },
         )?;
         let clock = Arc::clone(&self.settings.clock);
         let reader = source::start(source, clock, handle.source.clone(), credits, piece_sender, ended_sender)?;
@@ -150,6 +150,7 @@ impl Pipeline {
         // What an earlier process claimed was committed: it may go on at once.
         let first = effects::Job { permit: self.permit(), crossings: Vec::new(), last: false };
         let begun = flow.effects.send(first).context("the effects thread died").and_then(|()| self.send_effects(&mut flow));
+        let begun = begun.and_then(|()| self.settle_before_holds());
         let result = begun.and_then(|()| self.turn(&mut flow, handle, commands, &done, &ended, &delivered, observe));
         let result = result.map_err(|error| effects::cause(error, &delivered));
         handle.source.stop.store(true, Ordering::Relaxed);

@@ -18,7 +18,7 @@ use sluice_schemas::time::{HOUR, SECOND};
 use sluice_schemas::trail::TrailEvent;
 use sluice_schemas::{EnrichedBatch, Micros, tables};
 
-use super::settle::Queue;
+use super::settle::Settling;
 use super::trail_meter::TrailMeter;
 use super::worker::Decoded;
 use super::{ALLOWED_LATENESS, Pipeline};
@@ -41,7 +41,7 @@ pub(super) struct Join {
     /// Keys of pending rows by event hour.
     pending_ids: HashMap<i64, Vec<u128>>,
     /// Evidence of calls of before.
-    pub(super) queue: Queue,
+    pub(super) settling: Settling,
     /// Events of calls that no log may bring.
     pub(super) meter: TrailMeter,
     /// Batches that passed dedup.
@@ -62,7 +62,7 @@ impl Join {
             evidence: Evidence::new(EVIDENCE_BYTES),
             ids: Dedup::new(EVENT_ID_BYTES),
             pending_ids: HashMap::new(),
-            queue: Queue::default(),
+            settling: Settling::default(),
             meter: TrailMeter::default(),
             turns: 0,
             any: !lake.files(tables::EVIDENCE)?.is_empty() || lake.state().positions.contains_key(super::trail_meter::SHARD),
@@ -310,14 +310,14 @@ impl Pipeline {
             Touched::Resource(_, from, to) => self.may_hold_any(*from, *to)?,
         };
         if may {
-            self.join.queue.add(touched, arrival, self.join.turns);
+            self.join.settling.add(touched, arrival, self.join.turns);
         }
         Ok(())
     }
 
     fn queue_at_once(&mut self, touched: Touched) {
         let settled = self.lake.state().evidence_settled;
-        self.join.queue.add(touched, settled, self.join.turns);
+        self.join.settling.add(touched, settled, self.join.turns);
     }
 
     /// Tells whether calls of an hour may be in the lake or on their way there.

@@ -9,6 +9,7 @@
 //! never block and memory is bounded. Invariants C1, C3, C4 and C7 are checked here.
 
 mod acting;
+mod ahead;
 mod answer;
 mod apply;
 mod arrival;
@@ -17,7 +18,9 @@ mod coordinate;
 mod counters;
 mod desk;
 mod effects;
+mod evidence_queue;
 mod exposure;
+mod forget;
 mod handle;
 mod join;
 mod learn;
@@ -26,6 +29,7 @@ mod open;
 mod orders;
 mod price_guard;
 mod receivers;
+mod recent;
 mod records;
 mod refused;
 mod rerate;
@@ -67,6 +71,7 @@ use sluice_schemas::{Clock, Micros, ShardId};
 pub(crate) use coordinate::{Command, Exit, Handle};
 pub(crate) use counters::Progressed;
 pub(crate) use exposure::{Exposed, stated_delays};
+pub(crate) use forget::ForgetOrder;
 pub(crate) use rerate::Order as RateOrder;
 pub(crate) use runaway::for_each_stretch;
 pub(crate) use seed::{catalogue, limits};
@@ -136,6 +141,10 @@ pub(crate) struct Pipeline {
     pub(crate) dedup: Dedup,
     /// Events of callers, and the calls they speak of.
     join: join::Join,
+    /// Calls that came lately (live mode).
+    recent: recent::Recent,
+    /// Calls that counters have under another owner than the lake.
+    ahead: ahead::Ahead,
     /// What AWS said about callers.
     pub(crate) directory: crate::directory::Book,
     /// Refused records that have their row.
@@ -222,6 +231,7 @@ impl Pipeline {
         self.join.rest();
         let now = self.settings.clock.now();
         for table in self.lake.tables() {
+            self.let_go(&table, now)?;
             self.lake.compact(&table, i32::MAX, now)?;
         }
         self.lake.vacuum(now)?;

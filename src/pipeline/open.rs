@@ -58,6 +58,8 @@ impl Pipeline {
             committed: Arc::default(),
             dedup: Dedup::new(DEDUP_BYTES),
             join: super::join::Join::new(&lake, now)?,
+            recent: Default::default(),
+            ahead: Default::default(),
             directory: Default::default(),
             refused: Default::default(),
             applied: 0,
@@ -166,6 +168,9 @@ impl Pipeline {
             self.take_pending(table, day, batch)?;
         }
         (self.ledger, self.watch) = (ledger, watch);
+        if !self.undo_ahead(state.ahead)? {
+            return self.rebuild();
+        }
         if !budgets.is_empty() || !self.watch.is_empty() {
             // A rebuild may have written rows of breaches whose facts are still to be read again.
             self.recorded = crate::lakeview::breaches(&crate::lakeview::engine(&self.lake, self.live_rows())?)?.into_keys().collect();

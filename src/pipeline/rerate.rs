@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use sluice_aggregate::correct::{self, Change, CorrectError, Correction, CorrectionReport, NewPrice, StoredCall, Terms, correct_files};
 use sluice_aggregate::lake::{LakeFile, SealedEpoch};
 use sluice_aggregate::query::{Listing, MEMORY_LIMIT, QueryEngine};
+use sluice_aggregate::seed::Spend;
 use sluice_aggregate::store::{LocalWrite, Sealing};
 use sluice_enrich::prices::{CallToRate, Catalogue, extras_from_json, rerate};
 use sluice_schemas::{CostBasis, Micros, PriceStatus, ServiceTier, Usage, tables};
@@ -89,7 +90,9 @@ impl Pipeline {
             self.guard_prices(&catalogue)?;
             *self.enricher.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(enricher);
         }
-        self.finish_settling()?;
+        self.catch_up()?;
+        // Their prices may change, and those of the rows that are kept do not.
+        self.recent.clear();
         // What is not in the lake yet was rated by the prices of a moment ago.
         self.commit_lake()?;
         let left = self.lake.files(tables::CALLS)?.into();
@@ -165,21 +168,31 @@ impl Pipeline {
 
     /// Lets everything follow a correction, and publishes it.
     pub(super) fn follow(&mut self, mut correction: Correction, touched: &[BTreeSet<Micros>], now: Micros) -> anyhow::Result<()> {
-        let Some(epoch) = correction.epoch.take() else { return Ok(()) };
+        let Some(epoch) = correction.epoch.take() else {
+            // Where nothing was to be replaced, counters that were ahead of the lake go back to it.
+            return if correction.replaced.is_empty() { self.count_again(&correction.before, &correction.after, now) } else { Ok(()) };
+        };
         let calls = epoch.seal()?;
         if !self.windows.is_empty() {
             let listing = Listing::replacing(&self.lake, &correction.replaced, &calls)?;
             self.windows.reload(&QueryEngine::of_listing(listing, Vec::new(), MEMORY_LIMIT)?, touched)?;
         }
-        self.ledger.retract(correction.before.view(), now);
-        let crossings = self.ledger.apply(correction.after.view(), now);
-        self.live.correct(correction.before.view(), correction.after.view());
-        self.note_usage(correction.before.view(), -1);
-        self.note_usage(correction.after.view(), 1);
+        self.count_again(&correction.before, &correction.after, now)?;
+        self.commit_correction(calls, &correction.replaced, now)
+    }
+
+    /// Lets counters have calls as they are now in place of how they had them.
+    pub(super) fn count_again(&mut self, before: &Spend, after: &Spend, now: Micros) -> anyhow::Result<()> {
+        let (before, after) = (before.view(), after.view());
+        self.ledger.retract(before, now);
+        let crossings = self.ledger.apply(after, now);
+        self.live.correct(before, after);
+        self.note_usage(before, -1);
+        self.note_usage(after, 1);
         for crossing in crossings {
             self.record_breach(&crossing, now)?;
         }
-        self.commit_correction(calls, &correction.replaced, now)
+        Ok(())
     }
 
     /// Publishes corrected files with the rows that follow from them.
@@ -197,7 +210,8 @@ impl Pipeline {
         let sealed = sealed.with_evidence_settled(self.evidence_settled(), self.evidence_from());
         self.base.sealing = Some(Sealing { epoch: sealed.epoch(), uuid: sealed.uuid().to_owned(), next_segment: 0 });
         self.base.commit += 1;
-        let write = LocalWrite { base: self.base.clone(), ledger: self.ledger.take_dirty(), ..LocalWrite::default() };
+        let (ledger, ahead) = (self.dirty_rows(), self.ahead.take_dirty()?);
+        let write = LocalWrite { base: self.base.clone(), ledger, ahead, ..LocalWrite::default() };
         self.local.commit(&write)?;
         let manifest = self.lake.replace(sealed, replaced, now).context("publish corrected calls")?;
         self.settle(manifest.epoch, manifest.uuid, watermark)

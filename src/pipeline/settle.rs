@@ -1,26 +1,25 @@
-//! Evidence that comes after its calls moves their cost: the files that may hold them are looked through a few at a time, between two
-//! steps of the coordinator, and calls that have another owner now are corrected like calls that have another price.
+//! Evidence that comes after its calls moves their cost. Counters follow first (`ahead`); then the files that may hold such calls are looked
+//! through a few at a time, between two steps of the coordinator, and calls that have another owner now are corrected like calls that have
+//! another price.
 //!
 //! Whether a call moves follows from what is stored alone, so a round that was cut off is simply made again.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use hashbrown::HashMap;
 use sluice_aggregate::correct::{Change, CorrectionReport, NewOwner, StoredCall, Terms, correct_files};
 use sluice_aggregate::dedup::stored_key;
 use sluice_aggregate::known::KnownError;
-use sluice_aggregate::lake::LakeFile;
+use sluice_aggregate::lake::{Lake, LakeFile};
 use sluice_enrich::CallToAttribute;
-use sluice_enrich::attribution::Principal;
 use sluice_enrich::enricher::Enricher;
-use sluice_enrich::evidence::{CallKey, REACH, Touched};
-use sluice_schemas::directory::{Entry, EntryKind};
-use sluice_schemas::time::HOUR;
+use sluice_enrich::evidence::{CallKey, Touched};
+use sluice_schemas::directory::Entry;
 use sluice_schemas::{Micros, tables};
 
 use super::coordinate::Flow;
+use super::evidence_queue::Queue;
 use super::join::Join;
 use super::{Mode, Pipeline};
 use crate::view::Level;
@@ -28,80 +27,59 @@ use crate::view::Level;
 /// Bytes of files that are looked through between two steps of the coordinator.
 const STEP_BYTES: u64 = 16 << 20;
 /// A round is followed by a pause of this many times its own length, so that spend never waits for evidence.
-const REST: u32 = 9;
+pub(super) const REST: u32 = 9;
 /// Entries after which a pass over old records does not wait for its end.
 const FULL: usize = 1_000_000;
 
 /// How far back calls follow what AWS says of a thing for the first time.
 const LEARNT_REACH: i64 = sluice_schemas::time::DAY;
 
-/// Stretches of time by name.
-type Stretches = HashMap<String, (Micros, Micros)>;
-
-/// Evidence of calls of before.
+/// Evidence on its way: it comes in, waits for the batches before it, moves counters, then files.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
-    requests: HashMap<u128, Micros>,
-    principals: Stretches,
-    resources: Stretches,
-    /// Inference profiles, by ARN.
-    models: Stretches,
-    /// Roles and users, by account and name in lower case.
-    callers: Stretches,
-    /// When the first of it came in.
-    since: Option<Micros>,
-    /// Time of the earliest call it may speak of.
-    from: Option<Micros>,
-    /// Batches that passed dedup when the last of it came in.
-    turn: u64,
-    /// Set aside for the next round, which begins when every batch that came before is applied.
+pub(super) struct Settling {
+    incoming: Queue,
+    /// Set aside: counters follow it when every batch that came before is applied.
     ripe: Option<Box<Queue>>,
+    /// What counters followed, and files do not yet.
+    owed: Queue,
     round: Option<Round>,
     /// When the first evidence came in that a step is at work on: commits on the way must not pass it for settled.
     at_work: Option<Micros>,
     from_at_work: Option<Micros>,
+    /// When the last round ended, and how long files have rest.
     rested: Option<(Instant, Duration)>,
 }
 
 /// A round under way.
 #[derive(Debug)]
 struct Round {
-    queue: Box<Queue>,
+    queue: Queue,
     left: VecDeque<LakeFile>,
     report: CorrectionReport,
+    /// Calls whose move counters had followed, and told, already.
+    ahead: u64,
     took: Duration,
 }
 
-impl Queue {
+impl Settling {
+    /// Takes evidence in that came at `arrival`, when `turn` batches had passed dedup.
     pub(super) fn add(&mut self, touched: Touched, arrival: Micros, turn: u64) {
-        let from = match touched {
-            Touched::Request(request, at) => {
-                self.requests.insert(request, at);
-                at.plus(-REACH)
-            }
-            Touched::Session(name, from, to) => widen(&mut self.principals, name, from, to),
-            Touched::Resource(name, from, to) => widen(&mut self.resources, name, from, to),
-        };
-        self.from = Some(self.from.map_or(from, |known| known.min(from)));
-        self.since = Some(self.since.map_or(arrival, |since| since.min(arrival)));
-        self.turn = turn;
+        self.incoming.add(touched, arrival, turn);
     }
 
-    fn len(&self) -> usize {
-        self.requests.len() + [&self.principals, &self.resources, &self.models, &self.callers].map(HashMap::len).iter().sum::<usize>()
+    fn parts(&self) -> impl Iterator<Item = &Queue> {
+        let of_round = self.round.as_ref().map(|round| &round.queue);
+        [&self.incoming, &self.owed].into_iter().chain(self.ripe.as_deref()).chain(of_round)
     }
 
     /// Returns when the first evidence came in that is not settled.
     pub(super) fn unsettled_since(&self) -> Option<Micros> {
-        let of_round = self.round.as_ref().and_then(|round| round.queue.since);
-        let parts = [self.since, self.ripe.as_ref().and_then(|ripe| ripe.since), of_round, self.at_work];
-        parts.into_iter().flatten().min()
+        self.parts().filter_map(|queue| queue.since).chain(self.at_work).min()
     }
 
     /// Returns the time of the earliest call that what is not settled may speak of.
     fn from(&self) -> Option<Micros> {
-        let of_round = self.round.as_ref().and_then(|round| round.queue.from);
-        [self.from, self.ripe.as_ref().and_then(|ripe| ripe.from), of_round, self.from_at_work].into_iter().flatten().min()
+        self.parts().filter_map(|queue| queue.from).chain(self.from_at_work).min()
     }
 
     /// Tells whether a round has its files by name: nobody else may replace files then.
@@ -109,104 +87,77 @@ impl Queue {
         self.round.is_some()
     }
 
-    /// Tells whether a file may hold calls that are spoken of.
-    fn may_touch(&self, minutes: &BTreeSet<i64>, file: &LakeFile) -> bool {
-        let Some((min, max)) = file.time else { return true };
-        // As far as a call looks for its events: whole hours.
-        let (from, to) = (minute(min.plus(-REACH).floor(HOUR)), minute(max.plus(REACH).floor(HOUR).plus(HOUR)));
-        let meets = |stretches: &Stretches| stretches.values().any(|(from, to)| *from <= max && *to >= min);
-        minutes.range(from..=to).next().is_some() || [&self.principals, &self.resources, &self.models, &self.callers].into_iter().any(meets)
+    /// Sets what came in aside, unless something is.
+    fn ripen(&mut self) {
+        if self.ripe.is_none() && !self.incoming.is_empty() {
+            self.ripe = Some(Box::new(std::mem::take(&mut self.incoming)));
+        }
     }
 
-    fn minutes(&self) -> BTreeSet<i64> {
-        self.requests.values().map(|at| minute(*at)).collect()
+    /// Returns what was set aside, if everything before it is among the `applied` batches.
+    fn take_ripe(&mut self, applied: u64) -> Option<Queue> {
+        self.ripe.take_if(|ripe| applied >= ripe.turn).map(|ripe| *ripe)
     }
 
-    /// Tells whether a stored call is spoken of.
-    fn speaks_of(&self, call: &StoredCall<'_>, request: u128, resources: &[String]) -> bool {
-        let within =
-            |stretch: Option<&(Micros, Micros)>| stretch.is_some_and(|(from, to)| *from <= call.event_time && call.event_time <= *to);
-        self.requests.contains_key(&request)
-            || within(self.principals.get(call.principal_arn))
-            || within(self.models.get(call.model_id))
-            || (!self.callers.is_empty() && within(caller(call.principal_arn).and_then(|caller| self.callers.get(&caller))))
-            || resources.iter().any(|resource| within(self.resources.get(resource)))
+    /// Tells whether files are to follow now.
+    fn round_is_due(&self) -> bool {
+        let rested = || self.rested.is_none_or(|(since, pause)| since.elapsed() >= pause);
+        self.round.is_some() || (!self.owed.is_empty() && rested())
     }
-}
 
-/// Account and name of a role or user, whose path a call does not tell.
-fn caller(arn: &str) -> Option<String> {
-    let principal = Principal::parse(arn)?;
-    Some(format!("{}:{}", principal.account, principal.name.to_ascii_lowercase()))
-}
-
-fn minute(at: Micros) -> i64 {
-    at.0.div_euclid(sluice_schemas::time::MINUTE)
-}
-
-fn widen(stretches: &mut Stretches, name: String, from: Micros, to: Micros) -> Micros {
-    let stretch = stretches.entry(name).or_insert((from, to));
-    *stretch = (stretch.0.min(from), stretch.1.max(to));
-    from
+    /// Tells whether counters are ahead of files, or files of one another.
+    fn is_behind(&self) -> bool {
+        self.round.is_some() || !self.owed.is_empty()
+    }
 }
 
 impl Pipeline {
-    /// Tells whether the next step of settling is due.
-    fn settling_is_due(&mut self) -> bool {
-        if self.rating.is_some() {
-            return false;
-        }
-        let applied = self.applied;
-        let queue = &mut self.join.queue;
-        if queue.round.is_some() {
-            return true;
-        }
-        if queue.ripe.is_none() && queue.len() > 0 {
-            let rested = queue.rested.is_none_or(|(since, pause)| since.elapsed() >= pause);
-            if self.settings.mode == Mode::Bulk && queue.len() < FULL || !rested {
-                return false;
-            }
-            queue.ripen();
-        }
-        queue.ripe.as_ref().is_some_and(|ripe| applied >= ripe.turn)
-    }
-
     /// Has calls of before follow what AWS said of a thing that was not known: one that was known keeps the word it had when they came.
     pub(super) fn settle_thing(&mut self, entry: &Entry) {
         let now = self.settings.clock.now();
-        let (from, turn, queue) = (now.plus(-LEARNT_REACH), self.join.turns, &mut self.join.queue);
-        let (stretches, name) = match entry.kind {
-            EntryKind::InferenceProfile => (&mut queue.models, Some(entry.arn.clone())),
-            EntryKind::Role | EntryKind::User => (&mut queue.callers, caller(&entry.arn)),
-            EntryKind::Runtime | EntryKind::Agent | EntryKind::RegistryRecord => (&mut queue.callers, caller(&entry.role_arn)),
-        };
-        let Some(name) = name else { return };
-        widen(stretches, name, from, now);
-        queue.since = Some(queue.since.map_or(now, |since| since.min(now)));
-        queue.turn = turn;
+        self.join.settling.incoming.add_thing(entry, now.plus(-LEARNT_REACH), now, self.join.turns);
     }
 
-    /// Takes the next step of settling if one is due.
+    /// Lets counters, and then files, follow the evidence that came in, as far as it is time.
     pub(super) fn settle_if_due(&mut self, flow: &mut Flow) -> anyhow::Result<()> {
-        if self.settling_is_due() {
+        if self.rating.is_some() {
+            return Ok(());
+        }
+        let (settling, bulk) = (&mut self.join.settling, self.settings.mode == Mode::Bulk);
+        if (!bulk || settling.incoming.len() >= FULL) && self.ahead.rested() {
+            settling.ripen();
+        }
+        if let Some(ripe) = settling.take_ripe(self.applied) {
+            self.follow_evidence(ripe)?;
+        }
+        if self.join.settling.round_is_due() {
             self.settle_step()?;
             self.send_effects(flow)?;
         }
         Ok(())
     }
 
+    /// Lets counters follow evidence about applied calls; files will.
+    fn follow_evidence(&mut self, queue: Queue) -> anyhow::Result<()> {
+        // A commit on the way must not pass it for settled.
+        let settling = &mut self.join.settling;
+        (settling.at_work, settling.from_at_work) = (queue.since, queue.from);
+        self.move_ahead(&queue)?;
+        let settling = &mut self.join.settling;
+        settling.owed.absorb(queue);
+        (settling.at_work, settling.from_at_work) = (None, None);
+        Ok(())
+    }
+
     /// Takes a step of settling.
-    pub(super) fn settle_step(&mut self) -> anyhow::Result<()> {
+    fn settle_step(&mut self) -> anyhow::Result<()> {
         let begun = Instant::now();
-        let queue = &mut self.join.queue;
-        (queue.at_work, queue.from_at_work) = (queue.unsettled_since(), queue.from());
+        let settling = &mut self.join.settling;
+        (settling.at_work, settling.from_at_work) = (settling.unsettled_since(), settling.from());
         self.join.evidence.use_more();
-        let mut round = match self.join.queue.round.take() {
+        let mut round = match self.join.settling.round.take() {
             Some(round) => round,
-            None => match self.join.queue.ripe.take() {
-                Some(queue) => self.begin_round(queue)?,
-                None => return Ok(()),
-            },
+            None => self.begin_round()?,
         };
         let files = round.next_files();
         if !files.is_empty() {
@@ -216,9 +167,18 @@ impl Pipeline {
             let mut touched = Vec::new();
             let epoch = self.lake.begin_epoch();
             let enricher = self.enricher();
-            let (lake, join, windows, mut failed) = (&self.lake, &mut self.join, &self.windows, None);
+            let (lake, join, windows, ahead) = (&self.lake, &mut self.join, &self.windows, &self.ahead);
+            let (mut failed, mut caught_up, mut overtaken) = (None, Vec::new(), Vec::new());
+            let mut told = 0;
             let mut decide = |call: &StoredCall<'_>| match new_owner(&round.queue, join, lake, &enricher, call) {
-                Ok(owner) => owner.map(Change::from),
+                Ok(found) => found.map(|(key, owner)| {
+                    let counted = ahead.owner_of(key).cloned();
+                    caught_up.extend(counted.is_some().then_some(key));
+                    told += u64::from(counted.as_ref().is_some_and(|counted| call.moves_to(counted)));
+                    let as_counted = counted.as_ref().map_or_else(|| !call.is_of_another(&owner), |counted| *counted == owner);
+                    overtaken.extend((!as_counted).then_some(key));
+                    Change { counted, ..Change::from(owner) }
+                }),
                 Err(error) => {
                     failed = failed.take().or(Some(error));
                     None
@@ -231,7 +191,9 @@ impl Pipeline {
             }
             let correction = corrected?;
             round.report.add(&correction.report);
-            self.counts.moved += correction.report.moved;
+            round.ahead += told;
+            self.ahead.caught_up(&caught_up);
+            self.recent.forget(&overtaken);
             self.follow(correction, &touched, now)?;
             self.join.evidence.evict();
         }
@@ -239,9 +201,9 @@ impl Pipeline {
         if round.left.is_empty() {
             self.end_round(&round)?;
         } else {
-            self.join.queue.round = Some(round);
+            self.join.settling.round = Some(round);
         }
-        (self.join.queue.at_work, self.join.queue.from_at_work) = (None, None);
+        (self.join.settling.at_work, self.join.settling.from_at_work) = (None, None);
         Ok(())
     }
 
@@ -251,83 +213,79 @@ impl Pipeline {
             return Ok(());
         }
         self.meter_all()?;
-        while queue_has_work(&mut self.join.queue) {
+        self.settle_all()
+    }
+
+    /// Settles everything that came in. What an earlier process was not done with, holds may rest on: it goes before they are looked at.
+    pub(super) fn settle_all(&mut self) -> anyhow::Result<()> {
+        self.join.settling.ripen();
+        while let Some(ripe) = self.join.settling.take_ripe(u64::MAX) {
+            self.follow_evidence(ripe)?;
+            self.join.settling.ripen();
+        }
+        self.catch_up()
+    }
+
+    /// Lets files follow what counters did: nobody else may replace files, or count from them, before.
+    pub(super) fn catch_up(&mut self) -> anyhow::Result<()> {
+        while self.join.settling.is_behind() {
             self.settle_step()?;
         }
         Ok(())
     }
 
-    /// Ends the round under way, if there is one: nobody else may replace files before.
-    pub(super) fn finish_settling(&mut self) -> anyhow::Result<()> {
-        while self.join.queue.is_at_work() {
-            self.settle_step()?;
-        }
-        Ok(())
-    }
-
-    fn begin_round(&mut self, queue: Box<Queue>) -> anyhow::Result<Round> {
+    fn begin_round(&mut self) -> anyhow::Result<Round> {
         // What is not in the lake yet was attributed without this evidence.
         self.commit_lake()?;
+        let queue = std::mem::take(&mut self.join.settling.owed);
         let minutes = queue.minutes();
-        let files = self.lake.files(tables::CALLS)?.into_iter().filter(|file| queue.may_touch(&minutes, file));
-        Ok(Round { left: files.collect(), queue, report: CorrectionReport::default(), took: Duration::ZERO })
+        let may_touch = |file: &LakeFile| file.time.is_none_or(|time| queue.may_touch(&minutes, time));
+        let left = self.lake.files(tables::CALLS)?.into_iter().filter(may_touch).collect();
+        Ok(Round { left, queue, report: CorrectionReport::default(), ahead: 0, took: Duration::ZERO })
     }
 
     fn end_round(&mut self, round: &Round) -> anyhow::Result<()> {
         // Each round is a lake commit more, so no more of them follow one another than there are of those.
-        self.join.queue.rested = Some((Instant::now(), self.settings.config.commit_interval.max(round.took * REST)));
-        let (moved, looked_at) = (round.report.moved, round.report.calls);
+        self.join.settling.rested = Some((Instant::now(), self.settings.config.commit_interval.max(round.took * REST)));
+        let (moved, changed, looked_at) = (round.report.moved, round.report.changed, round.report.calls);
         tracing::debug!(
             event = "settled",
             evidence = round.queue.len(),
             looked_at,
+            changed,
             moved,
+            ahead = round.ahead,
             took_ms = round.took.as_millis() as u64,
             "late evidence"
         );
-        if moved > 0 {
-            let now = self.settings.clock.now();
-            self.live.event(now, Level::Info, format!("{moved} calls moved to another owner by late evidence"));
-            if self.settings.act {
-                // A hold may have lost its reason.
-                self.reconcile(now)?;
-            }
+        self.note_moved(moved.saturating_sub(round.ahead));
+        if changed > 0 && self.settings.act {
+            // A hold may have lost its reason.
+            self.reconcile(self.settings.clock.now())?;
         }
         Ok(())
     }
 
+    /// Tells of calls that counters have under another owner now.
+    pub(super) fn note_moved(&mut self, calls: u64) {
+        if calls > 0 {
+            self.counts.moved += calls;
+            let now = self.settings.clock.now();
+            self.live.event(now, Level::Info, format!("{calls} calls moved to another owner by late evidence"));
+        }
+    }
+
     /// Earliest time of the calls that evidence which is not settled may speak of.
     pub(super) fn evidence_from(&self) -> Micros {
-        let from = [self.join.queue.from(), self.join.meter.waits_from()].into_iter().flatten().min();
+        let from = [self.join.settling.from(), self.join.meter.waits_from()].into_iter().flatten().min();
         from.unwrap_or_else(|| self.settings.clock.now())
     }
 
     /// Moment of arrival up to which evidence has moved what it moves.
     pub(super) fn evidence_settled(&self) -> Micros {
         let before = self.lake.state().evidence_settled;
-        let since = [self.join.queue.unsettled_since(), self.join.meter.waits_since()].into_iter().flatten().min();
+        let since = [self.join.settling.unsettled_since(), self.join.meter.waits_since()].into_iter().flatten().min();
         since.map_or_else(|| self.settings.clock.now(), |since| since.plus(-1)).max(before)
-    }
-}
-
-/// Sets the next round up if none is; `false` when nothing is left.
-fn queue_has_work(queue: &mut Queue) -> bool {
-    if queue.round.is_none() && queue.ripe.is_none() && queue.len() > 0 {
-        queue.ripen();
-    }
-    queue.round.is_some() || queue.ripe.is_some()
-}
-
-impl Queue {
-    /// Sets what there is aside for the next round.
-    fn ripen(&mut self) {
-        let mut ripe = Box::new(Self { since: self.since.take(), from: self.from.take(), turn: self.turn, ..Self::default() });
-        std::mem::swap(&mut ripe.requests, &mut self.requests);
-        std::mem::swap(&mut ripe.principals, &mut self.principals);
-        std::mem::swap(&mut ripe.resources, &mut self.resources);
-        std::mem::swap(&mut ripe.models, &mut self.models);
-        std::mem::swap(&mut ripe.callers, &mut self.callers);
-        self.ripe = Some(ripe);
     }
 }
 
@@ -343,14 +301,14 @@ impl Round {
     }
 }
 
-/// Returns who a stored call belongs to by everything known now; `None` if nothing of the round speaks of it.
-fn new_owner(
+/// Returns the key of a stored call and whose it is by everything known now; `None` if the queue does not speak of it.
+pub(super) fn new_owner(
     queue: &Queue,
     join: &mut Join,
-    lake: &sluice_aggregate::lake::Lake,
+    lake: &Lake,
     enricher: &Enricher,
     call: &StoredCall<'_>,
-) -> Result<Option<NewOwner>, KnownError> {
+) -> Result<Option<(u128, NewOwner)>, KnownError> {
     let request = stored_key(call.account_id, call.region, call.request_id);
     let resources = enricher.runs_as(call.principal_arn);
     if !queue.speaks_of(call, request, &resources) {
@@ -371,7 +329,7 @@ fn new_owner(
         },
         &evidence,
     );
-    Ok(Some(NewOwner {
+    let owner = NewOwner {
         agent_id: owner.agent_id,
         agent_evidence: owner.agent_evidence,
         agent_rank: owner.agent_rank,
@@ -381,7 +339,8 @@ fn new_owner(
         session_rank: owner.session_rank,
         team: owner.team,
         tags: owner.tags,
-    }))
+    };
+    Ok(Some((request, owner)))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use hashbrown::HashMap;
 use sluice_aggregate::correct::{Change, StoredCall, Terms, correct_files};
 use sluice_aggregate::dedup::{self, profile_salts, stored_key};
 use sluice_aggregate::evidence::{Hour, Kinds, Rests, events_of_hour, rests_of_hour};
+use sluice_enrich::attribution::Principal;
 use sluice_enrich::enricher::{EnrichCache, ReadMetadata};
 use sluice_enrich::evidence::REACH;
 use sluice_schemas::position::Span;
@@ -57,7 +58,18 @@ pub(super) struct TrailMeter {
 
 /// Tells whether an event tells of one call to a model.
 fn is_call(event: &TrailEvent) -> bool {
-    event.event_source == "bedrock.amazonaws.com" && CALLS.contains(&event.event_name.as_str()) && !event.request_id.is_empty()
+    let is_named = event.event_source == "bedrock.amazonaws.com" && CALLS.contains(&event.event_name.as_str());
+    is_named && !event.request_id.is_empty() && has_place(event)
+}
+
+/// Tells whether an event names account and region as the log of its call would. By another name, or as told to another account than the
+/// caller's, the log could never take its place: the call would count twice.
+fn has_place(event: &TrailEvent) -> bool {
+    let is_account = event.account_id.len() == 12 && event.account_id.bytes().all(|byte| byte.is_ascii_digit());
+    let is_word = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    let is_region = event.region.split('-').count() >= 3 && event.region.split('-').all(is_word);
+    let is_own = Principal::parse(&event.principal_arn).is_none_or(|caller| caller.account == event.account_id);
+    is_account && is_region && is_own
 }
 
 impl TrailMeter {
@@ -311,7 +323,8 @@ impl Pipeline {
     /// Takes metered calls out of the lake, since the log brings them now. Until it is applied they are not counted; what was read of
     /// the log is committed after it, so a crash in between brings the record again.
     fn take_out_metered(&mut self, upgrades: &[(i64, u128)]) -> anyhow::Result<()> {
-        self.finish_settling()?;
+        self.catch_up()?;
+        self.recent.clear();
         // It knows its files by name, too.
         while self.rating.is_some() {
             self.go_on_rating()?;

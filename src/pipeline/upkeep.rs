@@ -32,7 +32,7 @@ impl Pipeline {
     pub(super) fn upkeep(&mut self) -> anyhow::Result<()> {
         let now = self.settings.clock.now();
         let Some(watermark) = self.watermark() else { return Ok(()) };
-        if self.rating.is_some() || self.join.queue.is_at_work() {
+        if self.rating.is_some() || self.join.settling.is_at_work() {
             // They know their files by name.
             return Ok(());
         }
@@ -73,7 +73,20 @@ impl Pipeline {
         Ok(())
     }
 
+    /// Lets rows go that were kept as long as configured.
+    pub(super) fn let_go(&mut self, table: &str, now: Micros) -> Result<(), LakeError> {
+        let kept = self.settings.config.retention.tables().find(|(of, _)| *of == table);
+        if let Some((_, days)) = kept {
+            let expired = self.lake.expire(table, now.day().saturating_sub(days), now)?;
+            if expired > 0 {
+                tracing::info!(event = "expired", table, rows = expired, days, "rows were kept as long as configured");
+            }
+        }
+        Ok(())
+    }
+
     fn look_after(&mut self, table: &str, open_from: i32, orphans: bool, now: Micros) -> Result<(), LakeError> {
+        self.let_go(table, now)?;
         let merged = self.lake.compact(table, open_from, now)?;
         let deleted = self.lake.vacuum_table(table, now, orphans)?;
         if merged.dates + deleted.expired + deleted.orphans > 0 {

@@ -16,7 +16,7 @@ use sluice_enforce::runaway::CallShape;
 use sluice_enrich::enricher::{EnrichCache, Enricher, ReadMetadata};
 use sluice_enrich::evidence::Evidence;
 use sluice_enrich::informed::Informed;
-use sluice_ingest::decode::{AllowList, Decoder};
+use sluice_ingest::decode::{Decoder, Intake};
 use sluice_ingest::piece::decode_piece;
 use sluice_ingest::source::Piece;
 use sluice_schemas::batch::EnrichedBatch;
@@ -137,8 +137,8 @@ pub(crate) struct Channels {
     pub(crate) done: Sender<Done>,
     /// Where a worker says what it has in hand.
     pub(crate) board: Arc<Board>,
-    /// CloudWatch Logs envelopes that are taken.
-    pub(crate) allowed: Arc<AllowList>,
+    /// What is taken in, and how.
+    pub(crate) intake: Arc<Intake>,
     /// Fetches bodies that the log only points to.
     pub(crate) bodies: Option<Arc<dyn Bodies>>,
 }
@@ -161,7 +161,7 @@ pub(crate) fn start(
 }
 
 fn run(number: usize, enricher: &std::sync::RwLock<Arc<Enricher>>, channels: &Channels) {
-    let mut decoder = Decoder::allowing(Arc::clone(&channels.allowed));
+    let mut decoder = Decoder::taking(Arc::clone(&channels.intake));
     let mut cache = EnrichCache::default();
     let newest = || Arc::clone(&enricher.read().unwrap_or_else(std::sync::PoisonError::into_inner));
     loop {

@@ -60,6 +60,7 @@ cases! {
     streams = "streams",
     failures = "failures",
     spoofed_claims = "spoofed-claims",
+    attribution_by_events = "attribution",
     late_and_twice = "late-and-twice",
     budgets_of_every_window = "budgets",
     bad_lines = "bad-lines",

@@ -13,11 +13,14 @@ const CALLS: &str = "SELECT event_time, request_id, account_id, region, inferenc
 const MEASURES: &str = "sum(calls) AS calls, sum(errors) AS errors, sum(unpriced_calls) AS unpriced, sum(input_tokens) AS input, \
     sum(output_tokens) AS output, sum(cache_read_tokens) AS cache_read, sum(cache_write_5m_tokens) AS cache_write_5m, \
     sum(cache_write_1h_tokens) AS cache_write_1h, sum(cost_usd) AS cost_usd, sum(cost_max_usd) AS cost_max_usd";
+/// What late evidence took all calls of is no row to speak of: it is there if they came first.
+const LEFT: &str = "HAVING sum(calls) <> 0 OR sum(cost_usd) <> 0 OR sum(cost_max_usd) <> 0";
 const REJECTED: &str = "SELECT reason, detail, bytes, sha256, count(*) AS records FROM rejected GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4";
 const BREACHES: &str = "SELECT budget, target, period, threshold, limit_usd, fire_id, count(*) AS rows FROM breaches GROUP BY 1, 2, 3, 4, 5, 6 \
     ORDER BY 1, 2, 3, 4, 6";
-const CORRECTIONS: &str =
-    "SELECT event_time, request_id, kind, to_agent, cost_before_usd, cost_after_usd, price_version FROM corrections ORDER BY 1, 2, 3";
+/// How often late evidence moved a call is a matter of what came first; where the call is at last is not.
+const CORRECTIONS: &str = "SELECT event_time, request_id, kind, to_agent, cost_before_usd, cost_after_usd, price_version FROM corrections \
+    WHERE kind NOT IN ('owner', 'tags') ORDER BY 1, 2, 3";
 
 /// Returns the report of a pipeline that reads nothing any more.
 pub(super) fn report(pipeline: &Pipeline) -> String {
@@ -34,7 +37,7 @@ pub(super) fn report(pipeline: &Pipeline) -> String {
         ("spend_day", "dt, account_id, region, agent_id, model, team, principal_arn, session_id"),
         ("spend_session", "account_id, region, agent_id, model, team, principal_arn, session_id"),
     ] {
-        section(table, &format!("SELECT {keys}, {MEASURES} FROM {table} GROUP BY {keys} ORDER BY {keys}"));
+        section(table, &format!("SELECT {keys}, {MEASURES} FROM {table} GROUP BY {keys} {LEFT} ORDER BY {keys}"));
     }
     section("rejected", REJECTED);
     section("breaches", BREACHES);

@@ -13,9 +13,8 @@ from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from harness import Fault, kill, wait_until
 
 SCRIPT = os.path.join(HERE, "servers", "kafka.sh")
-# A dead member is given up after the session time-out; a live one answers within a heartbeat.
-SESSION_S = 1.5
-PROPERTIES = '{ "session.timeout.ms" = "1500", "heartbeat.interval.ms" = "300", "topic.metadata.refresh.interval.ms" = "1000" }'
+# A dead member is given up after the session time-out; a live one answers within a heartbeat. One with a name is back before it is given up.
+SESSION_MS, NAMED_MS = 1_500, 60_000
 
 
 class Broker:
@@ -103,8 +102,7 @@ class Kafka(Scenario):
         super().prepare()
 
     def sources(self) -> str:
-        instance = 'group_instance_id = "ledger"\n' if self.is_static else ""
-        return reading(self.broker.address, self.topic, "sluice") + instance
+        return reading(self.broker.address, self.topic, "sluice", self.is_static)
 
     def produce(self, records: list[bytes]) -> None:
         for record in records:
@@ -114,9 +112,6 @@ class Kafka(Scenario):
         if self.partitions == 4 and self.kills >= self.args.kills // 3:
             self.broker.grow(self.topic, 6)
             self.partitions = 6
-            if self.is_static:
-                # A named member that comes back within its session time-out is handed the partitions of before, and never the new ones.
-                time.sleep(2 * SESSION_S)
 
     def harm(self) -> None:
         super().harm()
@@ -147,7 +142,7 @@ class Kafka(Scenario):
             self.broker.stop(15)
 
     def story(self) -> str:
-        return super().story() + f"partitions {self.partitions}, broker restarts {self.restarts}, "
+        return super().story() + f"partitions {self.partitions}, broker restarts {self.restarts}, named {self.is_static}, "
 
 
 class Relay(Kafka):
@@ -168,8 +163,7 @@ class Relay(Kafka):
         self.broker.create(self.relay, 3)
 
     def sources(self) -> str:
-        instance = 'group_instance_id = "ledger"\n' if self.is_static else ""
-        return reading(self.broker.address, self.relay, "ledger") + instance
+        return reading(self.broker.address, self.relay, "ledger", self.is_static)
 
     def happen(self) -> None:
         """Starts the workers that are missing."""
@@ -270,9 +264,12 @@ def rejected(lake: str) -> dict:
     return collections.Counter(tuple(row[column] for column in columns) for row in oracle.Table(lake, "rejected").rows())
 
 
-def reading(address: str, topic: str, group: str) -> str:
-    """Returns the section of a topic that is read."""
+def reading(address: str, topic: str, group: str, is_static: bool = False) -> str:
+    """Returns the section of a topic that is read, by a member with a name or without."""
+    session = NAMED_MS if is_static else SESSION_MS
+    waits = f'"session.timeout.ms" = "{session}", "heartbeat.interval.ms" = "300", "topic.metadata.refresh.interval.ms" = "1000"'
+    instance = 'group_instance_id = "ledger"\n' if is_static else ""
     return (
         f'[[source]]\nkind = "kafka"\nbrokers = ["{address}"]\ntopics = ["{topic}"]\ngroup = "{group}"\nrevoke_wait = "3s"\n'
-        f"properties = {PROPERTIES}\n"
+        f"properties = {{ {waits} }}\n{instance}"
     )

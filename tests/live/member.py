@@ -234,16 +234,7 @@ class Members(Story):
         assert (f"arn:aws:iam::{MEMBER}:role/{NAME}-enforcer", EXTERNAL_ID) in self.gate.taken, self.gate.taken
         assert not [one for one in self.gate.refused if one[0].endswith("enforcer")], self.gate.refused
 
-        def others_go_on():
-            if time.monotonic() - self.spent > 5:
-                self.spend("beta", "beta", 1, 100)
-            return self.alive() and not self.denied("alpha")
-
-        until("the period ends and the agent has its access back", others_go_on, 180)
-        assert self.may_call(alpha)
-        until("the release is told", lambda: [one for one in self.hear("hold") if one["state"] == "released" and one["hold_id"] == breach["fire_id"]])
-        self.spend("alpha", "alpha", 20)
-        until("it is denied again", lambda: self.denied("alpha"))
+        self.tell_of_the_period_s_end(alpha, breach)
         self.tell_of_a_narrower_path()
         self.tell_of_the_member_s_end(alpha)
         self.tell_of_the_rest()

@@ -557,6 +557,13 @@ class Story:
         until("the agent is denied", lambda: self.denied("alpha"))
         assert not self.may_call(alpha) and not self.denied("beta")
 
+        self.tell_of_the_period_s_end(alpha, breach)
+        self.tell_of_switching_off(alpha)
+        self.tell_of_the_end(alpha)
+
+    def tell_of_the_period_s_end(self, alpha, breach):
+        """Access comes back, everyone who is told hears so, and spending on takes it again."""
+
         def others_go_on():
             # The ledger's clock is that of the calls: while none come, it allows for minutes of delay before it ends a period.
             if time.monotonic() - self.spent > 5:
@@ -569,8 +576,6 @@ class Story:
 
         self.spend("alpha", "alpha", 20)
         until("it is denied again", lambda: self.denied("alpha"))
-        self.tell_of_switching_off(alpha)
-        self.tell_of_the_end(alpha)
 
     def forget_entries(self):
         """The catalogue as an older version of the program left it: one table is unknown, of another the last column."""

@@ -1,5 +1,6 @@
 //! What a correction changes of a call: its price, its owner, or that it is there at all.
 
+use serde::{Deserialize, Serialize};
 use sluice_schemas::{AgentStatus, PicoUsd, Rank};
 
 use super::StoredCall;
@@ -22,7 +23,7 @@ pub struct NewPrice {
 }
 
 /// An owner for a stored call; absent texts are empty.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewOwner {
     /// `agent_id`.
     pub agent_id: String,
@@ -53,6 +54,8 @@ pub struct Change {
     pub owner: Option<NewOwner>,
     /// Why it is taken out; `None` keeps it. A better record of it comes in its place.
     pub removed: Option<&'static str>,
+    /// Whose it is by the counters, where they are ahead of the lake; `None` where both have one owner.
+    pub counted: Option<NewOwner>,
 }
 
 impl From<NewPrice> for Change {
@@ -68,10 +71,27 @@ impl From<NewOwner> for Change {
 }
 
 impl Change {
-    /// Leaves out what is as it is stored; `None` where nothing is left.
-    pub(super) fn against(mut self, call: &StoredCall<'_>) -> Option<Self> {
+    /// Leaves out what is as it is stored.
+    pub(super) fn against(mut self, call: &StoredCall<'_>) -> Self {
         self.price = self.price.filter(|price| call.differs(price));
         self.owner = self.owner.filter(|owner| call.is_of_another(owner));
-        (self.price.is_some() || self.owner.is_some() || self.removed.is_some()).then_some(self)
+        self
+    }
+
+    /// Tells whether anything of the stored call changes.
+    pub(super) const fn is_some(&self) -> bool {
+        self.price.is_some() || self.owner.is_some() || self.removed.is_some()
+    }
+
+    /// Tells whether the stored call gets another owner, and not other tags alone.
+    pub(super) fn moves(&self, call: &StoredCall<'_>) -> bool {
+        self.owner.as_ref().is_some_and(|owner| call.moves_to(owner))
+    }
+
+    /// Tells whether anything changes for the counters, given what changes of the stored call.
+    pub(super) fn counts(&self, call: &StoredCall<'_>) -> bool {
+        let Some(counted) = &self.counted else { return self.is_some() };
+        let moves = self.owner.as_ref().map_or_else(|| call.is_of_another(counted), |owner| owner != counted);
+        moves || self.price.is_some() || self.removed.is_some()
     }
 }

@@ -4,6 +4,7 @@
 //! the new price or owner, which the caller gives; budgets and windows, which the caller brings along before it commits.
 
 mod change;
+mod changes;
 mod rows;
 mod spend;
 mod stored;
@@ -21,6 +22,8 @@ use crate::query::QueryError;
 use crate::seed::{Spend, SpendOfRows};
 use crate::windows::WindowError;
 pub use change::{Change, NewOwner, NewPrice};
+use changes::Changes;
+pub use changes::Moved;
 use spend::Differences;
 pub use stored::{StoredCall, Tags};
 
@@ -31,7 +34,7 @@ pub struct CorrectionReport {
     pub calls: u64,
     /// Calls whose price or owner changed.
     pub changed: u64,
-    /// Those whose owner changed.
+    /// Those whose owner, or what names it, changed: more tags alone are no move.
     pub moved: u64,
     /// Calls that still have no price.
     pub still_unpriced: u64,
@@ -204,34 +207,34 @@ impl Step {
         changed: &mut Changed<'_>,
     ) -> Result<Option<(RecordBatch, RecordBatch)>, CorrectError> {
         let calls = stored::calls(batch)?;
-        let mut rows: Vec<(u32, Change)> = Vec::new();
-        for (row, call) in (0_u32..).zip(&calls) {
-            let change = decide(call).and_then(|change| change.against(call));
-            self.report.calls += 1;
-            let price = change.as_ref().and_then(|change| change.price.as_ref());
-            self.report.still_unpriced += u64::from(!price.map_or(call.priced, |price| price.priced));
-            let Some(change) = change else { continue };
-            self.report.changed += 1;
-            self.report.moved += u64::from(change.owner.is_some());
-            self.report.difference_usd += match (&change.removed, &change.price) {
-                (Some(_), _) => PicoUsd::ZERO - call.cost,
-                (None, price) => price.as_ref().map_or(PicoUsd::ZERO, |price| price.cost - call.cost),
-            };
-            self.differences.add(call, &change);
-            rows.push((row, change));
+        let changes = Changes::decide(&calls, decide);
+        self.report.calls += calls.len() as u64;
+        self.report.still_unpriced += calls.iter().filter(|call| !call.priced).count() as u64;
+        for (row, change) in &changes.rows {
+            let Some(call) = calls.get(*row as usize) else { continue };
+            self.note(call, change);
         }
+        let corrected = changes.follow(batch, &calls, &mut self.before, &mut self.after)?;
+        let Changes { rows, .. } = changes;
         if rows.is_empty() {
             return Ok(None);
         }
-        let corrected = rows::corrected(batch, &calls, &rows)?;
         let log = rows::corrections(&calls, &rows, terms)?;
-        let places = |kept: bool| -> UInt32Array {
-            let rows = rows.iter().filter(|(_, change)| !kept || change.removed.is_none());
-            rows.map(|(row, _)| *row).collect::<Vec<_>>().into()
-        };
-        self.before.add(&take_record_batch(batch, &places(false))?)?;
-        self.after.add(&take_record_batch(&corrected, &places(true))?)?;
-        changed(&take_record_batch(&corrected, &places(false))?)?;
+        changed(&take_record_batch(&corrected, &UInt32Array::from_iter_values(rows.iter().map(|(row, _)| *row)))?)?;
         Ok(Some((rows::without_removed(&corrected, &rows)?, log)))
+    }
+
+    /// Counts a change.
+    fn note(&mut self, call: &StoredCall<'_>, change: &Change) {
+        self.report.changed += 1;
+        self.report.moved += u64::from(change.moves(call));
+        if let Some(price) = &change.price {
+            self.report.still_unpriced = self.report.still_unpriced + u64::from(!price.priced) - u64::from(!call.priced);
+        }
+        self.report.difference_usd += match (&change.removed, &change.price) {
+            (Some(_), _) => PicoUsd::ZERO - call.cost,
+            (None, price) => price.as_ref().map_or(PicoUsd::ZERO, |price| price.cost - call.cost),
+        };
+        self.differences.add(call, change);
     }
 }

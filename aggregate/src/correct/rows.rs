@@ -137,9 +137,10 @@ pub(super) fn corrections(calls: &[StoredCall<'_>], changed: &[Changed], terms: 
         "request_id" => text(&|call, _| call.request_id.to_owned()),
         "account_id" => text(&|call, _| call.account_id.to_owned()),
         "region" => text(&|call, _| call.region.to_owned()),
-        "kind" => text(&|_, change| match change {
+        "kind" => text(&|call, change| match change {
             Change { removed: Some(_), .. } => "removed".to_owned(),
-            Change { owner: Some(_), .. } => "owner".to_owned(),
+            Change { owner: Some(_), .. } if change.moves(call) => "owner".to_owned(),
+            Change { owner: Some(_), price: None, .. } => "tags".to_owned(),
             _ => "price".to_owned(),
         }),
         "from_agent" => text(&|call, _| call.agent_id.to_owned()),
@@ -154,8 +155,9 @@ pub(super) fn corrections(calls: &[StoredCall<'_>], changed: &[Changed], terms: 
         "price_version" => text(&|call, change| change.price.as_ref().map_or(call.price_version, |price| &price.price_version).to_owned()),
         _ => text(&|call, change| match (&change.removed, &change.owner) {
             (Some(reason), _) => (*reason).to_owned(),
-            (None, Some(owner)) => format!("named by {}, by {} before", owner.agent_evidence, call.agent_evidence),
-            (None, None) => terms.reason.to_owned(),
+            (None, Some(_)) if !change.moves(call) && change.price.is_none() => "more is known of its caller".to_owned(),
+            (None, Some(owner)) if change.moves(call) => format!("named by {}, by {} before", owner.agent_evidence, call.agent_evidence),
+            (None, _) => terms.reason.to_owned(),
         }),
     });
     RecordBatch::try_new(Arc::clone(&schema), columns.collect())

@@ -105,11 +105,16 @@ impl StoredCall<'_> {
     /// Tells whether an owner is another one, named by other evidence, or of other tags.
     #[must_use]
     pub fn is_of_another(&self, new: &NewOwner) -> bool {
+        self.moves_to(new) || !self.tags.pairs().eq(new.tags.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+    }
+
+    /// Tells whether an owner is another one in more than its tags.
+    #[must_use]
+    pub fn moves_to(&self, new: &NewOwner) -> bool {
         let texts = [self.agent_id, self.agent_evidence, self.agent_status, self.session_id, self.session_evidence, self.team];
         let status = new.agent_status.as_str();
         texts != [&new.agent_id, &new.agent_evidence, status, &new.session_id, &new.session_evidence, &new.team]
             || (self.agent_rank, self.session_rank) != (new.agent_rank as i32, new.session_rank as i32)
-            || !self.tags.pairs().eq(new.tags.iter().map(|(key, value)| (key.as_str(), value.as_str())))
     }
 
     /// Tells whether a price is another one; the version alone does not count.

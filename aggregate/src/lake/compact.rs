@@ -1,13 +1,13 @@
 //! Compaction: many small files of a closed event date become few, in one commit and in bounded memory.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use sluice_schemas::Micros;
+use sluice_schemas::commit::StagedFile;
 use sluice_schemas::tables::CALLS;
 
 use super::action::{Line, Signature};
-use super::rewrite::Rewrite;
+use super::rewrite::{Edit, Rewrite, Rewritten};
 use super::{Lake, LakeError, LakeFile, commit, random_id};
 
 /// Files of one date that are left alone.
@@ -60,19 +60,51 @@ impl Lake {
         Ok(report)
     }
 
-    /// Rewrites files of one date and commits the result.
+    /// Merges files of one date and commits the result.
     fn rewrite(&mut self, table: &str, dt: i32, files: &[LakeFile], now: Micros, report: &mut CompactReport) -> Result<(), LakeError> {
-        let now_ms = commit::millis(now);
-        let version = self.table(table)?.snapshot.version;
-        let name = format!("c{version:012}-f{:06}", self.state.fence);
-        let schema = Arc::clone(&self.table(table)?.schema);
-        let rewritten = Rewrite::new(&self.objects, table, dt, name, &schema)?.run(files)?;
+        let rewritten = self.rewritten(table, dt, files, None)?;
         let staged = rewritten.files;
-        let removes = self.removes(table, files, now_ms, false)?;
+        self.exchange(table, Exchange { operation: "OPTIMIZE", data_change: false }, files, &staged, now)?;
+        report.dates += 1;
+        report.removed += files.len() as u64;
+        report.added += staged.len() as u64;
+        report.rows_before += rewritten.rows;
+        report.rows_after += staged.iter().map(|file| file.rows).sum::<u64>();
+        Ok(())
+    }
+}
+
+/// How the log tells of files that take the place of others.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Exchange {
+    /// Operation, as Delta's history shows it.
+    pub(super) operation: &'static str,
+    /// Whether the table says something else afterwards.
+    pub(super) data_change: bool,
+}
+
+impl Lake {
+    /// Writes what files of one date hold into new ones.
+    pub(super) fn rewritten(&self, table: &str, dt: i32, files: &[LakeFile], edit: Option<&mut Edit<'_>>) -> Result<Rewritten, LakeError> {
+        let name = format!("c{:012}-f{:06}", self.table(table)?.snapshot.version, self.state.fence);
+        Rewrite::new(&self.objects, table, dt, name, &self.table(table)?.schema)?.run(files, edit)
+    }
+
+    /// Puts files in the place of others, in one commit of a table.
+    pub(super) fn exchange(
+        &mut self,
+        table: &str,
+        how: Exchange,
+        files: &[LakeFile],
+        staged: &[StagedFile],
+        now: Micros,
+    ) -> Result<(), LakeError> {
+        let now_ms = commit::millis(now);
+        let removes = self.removes(table, files, now_ms, how.data_change)?;
         let own = Signature { uuid: random_id(), fence: self.state.fence, ..Signature::default() };
-        let mut lines = vec![Line::info("OPTIMIZE", &[], own.clone(), now_ms)];
+        let mut lines = vec![Line::info(how.operation, &[], own.clone(), now_ms)];
         lines.extend(removes.iter().cloned().map(Line::remove));
-        lines.extend(commit::adds(&staged, now_ms).into_iter().map(no_data_change));
+        lines.extend(commit::adds(staged, now_ms).into_iter().map(|line| if how.data_change { line } else { no_data_change(line) }));
         self.check_fence()?;
         self.broken = true;
         let judge = commit::not_taken_over(&own);
@@ -84,11 +116,6 @@ impl Lake {
         if table == CALLS {
             self.state.version = log.snapshot.version;
         }
-        report.dates += 1;
-        report.removed += files.len() as u64;
-        report.added += staged.len() as u64;
-        report.rows_before += rewritten.rows;
-        report.rows_after += staged.iter().map(|file| file.rows).sum::<u64>();
         Ok(())
     }
 }

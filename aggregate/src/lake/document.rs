@@ -1,13 +1,8 @@
 //! Texts that belong to the lake and to no table, such as a list of prices: kept once each, under the hash of what they say.
 
-use std::io::{Read, Write};
-
-use flate2::Compression;
-use flate2::read::GzDecoder;
-use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
 
-use super::manifest::FOLDER;
+use super::manifest::{FOLDER, compress, decompress};
 use super::{Lake, LakeError, hex};
 
 /// Hexadecimal digits of the hash in a name.
@@ -21,11 +16,8 @@ impl Lake {
     pub fn keep_document(&self, kind: &str, text: &str) -> Result<String, LakeError> {
         self.check_writer()?;
         let path = format!("{FOLDER}/{kind}/{}.gz", &hex(&Sha256::digest(text))[..DIGITS]);
-        let failed = |error: std::io::Error| LakeError::corrupt(&path, error);
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-        encoder.write_all(text.as_bytes()).map_err(failed)?;
         // One that is there says the same: its name is its hash.
-        self.objects.put_if_absent(&path, &encoder.finish().map_err(failed)?)?;
+        self.objects.put_if_absent(&path, &compress(&path, text.as_bytes())?)?;
         Ok(path)
     }
 
@@ -35,8 +27,7 @@ impl Lake {
     /// The storage failed, or what is there is not what was written.
     pub fn document(&self, name: &str) -> Result<Option<String>, LakeError> {
         let Some(bytes) = self.objects.get(name)? else { return Ok(None) };
-        let mut text = String::new();
-        GzDecoder::new(bytes.as_slice()).read_to_string(&mut text).map_err(|error| LakeError::corrupt(name, error))?;
+        let text = String::from_utf8(decompress(name, &bytes)?).map_err(|error| LakeError::corrupt(name, error))?;
         let sha256 = hex(&Sha256::digest(&text));
         if !name.ends_with(&format!("/{}.gz", &sha256[..DIGITS])) {
             return Err(LakeError::corrupt(name, format!("its SHA-256 is {sha256}, and its name another")));

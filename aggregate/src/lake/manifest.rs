@@ -31,19 +31,27 @@ fn parse_name(name: &str) -> Option<(u64, u64)> {
 /// Writes a manifest durably and returns how the commits of its epoch refer to it.
 pub(crate) fn write(objects: &Arc<dyn Objects>, manifest: &Manifest) -> Result<Signature, LakeError> {
     let path = path_of(manifest.epoch, manifest.fence);
-    let failed = |error: std::io::Error| LakeError::corrupt(&path, error);
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     let json = serde_json::to_vec(manifest).map_err(|error| LakeError::corrupt(&path, error))?;
-    encoder.write_all(&json).map_err(failed)?;
-    let bytes = encoder.finish().map_err(failed)?;
+    let bytes = compress(&path, &json)?;
     objects.put(&path, &bytes)?;
     Ok(Signature { uuid: manifest.uuid.clone(), fence: manifest.fence, sha256: hex(&Sha256::digest(&bytes)), manifest: path })
 }
 
+/// Compresses what an object of the lake's own folder holds.
+pub(super) fn compress(path: &str, content: &[u8]) -> Result<Vec<u8>, LakeError> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(content).and_then(|()| encoder.finish()).map_err(|error| LakeError::corrupt(path, error))
+}
+
+/// Returns what [`compress`] was given.
+pub(super) fn decompress(path: &str, bytes: &[u8]) -> Result<Vec<u8>, LakeError> {
+    let mut content = Vec::new();
+    GzDecoder::new(bytes).read_to_end(&mut content).map_err(|error| LakeError::corrupt(path, error))?;
+    Ok(content)
+}
+
 fn decode(path: &str, bytes: &[u8]) -> Result<Manifest, LakeError> {
-    let mut json = Vec::new();
-    GzDecoder::new(bytes).read_to_end(&mut json).map_err(|error| LakeError::corrupt(path, error))?;
-    serde_json::from_slice(&json).map_err(|error| LakeError::corrupt(path, error))
+    serde_json::from_slice(&decompress(path, bytes)?).map_err(|error| LakeError::corrupt(path, error))
 }
 
 /// Reads the manifest that a commit of the root table names.

@@ -36,6 +36,7 @@ mod objects;
 mod open;
 mod place;
 mod read;
+mod redact;
 mod rewrite;
 #[cfg(feature = "aws")]
 mod s3;
@@ -64,6 +65,8 @@ pub use local::LocalObjects;
 pub use objects::{ObjectEntry, Objects, Put, StagedObject, WriterLock};
 pub use place::{is_remote, objects_at};
 pub use read::FileBatches;
+pub use redact::RedactReport;
+pub use rewrite::Edit;
 #[cfg(feature = "aws")]
 pub use s3::{S3Objects, S3Settings};
 pub use vacuum::VacuumReport;
@@ -226,7 +229,7 @@ impl Lake {
 }
 
 /// Returns a random 128-bit id in hexadecimal, grouped like a UUID.
-fn random_id() -> String {
+pub(crate) fn random_id() -> String {
     // The keys of `RandomState` come from the system's random source; hashing nothing with two of them gives 128 bits of it.
     let word = || RandomState::new().hash_one(std::process::id());
     let (high, low) = (word(), word());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
 use sluice_schemas::commit::StagedFile;
 
 use super::compact::LARGE;
@@ -16,6 +17,9 @@ use super::{LakeError, LakeFile};
 
 /// Rows of a row group of a rewritten file.
 const GROUP_ROWS: usize = 131_072;
+
+/// Changes texts of some rows, and nothing else of them; `None` leaves all as they are.
+pub type Edit<'a> = dyn FnMut(&SchemaRef, &[ArrayRef]) -> Result<Option<Vec<ArrayRef>>, ArrowError> + 'a;
 
 /// The files of one rewrite in the making.
 pub(crate) struct Rewrite<'a> {
@@ -69,9 +73,9 @@ impl<'a> Rewrite<'a> {
         })
     }
 
-    /// Reads files and writes what they hold; deletes what it has written if anything fails.
-    pub(crate) fn run(mut self, files: &[LakeFile]) -> Result<Rewritten, LakeError> {
-        let written = self.fill(files).and_then(|()| self.check());
+    /// Reads files and writes what they hold, edited where that is asked for; deletes what it has written if anything fails.
+    pub(crate) fn run(mut self, files: &[LakeFile], edit: Option<&mut Edit<'_>>) -> Result<Rewritten, LakeError> {
+        let written = self.fill(files, edit).and_then(|()| self.check());
         if let Err(error) = written {
             self.abandon();
             return Err(error);
@@ -79,10 +83,14 @@ impl<'a> Rewrite<'a> {
         Ok(Rewritten { files: self.done, rows: self.rows_in })
     }
 
-    fn fill(&mut self, files: &[LakeFile]) -> Result<(), LakeError> {
+    fn fill(&mut self, files: &[LakeFile], mut edit: Option<&mut Edit<'_>>) -> Result<(), LakeError> {
         for file in files {
             for columns in FileReader::open(self.objects, self.table, &file.name, self.schema)? {
-                self.take_in(columns?)?;
+                let columns = columns?;
+                self.rows_in += columns.first().map_or(0, |column| column.len() as u64);
+                self.totals_in.add(&columns).map_err(LakeError::arrow(self.table))?;
+                let edited = edit.as_mut().map(|edit| edit(self.schema, &columns)).transpose().map_err(LakeError::arrow(self.table))?;
+                self.take_in(edited.flatten().unwrap_or(columns))?;
             }
         }
         self.drain()?;
@@ -94,8 +102,6 @@ impl<'a> Rewrite<'a> {
     }
 
     fn take_in(&mut self, columns: Vec<ArrayRef>) -> Result<(), LakeError> {
-        self.rows_in += columns.first().map_or(0, |column| column.len() as u64);
-        self.totals_in.add(&columns).map_err(LakeError::arrow(self.table))?;
         let Some(merger) = &mut self.merger else {
             return self.put_out(columns);
         };

@@ -17,6 +17,7 @@ const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const POSITIONS: TableDefinition<&str, &[u8]> = TableDefinition::new("positions");
 const PENDING: TableDefinition<u64, &[u8]> = TableDefinition::new("pending");
 const LEDGER: TableDefinition<&[u8], &[u8]> = TableDefinition::new("ledger");
+const AHEAD: TableDefinition<u128, &[u8]> = TableDefinition::new("ahead");
 const BASE: &str = "base";
 
 /// A store operation that failed.
@@ -111,6 +112,8 @@ pub struct LocalWrite {
     pub drop_segments_below: Option<u64>,
     /// Changed rows of the ledger; `None` deletes.
     pub ledger: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    /// Calls whose move the counters are ahead of the lake with, by key; `None` where the lake has caught up.
+    pub ahead: Vec<(u128, Option<Vec<u8>>)>,
 }
 
 /// Everything the file holds, read at start.
@@ -124,6 +127,8 @@ pub struct LocalState {
     pub segments: Vec<(u64, Vec<u8>)>,
     /// Rows of the ledger.
     pub ledger: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Calls whose move the counters are ahead of the lake with, by key.
+    pub ahead: Vec<(u128, Vec<u8>)>,
 }
 
 /// The open file.
@@ -167,6 +172,7 @@ impl LocalStore {
         transaction.delete_table(POSITIONS)?;
         transaction.delete_table(PENDING)?;
         transaction.delete_table(LEDGER)?;
+        transaction.delete_table(AHEAD)?;
         transaction.commit()?;
         Ok(())
     }
@@ -195,6 +201,15 @@ impl LocalStore {
                     Some(value) => ledger.insert(key.as_slice(), value.as_slice())?,
                     None => ledger.remove(key.as_slice())?,
                 };
+            }
+            if !write.ahead.is_empty() {
+                let mut ahead = transaction.open_table(AHEAD)?;
+                for (key, value) in &write.ahead {
+                    match value {
+                        Some(value) => ahead.insert(key, value.as_slice())?,
+                        None => ahead.remove(key)?,
+                    };
+                }
             }
             transaction.open_table(META)?.insert(BASE, encode(&write.base).as_slice())?;
         }
@@ -228,6 +243,16 @@ impl LocalStore {
         for row in ledger.iter().map_err(|error| failed(error.into()))? {
             let (key, value) = row.map_err(|error| failed(error.into()))?;
             state.ledger.push((key.value().to_vec(), value.value().to_vec()));
+        }
+        let ahead = match transaction.open_table(AHEAD) {
+            Ok(ahead) => ahead,
+            // As an earlier version made it, or nothing ever moved.
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Some(state)),
+            Err(error) => return Err(failed(error.into())),
+        };
+        for row in ahead.iter().map_err(|error| failed(error.into()))? {
+            let (key, value) = row.map_err(|error| failed(error.into()))?;
+            state.ahead.push((key.value(), value.value().to_vec()));
         }
         Ok(Some(state))
     }
@@ -270,6 +295,7 @@ mod tests {
                 positions: vec![("file:a".into(), Position { offset: 7, ..Position::default() })],
                 segment: Some((1, vec![1, 2, 3])),
                 ledger: vec![(b"k".to_vec(), Some(b"v".to_vec()))],
+                ahead: vec![(7, Some(b"red".to_vec())), (8, Some(b"blue".to_vec()))],
                 drop_segments_below: None,
                 forgotten: Vec::new(),
             };
@@ -281,16 +307,21 @@ mod tests {
         assert_eq!(state.positions["file:a"].offset, 7);
         assert_eq!(state.segments, vec![(1, vec![1, 2, 3])]);
         assert_eq!(state.ledger, vec![(b"k".to_vec(), b"v".to_vec())]);
+        assert_eq!(state.ahead, vec![(7, b"red".to_vec()), (8, b"blue".to_vec())]);
         let write = LocalWrite {
             base: state.base,
             drop_segments_below: Some(2),
             ledger: vec![(b"k".to_vec(), None)],
+            ahead: vec![(7, None)],
             forgotten: vec!["file:a".into(), "file:never".into()],
             ..LocalWrite::default()
         };
         store.commit(&write).unwrap();
         let state = store.read().unwrap().unwrap();
         assert!(state.segments.is_empty() && state.ledger.is_empty() && state.positions.is_empty());
+        assert_eq!(state.ahead, vec![(8, b"blue".to_vec())]);
+        store.clear().unwrap();
+        assert!(store.read().unwrap().is_none());
     }
 
     #[test]

@@ -196,6 +196,30 @@ fn old_days_are_forgotten_and_their_spend_is_reported() {
 }
 
 #[test]
+fn a_move_that_is_undone_leaves_the_sums_as_they_were_and_crosses_nothing() {
+    for toml in [daily("1.00 USD"), HOURLY.to_owned()] {
+        let mut ledger = ledger(&toml);
+        let now = Micros((OCTOBER + 2) * MINUTE);
+        let (of_a, of_b) = (Spend::new("a", OCTOBER, 1_200_000), Spend::new("b", OCTOBER, 1_200_000));
+        assert_eq!(thresholds(&apply(&mut ledger, std::slice::from_ref(&of_a))), ["80%", "100%"]);
+        let stored = ledger.status(now);
+        ledger.retract(Feed::of([&of_a]).view(), now);
+        assert_eq!(thresholds(&ledger.apply(Feed::of([&of_b]).view(), now)), ["80%", "100%"]);
+        let pending = ledger.pending().count();
+        ledger.undo(Feed::of([&of_b]).view(), Feed::of([&of_a]).view());
+        let spent = |ledger: &Ledger, agent: &str| {
+            let of_agent = ledger.status(now).into_iter().filter(|status| status.target == format!("agent_id={agent}"));
+            of_agent.map(|status| status.spent).sum::<PicoUsd>()
+        };
+        assert_eq!((spent(&ledger, "a"), spent(&ledger, "b")), (stored[0].spent, PicoUsd::ZERO));
+        assert_eq!(ledger.pending().count(), pending, "nothing is due that was not");
+        // The same move once more: what crossed has its name already.
+        ledger.retract(Feed::of([&of_a]).view(), now);
+        assert_eq!(thresholds(&ledger.apply(Feed::of([&of_b]).view(), now)), Vec::<&str>::new());
+    }
+}
+
+#[test]
 fn retracted_spend_is_gone_from_its_period() {
     let mut ledger = ledger(&daily("1 USD"));
     let spend = [Spend::new("a", OCTOBER, 700_000)];

@@ -11,12 +11,14 @@ use std::borrow::Cow;
 use serde::Serialize;
 use sluice_schemas::{AgentStatus, Rank};
 
+use super::explain::Beside;
 use super::kinds::Context;
 use super::ladder::{Facts, Registry};
 use super::principal::{Principal, PrincipalKind};
 use super::saying::Said;
 use super::texts::{OwnerTexts, number};
 use crate::agents::AgentsFile;
+use crate::evidence::{Passed, PassedOver};
 use crate::prices::is_system_profile;
 
 /// Where session tags are seen.
@@ -51,8 +53,7 @@ pub(crate) struct Case<'a> {
     pub(crate) call: &'a Context<'a>,
     pub(crate) facts: &'a Facts<'a>,
     pub(crate) said: &'a Said<'a>,
-    /// Whether what is known of the call beside its record was looked up: without that, its absence tells nothing.
-    pub(crate) knows_evidence: bool,
+    pub(crate) beside: Beside<'a>,
 }
 
 /// Returns the cheapest change for a call with this owner; `None` where AWS or a trust policy vouches already.
@@ -241,7 +242,7 @@ fn unattributed(case: &Case<'_>) -> Change {
         return change;
     }
     let opened = principal.kind == PrincipalKind::Role && principal.agentcore_session().is_none();
-    if opened && case.knows_evidence && call.evidence.is_empty() {
+    if opened && !case.beside.has_events && call.evidence.is_empty() {
         return read_trail(&arn);
     }
     if facts.principal.len() > 1 {
@@ -258,14 +259,54 @@ fn unattributed(case: &Case<'_>) -> Change {
         }
         return profile_each(call, agent);
     }
-    let how = format!("[[agent]]\nid = {}\nprincipals = [{}]", quoted(agent), quoted(&arn));
-    let action = format!("register {arn} in the agents file");
+    if opened {
+        return tell_apart(case, &arn);
+    }
+    if case.beside.is_shared {
+        return profile_each(call, agent);
+    }
     let effect = if principal.kind == PrincipalKind::Role {
-        "every call of the role is then the agent's, verified; if several agents share the role, set a session tag instead (sts:TagSession) and register none"
+        "every call of the role is then the agent's, verified; if several agents share the role, give each an inference profile and register none"
     } else {
         "every call of it is then the agent's, verified"
     };
-    Change::new(Rank::Aws, action, how, effect)
+    Change::new(Rank::Aws, format!("register {arn} in the agents file"), registered(&arn), effect)
+}
+
+/// Lines of the agents file that give a principal to one agent.
+fn registered(arn: &str) -> String {
+    format!("[[agent]]\nid = \"<agent>\"\nprincipals = [{}]", quoted(arn))
+}
+
+/// Tells the agents of a role apart, of which nothing is registered. Whether there are several, no record says; where it is one alone, a line
+/// of the agents file is enough.
+fn tell_apart(case: &Case<'_>, arn: &str) -> Change {
+    let (call, agent) = (case.call, "<agent>");
+    let tag = key(call);
+    let says = |over: &PassedOver| over.why == Passed::Disagrees && over.session.tags.iter().any(|(known, _)| call.keys.is_of_agent(known));
+    if case.beside.passed_over.iter().any(says) {
+        // Its agents set the tag already.
+        let how = format!("aws sts assume-role --role-arn {} --role-session-name {}-…", shell(arn), shell(agent));
+        let action = format!("give each agent's sessions of {arn} names of their own");
+        return Change::new(
+            Rank::Chosen,
+            action,
+            how,
+            "the session tag then counts for calls whose own CloudTrail event is not there, too",
+        );
+    }
+    let mut how = format!(
+        "aws sts assume-role --role-arn {} --role-session-name … --tags Key={tag},Value={}; the role's trust policy must allow sts:TagSession{SEEN_IN_TRAIL}\nwhere a service opens the sessions (Lambda, ECS, EC2), a profile for each agent: {}",
+        shell(arn),
+        shell(agent),
+        profile_each(call, agent).how
+    );
+    if !case.beside.is_shared {
+        how.push_str("\nif one agent alone uses the role, in the agents file instead:\n");
+        how.push_str(&registered(arn));
+    }
+    let action = format!("set a session tag {tag} when assuming {arn} (sts:TagSession)");
+    Change::new(Rank::Chosen, action, how, "tells apart the agents that share the role: each session names its agent")
 }
 
 /// Nothing of CloudTrail is known: what sessions say of themselves may be there already.

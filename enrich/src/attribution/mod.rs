@@ -62,7 +62,7 @@ mod weigh;
 
 pub use advice::Change;
 pub(crate) use claims::KeyNames;
-pub use explain::{Explanation, Outcome, Silent, Step};
+pub use explain::{Beside, Explanation, Outcome, Silent, Step};
 pub(crate) use findings::Sources;
 pub(crate) use glob::Glob;
 pub(crate) use kinds::{Context, Pinned};

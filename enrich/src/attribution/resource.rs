@@ -58,9 +58,32 @@ pub(crate) fn without_qualifier(arn: &str) -> &str {
     arn.get(..start + resource.id.len()).unwrap_or(arn)
 }
 
+/// Tells whether a thing that runs as a role is an agent. A flow, a knowledge base or a gateway serves agents: its events are tied to calls of
+/// its role, but that it has the role names nobody, and takes the name from nobody.
+pub(crate) fn is_agent(arn: &str) -> bool {
+    ![":flow/", ":knowledge-base/", ":gateway/"].iter().any(|part| arn.contains(part))
+}
+
+/// ARN of the thing that an endpoint, version or alias belongs to.
+pub(crate) fn thing(arn: &str) -> Cow<'_, str> {
+    let base = without_qualifier(arn);
+    if base.contains(":agent-alias/") { Cow::Owned(base.replacen(":agent-alias/", ":agent/", 1)) } else { Cow::Borrowed(base) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn aliases_and_endpoints_are_of_a_thing() {
+        let of = |resource: &str| thing(&format!("arn:aws:bedrock:us-east-1:1:{resource}")).into_owned();
+        let is = |resource: &str| format!("arn:aws:bedrock:us-east-1:1:{resource}");
+        assert_eq!(of("agent-alias/AGENT12345/TSTALIASID"), is("agent/AGENT12345"));
+        assert_eq!(of("agent/AGENT12345"), is("agent/AGENT12345"));
+        assert_eq!(of("flow/FLOW123456/alias/ALIAS12345"), is("flow/FLOW123456"));
+        assert_eq!(of("runtime/rt-AbCdEfGh12/runtime-endpoint/DEFAULT"), is("runtime/rt-AbCdEfGh12"));
+        assert_eq!(of("knowledge-base/KB12345678"), is("knowledge-base/KB12345678"));
+    }
 
     #[test]
     fn names_and_bases() {

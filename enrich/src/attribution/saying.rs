@@ -166,6 +166,15 @@ pub enum Refusal {
     /// A session of another role than the call's.
     #[error("the session is of another role than the call")]
     OtherRole,
+    /// A session that was opened after the call.
+    #[error("the session was opened after the call")]
+    NotYetOpen,
+    /// A session of another access key than the call's.
+    #[error("the call was made with the access key of another session")]
+    OtherKey,
+    /// Sessions of one name that say different things.
+    #[error("several sessions of this name lived then and say different things, and no access key tells which of them called")]
+    Disagrees,
     /// Several things run as the role.
     #[error("several run as this role, and nothing tells which of them called")]
     Ambiguous,
@@ -197,6 +206,7 @@ impl Saying<'_> {
     pub(crate) fn accuses(&self) -> bool {
         match self.refused {
             None | Some(Refusal::NotAName | Refusal::Expired | Refusal::OtherRole | Refusal::Ambiguous | Refusal::SameMouth) => false,
+            Some(Refusal::NotYetOpen | Refusal::OtherKey | Refusal::Disagrees) => false,
             Some(Refusal::NotRegisteredHere) => self.is_own_word(),
             Some(Refusal::Reserved | Refusal::BoundElsewhere | Refusal::OtherSession) => {
                 let chosen = matches!(self.kind, Kind::SessionTag | Kind::SourceIdentity) && self.rank <= Rank::Chosen;

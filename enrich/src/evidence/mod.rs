@@ -18,6 +18,7 @@ use sluice_schemas::trail::{Invoked, SPAN_SOURCE, TrailEvent};
 use requests::Requests;
 use runs::Runs;
 use sessions::Sessions;
+pub use sessions::{Passed, PassedOver};
 
 /// A role session, from the `AssumeRole…` event that opened it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,6 +35,10 @@ pub struct Session {
     pub source_identity: String,
     /// Session tags, those of earlier roles of the chain that were passed on included; sorted by key.
     pub tags: Vec<(String, String)>,
+    /// Keys of the tags that an earlier role of the chain passed on: the trust policy of this one is about what its own request sets.
+    pub inherited: Vec<String>,
+    /// Whether the source identity was that of the session it was opened from.
+    pub inherited_identity: bool,
     /// When it was opened.
     pub opened: Micros,
     /// When its credentials expire.
@@ -286,7 +291,7 @@ impl Evidence {
         let access_key = found.caller.as_ref().map(|caller| caller.access_key_id.as_str());
         found.session = self.sessions.of(call.principal_arn, access_key, call.at);
         if found.run.is_none() {
-            found.run = self.runs.nearby(call.resources, call.at).map(|run| (run, Tie::RoleAndTime));
+            found.run = self.runs.nearby(call.resources, call.principal_arn, call.at).map(|run| (run, Tie::RoleAndTime));
         }
         Ok(found)
     }

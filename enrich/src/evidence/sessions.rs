@@ -1,5 +1,7 @@
 //! Role sessions, by the access key of their credentials and by role and session name.
 
+mod passed_over;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -10,6 +12,7 @@ use sluice_schemas::time::HOUR;
 use sluice_schemas::trail::{AssumedSession, TrailEvent};
 
 use super::{SESSION_HOURS, SKEW, Session, Tie, Touched, text_bytes};
+pub use passed_over::{Passed, PassedOver};
 
 /// Sessions opened in one hour.
 #[derive(Debug, Default)]
@@ -31,8 +34,8 @@ type Word = (String, Vec<(String, String)>);
 /// Every session in memory.
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
-    /// Role session ARN and session by access key.
-    by_key: HashMap<String, (String, Arc<Session>), FixedState>,
+    /// Role session ARN and session by access key: one, as AWS gives a key once, but events may say otherwise.
+    by_key: HashMap<String, Vec<(String, Arc<Session>)>, FixedState>,
     /// By `arn:aws:sts::…:assumed-role/<role>/<session name>`, then by what they say.
     by_name: HashMap<String, BTreeMap<Word, Alike>, FixedState>,
     hours: HashMap<i64, Hour, FixedState>,
@@ -58,11 +61,10 @@ impl Sessions {
         hour.opened.push((name.clone(), Arc::clone(&session)));
         alike.insert(place, Arc::clone(&session));
         if !session.access_key_id.is_empty() {
-            // AWS gives an access key once; should two events name it, the same one wins in whatever order they come.
-            let known = self.by_key.entry_ref(&session.access_key_id).or_insert_with(|| (name.clone(), Arc::clone(&session)));
-            if (&known.1, &known.0) < (&session, name) {
-                *known = (name.clone(), session);
-            }
+            let known = self.by_key.entry_ref(&session.access_key_id).or_insert_with(|| Vec::with_capacity(1));
+            let same = |other: &Session| other.opened == session.opened && word(other) == word(&session);
+            known.retain(|(other, of)| other != name || !same(of));
+            known.push((name.clone(), session));
         }
         Some(touched)
     }
@@ -70,8 +72,11 @@ impl Sessions {
     /// Returns the session of a call, by its access key where that is known.
     pub(super) fn of(&self, principal_arn: &str, access_key: Option<&str>, at: Micros) -> Option<(Arc<Session>, Tie)> {
         let access_key = access_key.filter(|key| !key.is_empty());
-        let keyed = access_key.and_then(|key| self.by_key.get(key)).filter(|(name, _)| name == principal_arn);
-        if let Some((_, session)) = keyed.filter(|(_, session)| session.opened.plus(-SKEW) <= at && at < session.expires.plus(SKEW)) {
+        let lived = |session: &Session| session.opened.plus(-SKEW) <= at && at < session.expires.plus(SKEW);
+        let keyed = access_key.and_then(|key| self.by_key.get(key)).into_iter().flatten();
+        let keyed = keyed.filter(|(name, session)| name == principal_arn && lived(session)).map(|(_, session)| session);
+        // Should several have lived then, the same one wins in whatever order they came.
+        if let Some(session) = keyed.max_by_key(|session| (session.opened, *session)) {
             return Some((Arc::clone(session), Tie::AccessKey));
         }
         // With the key known, a session of another key is not the call's.
@@ -115,8 +120,11 @@ impl Sessions {
     pub(super) fn forget(&mut self, hour: i64) {
         let Some(forgotten) = self.hours.remove(&hour) else { return };
         for (name, session) in forgotten.opened {
-            if self.by_key.get(&session.access_key_id).is_some_and(|(_, known)| Arc::ptr_eq(known, &session)) {
-                self.by_key.remove(&session.access_key_id);
+            if let Some(known) = self.by_key.get_mut(&session.access_key_id) {
+                known.retain(|(_, other)| !Arc::ptr_eq(other, &session));
+                if known.is_empty() {
+                    self.by_key.remove(&session.access_key_id);
+                }
             }
             let Some(named) = self.by_name.get_mut(&name) else { continue };
             let word = word(&session);
@@ -164,6 +172,8 @@ fn session(event: &TrailEvent, assumed: &AssumedSession) -> Session {
         access_key_id: assumed.access_key_id.clone(),
         source_identity: assumed.source_identity.clone(),
         tags,
+        inherited: assumed.inherited.clone(),
+        inherited_identity: !event.source_identity.is_empty(),
         opened: event.event_time,
         expires: assumed.expires.map_or(latest, |expires| expires.min(latest)),
     }
@@ -172,7 +182,7 @@ fn session(event: &TrailEvent, assumed: &AssumedSession) -> Session {
 /// Bytes of a session on the heap with its entries in the maps.
 fn bytes(session: &Session) -> usize {
     let texts = [&session.opened_through, &session.opened_by, &session.role_arn, &session.access_key_id, &session.source_identity];
-    let tags = session.tags.iter().flat_map(|(key, value)| [key, value]);
+    let tags = session.tags.iter().flat_map(|(key, value)| [key, value]).chain(&session.inherited);
     let own: usize = texts.into_iter().chain(tags).map(|text| text_bytes(text)).sum();
     own + size_of::<Session>() + 2 * text_bytes(&session.access_key_id) + 96
 }

@@ -164,3 +164,40 @@ proptest! {
         prop_assert_eq!(found, expected);
     }
 }
+
+/// AWS gives an access key once; events that say otherwise are each believed for their own time, in whatever order they came.
+#[test]
+fn a_key_that_two_events_name_is_of_the_session_that_lived_then() {
+    let (first, second) = (opened(0, "ASIA1", "red"), opened(2 * HOUR, "ASIA1", "blue"));
+    for order in [[&first, &second], [&second, &first]] {
+        let mut evidence = Evidence::new(1 << 20);
+        for event in order {
+            evidence.add(event, 1);
+        }
+        let mut agent = |at: i64| {
+            let call = called(at, 7, "ASIA1");
+            let found = ask(&mut evidence, 7, at, &[call, (1, first.clone()), (1, second.clone())]);
+            found.session.map(|(session, tie)| (session.tags[0].1.clone(), tie))
+        };
+        assert_eq!(agent(HOUR / 2), Some(("red".to_owned(), Tie::AccessKey)));
+        assert_eq!(agent(2 * HOUR + HOUR / 2), Some(("blue".to_owned(), Tie::AccessKey)));
+    }
+}
+
+/// An inline agent calls models as whoever invokes it, and its event may name no resource.
+#[test]
+fn a_run_of_an_inline_agent_is_its_callers() {
+    let mut evidence = Evidence::new(1 << 20);
+    let mut event = ran(100 * HOUR, "inline-1");
+    event.event_name = "InvokeInlineAgent".to_owned();
+    event.event_source = "bedrock.amazonaws.com".to_owned();
+    event.principal_arn = NAME.to_owned();
+    event.invoked.as_mut().unwrap().resource_arn.clear();
+    let touched = evidence.add(&event, 0);
+    assert_eq!(touched, Some(Touched::Session(NAME.to_owned(), Micros(100 * HOUR).plus(-SKEW), Micros(100 * HOUR).plus(REACH))));
+    let found = ask(&mut evidence, 1, 100 * HOUR + MINUTE, &[]);
+    assert_eq!(found.run.map(|(run, tie)| (run.session_id.clone(), tie)), Some(("inline-1".to_owned(), Tie::RoleAndTime)));
+    event.principal_arn.clear();
+    event.event_id.push('x');
+    assert_eq!(evidence.add(&event, 0), None, "nobody's");
+}

@@ -68,6 +68,28 @@ pub enum RuleFault {
         /// All names.
         known: String,
     },
+    /// A field that needs a key and has none.
+    #[error("'{field}' lacks its key: write {field}<key>")]
+    NoKey {
+        /// As written.
+        field: String,
+    },
+    /// A value that is one letter or two off one that calls have.
+    #[error("'{field}' can match nothing: no call has '{value}': did you mean '{nearest}'?")]
+    Misspelt {
+        /// The field.
+        field: String,
+        /// As written.
+        value: String,
+        /// What it looks like.
+        nearest: &'static str,
+    },
+    /// One name for two rules.
+    #[error("the rule in line {line} has the same name: give one another name, or nothing tells which of them named an agent")]
+    NameTwice {
+        /// Line of the earlier rule.
+        line: usize,
+    },
     /// One field under two names.
     #[error("'{field}' is matched twice: keep one")]
     FieldTwice {

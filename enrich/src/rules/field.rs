@@ -61,6 +61,22 @@ const KEYED: [(&str, WithKey); 4] = [
     ("metadata/", Field::Metadata),
 ];
 
+/// Operations as calls have them.
+const OPERATIONS: [&str; 6] = [
+    "Converse",
+    "ConverseStream",
+    "InvokeModel",
+    "InvokeModelWithResponseStream",
+    "InvokeModelWithBidirectionalStream",
+    "StartAsyncInvoke",
+];
+
+/// Returns the operation that `name` is but a letter or two off: another that is not known may well be a new one.
+pub(super) fn misspelt_operation(name: &str) -> Option<&'static str> {
+    let near = OPERATIONS.into_iter().map(|known| (distance(known, name), known)).min();
+    near.filter(|(distance, _)| (1..=2).contains(distance)).map(|(_, known)| known)
+}
+
 /// Value of a field of one call.
 pub(super) type Value<'v> = (&'v str, Rank, Specificity);
 
@@ -70,6 +86,11 @@ impl Field {
             return Some(field.clone());
         }
         KEYED.iter().find_map(|(start, field)| name.strip_prefix(start).filter(|key| !key.is_empty()).map(|key| field(key.to_owned())))
+    }
+
+    /// Tells whether a name is the beginning of those of fields with a key, and nothing more.
+    pub(super) fn lacks_key(name: &str) -> bool {
+        KEYED.iter().any(|(start, _)| *start == name)
     }
 
     /// Returns the known name that `name` looks most like.

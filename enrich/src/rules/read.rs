@@ -6,7 +6,7 @@ use toml::de::{DeArray, DeString, DeTable, DeValue};
 
 use super::Rule;
 use super::fault::{RuleFault, RulesError, RulesFault};
-use super::field::Field;
+use super::field::{Field, misspelt_operation};
 use super::pattern::{Pattern, Template};
 use crate::attribution::{is_evidence_key, is_reserved};
 
@@ -28,6 +28,7 @@ pub(super) fn read(text: &str) -> Result<Vec<Rule>, RulesError> {
         }
     }
     reader.reach(&rules);
+    reader.names(&rules);
     reader.faults.sort_by_key(|fault| fault.line);
     if reader.faults.is_empty() { Ok(rules) } else { Err(RulesError::Faults { faults: reader.faults }) }
 }
@@ -95,6 +96,10 @@ impl Reader<'_> {
         for (key, value) in fields {
             let (place, name) = (key.span().start, key.get_ref().to_string());
             let Some(field) = Field::parse(&name) else {
+                if Field::lacks_key(&name) {
+                    self.fault(place, rule, RuleFault::NoKey { field: name });
+                    continue;
+                }
                 let what = RuleFault::UnknownField { nearest: Field::nearest(&name), field: name, known: Field::names() };
                 self.fault(place, rule, what);
                 continue;
@@ -114,6 +119,10 @@ impl Reader<'_> {
                     }
                     if let Some(why) = impossible(&field, &pattern) {
                         self.fault(place, rule, RuleFault::Impossible { field: name.clone(), why });
+                    }
+                    let operation = Some(pattern.plain()).filter(|_| field == Field::Operation && pattern.is_plain());
+                    if let Some((value, nearest)) = operation.and_then(|value| misspelt_operation(&value).map(|nearest| (value, nearest))) {
+                        self.fault(place, rule, RuleFault::Misspelt { field: name.clone(), value, nearest });
                     }
                     read.push((name, field, pattern));
                 }
@@ -177,6 +186,16 @@ impl Reader<'_> {
         }
     }
 
+    /// Finds rules that have the name of an earlier one.
+    fn names(&mut self, rules: &[Rule]) {
+        for (at, rule) in rules.iter().enumerate() {
+            if let Some(earlier) = rules.iter().take(at).find(|earlier| earlier.name == rule.name) {
+                let what = RuleFault::NameTwice { line: earlier.line };
+                self.faults.push(RulesFault { line: rule.line, rule: rule.name.clone(), what });
+            }
+        }
+    }
+
     /// Finds rules that an earlier one leaves nothing to.
     fn reach(&mut self, rules: &[Rule]) {
         for (at, rule) in rules.iter().enumerate().filter(|(_, rule)| !rule.matches.is_empty()) {
@@ -206,11 +225,23 @@ fn impossible(field: &Field, pattern: &Pattern) -> Option<&'static str> {
             Some("it has 2 to 64 letters, digits and +=,.@-_")
         }
         Field::Region if !plain.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') => Some("a region is written like us-east-1"),
+        Field::Region if pattern.is_plain() && !is_region(&plain) => Some("a region is written like us-east-1"),
+        Field::Model if pattern.is_plain() && !plain.contains('.') && !plain.starts_with("arn:") => {
+            Some("it is the whole model id, like anthropic.claude-…, or an ARN: write '*' around a part of it")
+        }
         Field::CredentialsIssuedTo | Field::RunResource if pattern.is_plain() && !plain.starts_with("arn:") => {
             Some("it is an ARN: write all of it, or begin with '*'")
         }
         _ => None,
     }
+}
+
+/// Tells whether a text has the form of a region's name: words in lower case, and a number.
+fn is_region(text: &str) -> bool {
+    let is_word = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase());
+    text.rsplit_once('-').is_some_and(|(area, number)| {
+        area.contains('-') && area.split('-').all(is_word) && !number.is_empty() && number.chars().all(|c| c.is_ascii_digit())
+    })
 }
 
 #[cfg(test)]

@@ -37,8 +37,23 @@ const RESOURCES: [&str; 10] = [
     "prompt-flow/",
     "knowledge-base/",
 ];
-/// Claims of a token that are kept, `sub` aside; others may tell of people.
-const CLAIMS: [&[u8]; 4] = [b"aud", b"client_id", b"iss", b"scope"];
+/// Claims of a token that are kept, `sub` aside: who issued it to which client, and those that are named like the keys by which metadata
+/// names agent, session and team unless configured. Others may tell of people.
+const CLAIMS: [&[u8]; 13] = [
+    b"agent",
+    b"agentId",
+    b"agent_id",
+    b"aud",
+    b"azp",
+    b"client_id",
+    b"iss",
+    b"scope",
+    b"session",
+    b"sessionId",
+    b"session_id",
+    b"team",
+    b"team_id",
+];
 /// Least status of an HTTP response that refuses.
 const REFUSES: u64 = 400;
 

@@ -20,6 +20,7 @@ mod metadata;
 mod number;
 mod offloaded;
 mod profile;
+mod pseudonyms;
 mod record;
 mod scan;
 mod span;
@@ -42,6 +43,7 @@ use envelope::{Envelope, Kind};
 use fault::Field;
 pub use offloaded::{Correction, Uncorrected, usage_from_bodies};
 use profile::Profiles;
+pub use pseudonyms::{PseudonymFault, Pseudonyms};
 use scan::Scanner;
 
 use crate::framing::kept;
@@ -57,9 +59,18 @@ pub struct Decoder {
     profiles: Profiles,
     /// Scratch for the messages of a CloudWatch envelope.
     message: Vec<u8>,
-    allowed: Arc<AllowList>,
+    intake: Arc<Intake>,
     /// What the source of the piece in hand takes; anything where there is nothing.
     accepts: Option<Arc<Accepts>>,
+}
+
+/// What is taken in of the records of all sources, and how.
+#[derive(Debug, Default)]
+pub struct Intake {
+    /// CloudWatch Logs envelopes that are taken.
+    pub allowed: AllowList,
+    /// What stands in place of people's names; they are taken in as they come without it.
+    pub pseudonyms: Option<Pseudonyms>,
 }
 
 /// Where a record stands and what becomes of it.
@@ -116,10 +127,17 @@ impl Decoder {
         Self::default()
     }
 
-    /// Returns a decoder that refuses CloudWatch envelopes which are not allowed.
+    /// Returns a decoder that takes records in on these terms.
     #[must_use]
-    pub fn allowing(allowed: Arc<AllowList>) -> Self {
-        Self { allowed, ..Self::default() }
+    pub fn taking(intake: Arc<Intake>) -> Self {
+        Self { intake, ..Self::default() }
+    }
+
+    /// Puts pseudonyms in place of names, where that is wanted. Once more changes nothing.
+    pub(crate) fn hide_names(&self, batch: &mut Batch) {
+        if let Some(pseudonyms) = &self.intake.pseudonyms {
+            pseudonyms.hide(batch);
+        }
     }
 
     /// Takes records of these accounts and regions alone from now on, or of any again.
@@ -209,7 +227,7 @@ impl Decoder {
     /// Decodes one whole object that is not an invocation record.
     fn foreign(&mut self, kind: Kind, text: &[u8], offset: u64, sink: &mut Sink<'_>) {
         let read = match kind {
-            Kind::CloudWatch => cloudwatch::read(text, &self.allowed, self.accepts.as_deref()).map(|message| match message {
+            Kind::CloudWatch => cloudwatch::read(text, &self.intake.allowed, self.accepts.as_deref()).map(|message| match message {
                 Message::Control => sink.out.control += 1,
                 Message::Data(events) => self.messages(text, offset, events, sink),
             }),

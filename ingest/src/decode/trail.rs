@@ -116,7 +116,7 @@ impl<'a> Event<'a> {
     }
 
     /// Fills in what the parameters of a call of a model say, and what Bedrock adds to them.
-    fn call(&self, event: &mut TrailEvent) -> Result<(), Fault> {
+    fn call(&self, event: &mut TrailEvent) {
         let (mut model, mut foundation, mut counts) = (String::new(), String::new(), [Loose::default(); 2]);
         self.request.members(|key, value| match key {
             b"modelId" => model = value.text(),
@@ -134,9 +134,10 @@ impl<'a> Event<'a> {
             _ => {}
         });
         event.model_id = first([model, foundation]);
-        event.input_tokens = tokens(counts[0], Field::TrailInput)?;
-        event.output_tokens = tokens(counts[1], Field::TrailOutput)?;
-        Ok(())
+        // Counts that cannot be read are unknown ones: the event tells who called all the same. One alone would pass for the whole.
+        if let (Ok(input), Ok(output)) = (tokens(counts[0], Field::TrailInput), tokens(counts[1], Field::TrailOutput)) {
+            (event.input_tokens, event.output_tokens) = (input, output);
+        }
     }
 }
 
@@ -188,7 +189,7 @@ fn finish(read: &Event<'_>, arrival: Micros) -> Result<TrailEvent, RejectReason>
         resources: read.resources(),
         ..TrailEvent::default()
     };
-    read.call(&mut event)?;
+    read.call(&mut event);
     if event.event_source == "sts.amazonaws.com" && event.event_name.starts_with("AssumeRole") && event.error_code.is_empty() {
         event.assumed = assumed_session(read.request, read.response);
     }
@@ -279,6 +280,9 @@ fn assumed_session(request: Loose<'_>, response: Loose<'_>) -> Option<AssumedSes
     if session.source_identity.is_empty() {
         session.source_identity = confirmed;
     }
+    let asked: Vec<String> = tags[0].iter().map(|(key, _)| key.to_ascii_lowercase()).collect();
+    let inherited = tags[1].iter().filter(|(key, _)| !key.is_empty() && !asked.contains(&key.to_ascii_lowercase()));
+    session.inherited = inherited.map(|(key, _)| key.clone()).collect();
     session.tags = tags.into_iter().flatten().filter(|(key, _)| !key.is_empty()).collect();
     session.transitive_keys.retain(|key| !key.is_empty());
     Some(session)

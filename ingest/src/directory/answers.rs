@@ -27,17 +27,22 @@ pub(super) fn profile(answer: &Value, now: Micros) -> Entry {
     }
 }
 
-/// `GetAgentRuntime`.
-pub(super) fn runtime(answer: &Value, now: Micros) -> Entry {
+/// A thing that runs as a role, by the members of its ARN, name and role.
+fn running(kind: EntryKind, thing: &Value, [arn, name, role_arn]: [&str; 3], now: Micros) -> Entry {
     Entry {
-        kind: EntryKind::Runtime,
-        arn: text(&answer["agentRuntimeArn"]),
-        name: text(&answer["agentRuntimeName"]),
+        kind,
+        arn: text(&thing[arn]),
+        name: text(&thing[name]),
         seen_at: now,
-        role_arn: text(&answer["roleArn"]),
-        description: text(&answer["description"]),
+        role_arn: text(&thing[role_arn]),
+        description: text(&thing["description"]),
         ..Entry::default()
     }
+}
+
+/// `GetAgentRuntime`.
+pub(super) fn runtime(answer: &Value, now: Micros) -> Entry {
+    running(EntryKind::Runtime, answer, ["agentRuntimeArn", "agentRuntimeName", "roleArn"], now)
 }
 
 /// `GetHarness`.
@@ -55,16 +60,22 @@ pub(super) fn harness(answer: &Value, now: Micros) -> Entry {
 
 /// `GetAgent`.
 pub(super) fn agent(answer: &Value, now: Micros) -> Entry {
-    let agent = &answer["agent"];
-    Entry {
-        kind: EntryKind::Agent,
-        arn: text(&agent["agentArn"]),
-        name: text(&agent["agentName"]),
-        seen_at: now,
-        role_arn: text(&agent["agentResourceRoleArn"]),
-        description: text(&agent["description"]),
-        ..Entry::default()
-    }
+    running(EntryKind::Agent, &answer["agent"], ["agentArn", "agentName", "agentResourceRoleArn"], now)
+}
+
+/// `GetFlow`.
+pub(super) fn flow(answer: &Value, now: Micros) -> Entry {
+    running(EntryKind::Agent, answer, ["arn", "name", "executionRoleArn"], now)
+}
+
+/// `GetKnowledgeBase`.
+pub(super) fn knowledge_base(answer: &Value, now: Micros) -> Entry {
+    running(EntryKind::Agent, &answer["knowledgeBase"], ["knowledgeBaseArn", "name", "roleArn"], now)
+}
+
+/// `GetGateway`.
+pub(super) fn gateway(answer: &Value, now: Micros) -> Entry {
+    running(EntryKind::Runtime, answer, ["gatewayArn", "name", "roleArn"], now)
 }
 
 /// `GetRegistryRecord`; a custom descriptor may say who owns the agent, what it may spend and which role it runs as.

@@ -1,6 +1,7 @@
-//! Lists what cannot be told from calls: the runtimes and harnesses, agents and registry records of an account and region.
+//! Lists what cannot be told from calls: what AgentCore and Bedrock run as a role in an account and region, and registry records.
 
 use serde_json::{Value, json};
+use sluice_schemas::Micros;
 use sluice_schemas::directory::{Entry, EntryKind};
 
 use super::Place;
@@ -21,15 +22,22 @@ pub enum Kind {
     Runtimes,
     /// AgentCore harnesses.
     Harnesses,
+    /// AgentCore gateways.
+    Gateways,
     /// Bedrock agents.
     Agents,
+    /// Bedrock flows.
+    Flows,
+    /// Bedrock knowledge bases.
+    KnowledgeBases,
     /// Approved records of agents in the Agent Registry.
     Records,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Runtimes, Self::Harnesses, Self::Agents, Self::Records];
+    pub const ALL: [Self; 7] =
+        [Self::Runtimes, Self::Harnesses, Self::Gateways, Self::Agents, Self::Flows, Self::KnowledgeBases, Self::Records];
 
     /// Returns the kind of the entries, and what their ARNs hold.
     #[must_use]
@@ -37,11 +45,93 @@ impl Kind {
         match self {
             Self::Runtimes => (EntryKind::Runtime, ":runtime/"),
             Self::Harnesses => (EntryKind::Runtime, ":harness/"),
+            Self::Gateways => (EntryKind::Runtime, ":gateway/"),
             Self::Agents => (EntryKind::Agent, ":agent/"),
+            Self::Flows => (EntryKind::Agent, ":flow/"),
+            Self::KnowledgeBases => (EntryKind::Agent, ":knowledge-base/"),
             Self::Records => (EntryKind::RegistryRecord, ":registry/"),
         }
     }
 }
+
+/// How things that run as a role are listed and looked at one by one.
+struct Listing {
+    at: (&'static str, &'static str),
+    /// Action of the list, the request of a page by its token, the member that holds the list.
+    list: &'static str,
+    page: fn(&str) -> (String, Body),
+    member: &'static str,
+    /// Member of an id, action of a look, what stands before and after the id in its path.
+    id: &'static str,
+    get: &'static str,
+    path: (&'static str, &'static str),
+    read: fn(&Value, Micros) -> Entry,
+    /// Action that gives the tags.
+    tags: &'static str,
+}
+
+const RUNTIMES: Listing = Listing {
+    at: CONTROL,
+    list: "bedrock-agentcore:ListAgentRuntimes",
+    page: |token| (format!("/runtimes/{}", query(token)), Body::Json("{}".to_owned())),
+    member: "agentRuntimes",
+    id: "agentRuntimeId",
+    get: "bedrock-agentcore:GetAgentRuntime",
+    path: ("/runtimes/", "/"),
+    read: answers::runtime,
+    tags: "bedrock-agentcore:ListTagsForResource",
+};
+const HARNESSES: Listing = Listing {
+    list: "bedrock-agentcore:ListHarnesses",
+    page: |token| (format!("/harnesses{}", query(token)), Body::None),
+    member: "harnesses",
+    id: "harnessId",
+    get: "bedrock-agentcore:GetHarness",
+    path: ("/harnesses/", ""),
+    read: answers::harness,
+    ..RUNTIMES
+};
+const GATEWAYS: Listing = Listing {
+    list: "bedrock-agentcore:ListGateways",
+    page: |token| (format!("/gateways/{}", query(token)), Body::None),
+    member: "items",
+    id: "gatewayId",
+    get: "bedrock-agentcore:GetGateway",
+    path: ("/gateways/", "/"),
+    read: answers::gateway,
+    ..RUNTIMES
+};
+const BEDROCK_AGENTS: Listing = Listing {
+    at: AGENTS,
+    list: "bedrock:ListAgents",
+    page: |token| ("/agents/".to_owned(), page_asked_in_body(token)),
+    member: "agentSummaries",
+    id: "agentId",
+    get: "bedrock:GetAgent",
+    path: ("/agents/", "/"),
+    read: answers::agent,
+    tags: "bedrock:ListTagsForResource",
+};
+const FLOWS: Listing = Listing {
+    list: "bedrock:ListFlows",
+    page: |token| (format!("/flows/{}", query(token)), Body::None),
+    member: "flowSummaries",
+    id: "id",
+    get: "bedrock:GetFlow",
+    path: ("/flows/", "/"),
+    read: answers::flow,
+    ..BEDROCK_AGENTS
+};
+const KNOWLEDGE_BASES: Listing = Listing {
+    list: "bedrock:ListKnowledgeBases",
+    page: |token| ("/knowledgebases/".to_owned(), page_asked_in_body(token)),
+    member: "knowledgeBaseSummaries",
+    id: "knowledgeBaseId",
+    get: "bedrock:GetKnowledgeBase",
+    path: ("/knowledgebases/", ""),
+    read: answers::knowledge_base,
+    ..BEDROCK_AGENTS
+};
 
 impl Asker {
     /// Lists everything of a kind in a place; `known` finds the last entry of an ARN.
@@ -49,48 +139,23 @@ impl Asker {
     /// # Errors
     /// See [`LookError`]; then nothing is known of what is gone.
     pub fn list(&mut self, kind: Kind, place: &Place, known: &dyn Fn(&str) -> Option<Entry>) -> Result<Vec<Entry>, LookError> {
-        match kind {
-            Kind::Runtimes => self.runtimes(place, known),
-            Kind::Harnesses => self.harnesses(place, known),
-            Kind::Agents => self.agents(place, known),
-            Kind::Records => self.records(place),
-        }
-    }
-
-    fn runtimes(&mut self, place: &Place, known: &dyn Fn(&str) -> Option<Entry>) -> Result<Vec<Entry>, LookError> {
-        let list = |token: &str| (format!("/runtimes/{}", query(token)), Body::Json("{}".to_owned()));
-        let listed = self.pages("bedrock-agentcore:ListAgentRuntimes", place, CONTROL, "agentRuntimes", &list)?;
-        let mut entries = Vec::new();
-        for id in ids(&listed, "agentRuntimeId") {
-            let asked = self.one("bedrock-agentcore:GetAgentRuntime", place, CONTROL, format!("/runtimes/{}/", escape(&id)))?;
-            entries.extend(asked.map(|answer| answers::runtime(&answer, self.now())));
-        }
-        self.tagged("bedrock-agentcore:ListTagsForResource", place, CONTROL, entries, known)
-    }
-
-    fn harnesses(&mut self, place: &Place, known: &dyn Fn(&str) -> Option<Entry>) -> Result<Vec<Entry>, LookError> {
-        let list = |token: &str| (format!("/harnesses{}", query(token)), Body::None);
-        let listed = self.pages("bedrock-agentcore:ListHarnesses", place, CONTROL, "harnesses", &list)?;
-        let mut entries = Vec::new();
-        for id in ids(&listed, "harnessId") {
-            let asked = self.one("bedrock-agentcore:GetHarness", place, CONTROL, format!("/harnesses/{}", escape(&id)))?;
-            entries.extend(asked.map(|answer| answers::harness(&answer, self.now())));
-        }
-        self.tagged("bedrock-agentcore:ListTagsForResource", place, CONTROL, entries, known)
-    }
-
-    fn agents(&mut self, place: &Place, known: &dyn Fn(&str) -> Option<Entry>) -> Result<Vec<Entry>, LookError> {
-        let list = |token: &str| {
-            let body = if token.is_empty() { json!({"maxResults": 100}) } else { json!({"maxResults": 100, "nextToken": token}) };
-            ("/agents/".to_owned(), Body::Json(body.to_string()))
+        let listing = match kind {
+            Kind::Runtimes => &RUNTIMES,
+            Kind::Harnesses => &HARNESSES,
+            Kind::Gateways => &GATEWAYS,
+            Kind::Agents => &BEDROCK_AGENTS,
+            Kind::Flows => &FLOWS,
+            Kind::KnowledgeBases => &KNOWLEDGE_BASES,
+            Kind::Records => return self.records(place),
         };
-        let listed = self.pages("bedrock:ListAgents", place, AGENTS, "agentSummaries", &list)?;
+        let listed = self.pages(listing.list, place, listing.at, listing.member, &listing.page)?;
         let mut entries = Vec::new();
-        for id in ids(&listed, "agentId") {
-            let asked = self.one("bedrock:GetAgent", place, AGENTS, format!("/agents/{}/", escape(&id)))?;
-            entries.extend(asked.map(|answer| answers::agent(&answer, self.now())));
+        for id in ids(&listed, listing.id) {
+            let (before, after) = listing.path;
+            let asked = self.one(listing.get, place, listing.at, format!("{before}{}{after}", escape(&id)))?;
+            entries.extend(asked.map(|answer| (listing.read)(&answer, self.now())));
         }
-        self.tagged("bedrock:ListTagsForResource", place, AGENTS, entries, known)
+        self.tagged(listing.tags, place, listing.at, entries, known)
     }
 
     /// Records that were approved and describe an agent: `CUSTOM` and `A2A` ones, not tools and skills.
@@ -180,6 +245,11 @@ impl Asker {
 /// The query of a page.
 fn query(token: &str) -> String {
     if token.is_empty() { "?maxResults=100".to_owned() } else { format!("?maxResults=100&nextToken={}", escape(token)) }
+}
+
+fn page_asked_in_body(token: &str) -> Body {
+    let body = if token.is_empty() { json!({"maxResults": 100}) } else { json!({"maxResults": 100, "nextToken": token}) };
+    Body::Json(body.to_string())
 }
 
 fn ids(listed: &[Value], member: &str) -> Vec<String> {

@@ -225,6 +225,7 @@ impl KafkaSource {
             tracing::info!(shard = partition.shard, offset = partition.next(), "partition assigned");
             self.partitions.insert(key, partition);
         }
+        self.watch.settle(self.now);
         Ok(())
     }
 

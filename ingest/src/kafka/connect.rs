@@ -18,6 +18,7 @@ use super::security::Security;
 use super::settings::KafkaSettings;
 use super::source::KafkaSource;
 use super::start::Keeper;
+use super::unread::Watch;
 use crate::committed::Committed;
 use crate::source::SourceError;
 
@@ -68,11 +69,7 @@ impl KafkaSource {
             brokers.sort();
             brokers.join(",")
         });
-        let topics: Vec<&str> = settings.topics.iter().map(String::as_str).collect();
-        consumer.subscribe(&topics).map_err(|error| {
-            let problem = format!("cannot subscribe: {error}");
-            fault::misconfigured(brokers, problem, Some(error))
-        })?;
+        subscribe(&consumer, &settings)?;
         Ok(Self {
             consumer,
             cluster: format!("kafka:{cluster}"),
@@ -92,9 +89,19 @@ impl KafkaSource {
             trouble: None,
             refetch: None,
             tell_at: Micros(0),
+            watch: Watch::default(),
             now: Micros(0),
         })
     }
+}
+
+/// Joins the group, or does so as soon as it has been left.
+pub(super) fn subscribe(consumer: &BaseConsumer<Context>, settings: &KafkaSettings) -> Result<(), SourceError> {
+    let topics: Vec<&str> = settings.topics.iter().map(String::as_str).collect();
+    consumer.subscribe(&topics).map_err(|error| {
+        let problem = format!("cannot subscribe: {error}");
+        fault::misconfigured(resource(settings), problem, Some(error))
+    })
 }
 
 /// Names the brokers for messages.

@@ -8,6 +8,7 @@
 //! - A partition goes to another member once what was read of it is durable, or the wait for it has lasted long enough.
 //! - Pieces chain (C3). Offsets that are not there because of compaction or transactions are no gap; offsets deleted before they
 //!   were read are one: it is told once, and the partition stops until an operator lets it go on.
+//! - No partition of the topics stays without a member: one that nobody is assigned has the group share out anew.
 
 mod assignment;
 mod connect;
@@ -20,6 +21,7 @@ mod security;
 mod settings;
 mod source;
 mod start;
+mod unread;
 
 pub use context::CredentialsProvider;
 pub use iam::{Credentials, CredentialsError, Token, token};

@@ -20,6 +20,7 @@ use super::fault::{self, Weight, weigh};
 use super::partition::{Key, Partition};
 use super::settings::KafkaSettings;
 use super::start::{GroupMark, Keeper};
+use super::unread::Watch;
 use crate::committed::{Committed, Durable};
 use crate::source::{Order, Piece, Poll, Progress, ShardHealth, ShardState, Source, SourceError, StreamRecord};
 
@@ -62,6 +63,8 @@ pub struct KafkaSource {
     /// When everything behind the positions is to be fetched again.
     pub(super) refetch: Option<Micros>,
     pub(super) tell_at: Micros,
+    /// Looks after partitions that nobody is assigned.
+    pub(super) watch: Watch,
     /// Time of the last poll.
     pub(super) now: Micros,
 }
@@ -236,6 +239,7 @@ impl Source for KafkaSource {
         loop {
             self.look(now)?;
             self.carry_out(now);
+            self.watch(now)?;
             if self.draining {
                 if let Some(piece) = self.give(now) {
                     return Ok(Poll::Piece(piece));

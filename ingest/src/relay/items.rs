@@ -94,6 +94,7 @@ pub(super) fn write_events(events: &[TrailEvent]) -> Result<(Vec<u8>, Vec<u8>), 
         let Some(session) = &event.assumed else { continue };
         items.extend(session.tags.iter().map(|(key, value)| (at, TAG, key.as_str(), value.as_str())));
         items.extend(session.transitive_keys.iter().map(|key| (at, TRANSITIVE, key.as_str(), "")));
+        items.extend(session.inherited.iter().map(|key| (at, INHERITED, key.as_str(), "")));
     }
     let items = vec![
         Column::U32(items.iter().map(|item| item.0).collect()),
@@ -107,6 +108,7 @@ pub(super) fn write_events(events: &[TrailEvent]) -> Result<(Vec<u8>, Vec<u8>), 
 const INFERENCE_REGION: u8 = 3;
 const INVOKED: u8 = 4;
 const EXPIRES: u8 = 5;
+const INHERITED: u8 = 6;
 
 fn to_json(invoked: &Invoked) -> Result<String, RelayError> {
     serde_json::to_string(invoked).map_err(|_| RelayError::Damaged { detail: "a run that is no text" })
@@ -125,6 +127,7 @@ pub(super) fn read_events(events: &[u8], items: &[u8]) -> Result<Vec<TrailEvent>
             (INFERENCE_REGION, _) => event.inference_region = key,
             (TAG, Some(session)) => session.tags.push((key, value)),
             (TRANSITIVE, Some(session)) => session.transitive_keys.push(key),
+            (INHERITED, Some(session)) => session.inherited.push(key),
             (EXPIRES, Some(session)) => session.expires = Some(Micros(key.parse().map_err(|_| wrong())?)),
             (INVOKED, _) => event.invoked = Some(serde_json::from_str(&key).map_err(|_| wrong())?),
             _ => return Err(wrong()),
@@ -170,6 +173,7 @@ fn event(table: &Table, row: usize) -> TrailEvent {
             expires: None,
             tags: Vec::new(),
             transitive_keys: Vec::new(),
+            inherited: Vec::new(),
         }),
         invoked: None,
     }

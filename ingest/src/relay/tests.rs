@@ -117,6 +117,7 @@ fn events() -> impl Strategy<Value = TrailEvent> {
             access_key_id,
             expires: Some(Micros(7)),
             tags,
+            inherited: transitive_keys.iter().skip(1).cloned().collect(),
             transitive_keys,
             ..Default::default()
         },

@@ -10,7 +10,7 @@ use sluice_schemas::{Batch, Clock, ControlMark, ErrorClass, Position, ShardId};
 use super::{Origin, RelayError, encode};
 use crate::admit::leads_on;
 use crate::committed::{Committed, Durable};
-use crate::decode::{AllowList, Decoder};
+use crate::decode::{Decoder, Intake};
 use crate::piece::decode_piece;
 use crate::source::{Payload, Piece, Poll, Source, SourceError, StreamRecord};
 
@@ -73,8 +73,8 @@ pub struct Worker<'a> {
     pub clock: &'a dyn Clock,
     /// Set to end it.
     pub stop: &'a AtomicBool,
-    /// CloudWatch Logs envelopes that are taken.
-    pub allowed: Arc<AllowList>,
+    /// What is taken in, and how.
+    pub intake: Arc<Intake>,
 }
 
 /// What a worker did.
@@ -97,7 +97,7 @@ pub type Publish<'a> = dyn FnMut(&str, &[Vec<u8>]) -> Result<(), PublishError> +
 /// # Errors
 /// A source that cannot be read, messages that are refused for good.
 pub fn run(source: &mut dyn Source, publish: &mut Publish<'_>, worker: &Worker<'_>) -> Result<Tally, WorkerError> {
-    let (mut decoder, mut tally) = (Decoder::allowing(Arc::clone(&worker.allowed)), Tally::default());
+    let (mut decoder, mut tally) = (Decoder::taking(Arc::clone(&worker.intake)), Tally::default());
     while !worker.stop.load(Ordering::Relaxed) {
         let piece = match source.poll(TICK, worker.clock.now())? {
             Poll::Piece(piece) => piece,

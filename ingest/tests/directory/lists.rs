@@ -58,7 +58,10 @@ fn a_list_that_may_not_be_read_says_which_permission_is_missing() {
     for (kind, action) in [
         (Kind::Runtimes, "bedrock-agentcore:ListAgentRuntimes"),
         (Kind::Harnesses, "bedrock-agentcore:ListHarnesses"),
+        (Kind::Gateways, "bedrock-agentcore:ListGateways"),
         (Kind::Agents, "bedrock:ListAgents"),
+        (Kind::Flows, "bedrock:ListFlows"),
+        (Kind::KnowledgeBases, "bedrock:ListKnowledgeBases"),
         (Kind::Records, "bedrock-agentcore:ListRegistries"),
     ] {
         let fake = Fake::start(|_, _| Answer::refused(403, "AccessDeniedException"));
@@ -109,6 +112,39 @@ fn agents_of_bedrock() {
     let entries = list(&fake, Kind::Agents);
     assert_eq!((entries.len(), entries[0].kind, entries[0].name.as_str()), (1, EntryKind::Agent, "triage"));
     assert!(entries[0].role_arn.ends_with("AmazonBedrockExecutionRoleForAgents_x") && !format!("{entries:?}").contains("SECRET"));
+}
+
+#[test]
+fn flows_knowledge_bases_and_gateways_run_as_a_role_too() {
+    let role = |name: &str| format!("arn:aws:iam::{ACCOUNT}:role/{name}");
+    let arn = |service: &str, thing: &str| format!("arn:aws:{service}:us-east-1:{ACCOUNT}:{thing}");
+    let fake = Fake::start(move |asked, _| match asked.line.as_str() {
+        "GET /flows/?maxResults=100" => Answer::ok(json!({"flowSummaries": [{"id": "FLOW1"}], "nextToken": "t"})),
+        "GET /flows/?maxResults=100&nextToken=t" => Answer::ok(json!({"flowSummaries": [{"id": "FLOW2"}]})),
+        "GET /flows/FLOW1/" => Answer::ok(
+            json!({"arn": arn("bedrock", "flow/FLOW1"), "name": "mail", "executionRoleArn": role("Flow"), "definition": {"nodes": ["SECRET"]}}),
+        ),
+        "POST /knowledgebases/" => Answer::ok(json!({"knowledgeBaseSummaries": [{"knowledgeBaseId": "KB1"}]})),
+        "GET /knowledgebases/KB1" => Answer::ok(
+            json!({"knowledgeBase": {"knowledgeBaseArn": arn("bedrock", "knowledge-base/KB1"), "name": "docs", "roleArn": role("Base")}}),
+        ),
+        "GET /gateways/?maxResults=100" => Answer::ok(json!({"items": [{"gatewayId": "gw-1"}]})),
+        "GET /gateways/gw-1/" => {
+            Answer::ok(json!({"gatewayArn": arn("bedrock-agentcore", "gateway/gw-1"), "name": "tools", "roleArn": role("Gateway")}))
+        }
+        line if line.starts_with("GET /tags/") => Answer::ok(json!({"tags": {"team": "search"}})),
+        _ => Answer::refused(404, "ResourceNotFoundException"),
+    });
+    for (kind, of, name, runs_as) in [
+        (Kind::Flows, EntryKind::Agent, "mail", "Flow"),
+        (Kind::KnowledgeBases, EntryKind::Agent, "docs", "Base"),
+        (Kind::Gateways, EntryKind::Runtime, "tools", "Gateway"),
+    ] {
+        let entries = list(&fake, kind);
+        assert_eq!((entries.len(), entries[0].kind, entries[0].name.as_str()), (1, of, name));
+        assert_eq!(entries[0].role_arn, format!("arn:aws:iam::{ACCOUNT}:role/{runs_as}"));
+        assert!(entries[0].arn.contains(kind.entries().1) && entries[0].tags.len() == 1 && !format!("{entries:?}").contains("SECRET"));
+    }
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn work(broker: &Broker, name: &str, stop: &AtomicBool, dies_after: Option<u64>)
         Ok(())
     };
     let worker =
-        Worker { name: name.to_owned(), limit: MESSAGE_BYTES, committed: &committed, clock: &SystemClock, stop, allowed: Arc::default() };
+        Worker { name: name.to_owned(), limit: MESSAGE_BYTES, committed: &committed, clock: &SystemClock, stop, intake: Arc::default() };
     run(&mut source, &mut publish, &worker).map(|tally| tally.calls)
 }
 

@@ -119,8 +119,7 @@ fn work(service: &Service, proxy: &FaultProxy, stream: &str, number: u64) {
             Ok(())
         };
         let name = format!("worker-{number}");
-        let worker =
-            Worker { name, limit: MESSAGE_BYTES, committed: &committed, clock: &SystemClock, stop: &stop, allowed: Arc::default() };
+        let worker = Worker { name, limit: MESSAGE_BYTES, committed: &committed, clock: &SystemClock, stop: &stop, intake: Arc::default() };
         match run(&mut Lane::open(number, &committed), &mut publish, &worker) {
             Ok(_) => return,
             Err(WorkerError::Publish(error)) => assert_eq!(error.class, ErrorClass::Bug, "{error}"),

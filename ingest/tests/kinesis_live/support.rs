@@ -15,7 +15,7 @@ use md5::{Digest, Md5};
 use prost::Message;
 use sluice_ingest::aws::{AwsSettings, load};
 use sluice_ingest::committed::{Committed, Durable};
-use sluice_ingest::decode::{AllowList, Decoder};
+use sluice_ingest::decode::{AllowList, Decoder, Intake};
 use sluice_ingest::kinesis::{KinesisSettings, KinesisSource};
 use sluice_ingest::piece::decode_piece;
 use sluice_ingest::source::{Poll, Source, SourceError};
@@ -243,7 +243,7 @@ impl Reader {
 
     /// Refuses envelopes that are not on the list from now on.
     pub(crate) fn allow(&mut self, list: AllowList) {
-        self.decoder = Decoder::allowing(Arc::new(list));
+        self.decoder = Decoder::taking(Arc::new(Intake { allowed: list, ..Intake::default() }));
     }
 
     /// Polls once.

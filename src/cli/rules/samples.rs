@@ -207,6 +207,8 @@ fn opened(event: &TrailEvent) -> Option<Session> {
         access_key_id: assumed.access_key_id.clone(),
         source_identity: assumed.source_identity.clone(),
         tags,
+        inherited: assumed.inherited.clone(),
+        inherited_identity: !event.source_identity.is_empty(),
         opened: event.event_time,
         expires: assumed.expires.unwrap_or_default(),
     })

@@ -39,7 +39,9 @@ fn documented(name: &str, kind: Option<&str>) -> BTreeSet<String> {
 fn every_key_that_is_taken_is_in_the_reference_and_no_other() {
     for (name, text) in [
         ("lake", "[lake]"),
+        ("lake.retention", "[lake.retention]"),
         ("files", "[files]"),
+        ("personal", "[personal]"),
         ("cloudtrail", "[cloudtrail]"),
         ("enrich", "[enrich]"),
         ("enrich.metadata", "[enrich.metadata]"),

@@ -133,6 +133,23 @@ fn a_region_without_logs_is_metered_and_one_with_logs_is_not() {
 }
 
 #[test]
+fn an_event_whose_log_could_not_take_its_place_is_not_metered() {
+    for mode in [Mode::Live, Mode::Bulk] {
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let logs = prepare(folder.path());
+        let event = || called(1, "us-east-1", "09:00:03", true);
+        let id = |number: u32, event: String| event.replace("0000000000cc", &format!("0000000000{number:02}"));
+        let region = |name: &str| event().replace(r#""awsRegion":"us-east-1""#, &format!(r#""awsRegion":{name}"#));
+        let recipient =
+            |name: &str| event().replace(r#""recipientAccountId":"111122223333""#, &format!(r#""recipientAccountId":"{name}""#));
+        let odd = [region("null"), region(r#""XX-XXXX-1""#), recipient("XXXXXXXXXX"), recipient("222222222222")];
+        let odd: String = (0..).zip(odd).map(|(number, event)| id(number, event)).collect();
+        fs::write(logs.join("1.jsonl"), odd + &logged(1, "us-east-1", "09:00:00")).unwrap();
+        assert_eq!(told(&read(folder.path(), mode)), [is("exact", 1, 2)]);
+    }
+}
+
+#[test]
 fn the_log_takes_the_place_of_what_was_metered_whenever_it_comes() {
     for mode in [Mode::Live, Mode::Bulk] {
         let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();

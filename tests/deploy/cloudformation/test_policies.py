@@ -20,7 +20,10 @@ YOUNGER = {"bedrock-agentcore:ListHarnesses", "bedrock-agentcore:GetHarness", "b
 # Resource "*" although the action knows resources: why.
 ANYWHERE = {
     "bedrock:GetAgent": "lists of agents name ids that nobody knows before",
+    "bedrock:GetFlow": "as GetAgent",
+    "bedrock:GetKnowledgeBase": "as GetAgent",
     "bedrock:ListAgents": "",
+    "bedrock-agentcore:GetGateway": "as GetAgent",
     "bedrock-agentcore:GetAgentRuntime": "as GetAgent",
     "bedrock-agentcore:ListTagsForResource": "as GetAgent",
     "cloudtrail:GetEventSelectors": "whose trail it is, is what the look is for",

@@ -10,7 +10,7 @@ pub(super) fn say<'a>(context: &Context<'a>, said: &mut Said<'a>) {
     if context.runs_as.is_empty() || context.principal.is_none_or(|principal| principal.agentcore_session().is_none()) {
         return;
     }
-    let runtimes: Vec<_> = context.runs_as().filter(|entry| entry.kind == EntryKind::Runtime && !entry.name.is_empty()).collect();
+    let runtimes: Vec<_> = context.agents_of_role(EntryKind::Runtime).collect();
     let label = Kind::Runtime.as_str();
     match runtimes.as_slice() {
         [] => {}

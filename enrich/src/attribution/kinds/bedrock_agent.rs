@@ -10,7 +10,7 @@ pub(super) fn say<'a>(context: &Context<'a>, said: &mut Said<'a>) {
     if context.runs_as.is_empty() {
         return;
     }
-    let agents: Vec<_> = context.runs_as().filter(|entry| entry.kind == EntryKind::Agent && !entry.name.is_empty()).collect();
+    let agents: Vec<_> = context.agents_of_role(EntryKind::Agent).collect();
     let label = Kind::BedrockAgent.as_str();
     match agents.as_slice() {
         [] => {}

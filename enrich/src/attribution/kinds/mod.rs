@@ -19,10 +19,11 @@ pub(crate) use silence::silence;
 
 use std::borrow::Cow;
 
-use sluice_schemas::directory::Entry;
+use sluice_schemas::directory::{Entry, EntryKind};
 use sluice_schemas::{Micros, Rank};
 
 use super::principal::Principal;
+use super::resource;
 use super::saying::{Attribute, Kind, Said, Specificity};
 use crate::config::MetadataKeys;
 use crate::directory::Directory;
@@ -55,6 +56,11 @@ impl<'a> Context<'a> {
     pub(crate) fn runs_as(&self) -> impl Iterator<Item = &'a Entry> {
         let directory = self.directory;
         self.runs_as.iter().filter_map(|&at| directory.numbered(at))
+    }
+
+    /// Those of a kind that are agents and have a name.
+    pub(crate) fn agents_of_role(&self, kind: EntryKind) -> impl Iterator<Item = &'a Entry> {
+        self.runs_as().filter(move |entry| entry.kind == kind && !entry.name.is_empty() && resource::is_agent(&entry.arn))
     }
 
     /// Returns the source identity of the session, from the call's own event or the one that opened the session.
@@ -101,14 +107,26 @@ impl<'a> Context<'a> {
                 let by_service = self.principal.is_some_and(|principal| principal.agentcore_session().is_some());
                 (by_service || pins.is_some_and(|pins| pins.session_name), Tie::Request)
             }
-            Pinned::SourceIdentity => (pins.is_some_and(|pins| pins.source_identity), self.source_identity().1),
+            Pinned::SourceIdentity => (pins.is_some_and(|pins| pins.source_identity) && !self.inherits(what), self.source_identity().1),
             Pinned::SessionTag(key) => {
-                (pins.is_some_and(|pins| pins.tag_keys.iter().any(|pinned| pinned.eq_ignore_ascii_case(key))), session_tie)
+                let is_pinned = pins.is_some_and(|pins| pins.tag_keys.iter().any(|pinned| pinned.eq_ignore_ascii_case(key)));
+                (is_pinned && !self.inherits(what), session_tie)
             }
             Pinned::Run => return of_run(Rank::Chosen),
             Pinned::Token => return of_run(Rank::Pinned),
         };
         if is_pinned { Rank::Pinned } else { Rank::Chosen }.min(trust_of(tie))
+    }
+
+    /// Tells whether the session has something from the one it was opened from. A trust policy sees what its own request sets; whether it
+    /// holds for what comes with the caller is in doubt, and what is in doubt is not pinned.
+    fn inherits(&self, what: Pinned<'_>) -> bool {
+        let Some((session, _)) = &self.evidence.session else { return false };
+        match what {
+            Pinned::SourceIdentity => session.inherited_identity,
+            Pinned::SessionTag(key) => session.inherited.iter().any(|inherited| inherited.eq_ignore_ascii_case(key)),
+            Pinned::SessionName | Pinned::Run | Pinned::Token => false,
+        }
     }
 
     /// Returns what `aws:PrincipalTag/<key>` is for the call: the session's tag, else the role's or user's.

@@ -28,9 +28,12 @@ pub(crate) fn silence(kind: Kind, context: &Context<'_>, agents: &AgentsFile, fa
         Kind::Metadata => format!("its request metadata has none of {}", keys()),
         Kind::SessionTag | Kind::SourceIdentity | Kind::SessionName if !role => "the caller is no role session".to_owned(),
         Kind::SessionTag if context.evidence.session.is_none() && caller.is_some() => {
-            "no session of this name was open then, or sessions of this name disagree".to_owned()
+            "no AssumeRole event of this session name and access key is known".to_owned()
         }
         Kind::SessionTag if context.evidence.session.is_none() => "the AssumeRole event that opened the session is not known".to_owned(),
+        Kind::SessionTag if context.evidence.session.as_ref().is_some_and(|(session, _)| session.role_arn.is_empty()) => {
+            "the AssumeRole event that opened the session came without its parameters: what it was tagged with is not known".to_owned()
+        }
         Kind::SessionTag => format!("the session was opened without a tag of {}", keys()),
         Kind::SourceIdentity if caller.is_none() && context.evidence.session.is_none() => NO_EVENT.to_owned(),
         Kind::SourceIdentity => "the session has no source identity".to_owned(),
@@ -64,7 +67,7 @@ pub(crate) fn silence(kind: Kind, context: &Context<'_>, agents: &AgentsFile, fa
 }
 
 fn of_role(context: &Context<'_>, kind: EntryKind, what: &str) -> String {
-    let runs = context.runs_as().any(|entry| entry.kind == kind);
+    let runs = context.agents_of_role(kind).next().is_some();
     if runs && kind == EntryKind::Runtime {
         return "a runtime has this role, but the session's name is not one that AgentCore gives".to_owned();
     }

@@ -4,7 +4,7 @@ use sluice_schemas::{AgentStatus, Micros, Owner, Profile, Rank, StringTable, Sym
 
 use super::super::advice::{self, Case, Change};
 use super::super::claims::Claim;
-use super::super::explain::{self, Explanation};
+use super::super::explain::{self, Beside, Explanation};
 use super::super::findings::{self, Asked, Base, Findings, Judged, Name, NewAgent, Told};
 use super::super::kinds;
 use super::super::ladder::{Decision, Evidence, Facts, Named, refusal_of};
@@ -69,6 +69,7 @@ impl Owners<'_> {
         &mut self,
         (profile, evidence, at): (&Profile, &CallEvidence, Option<Micros>),
         owner: OwnerTexts,
+        beside: Beside<'_>,
         strings: &mut StringTable,
     ) -> Explanation {
         let caller = self.caller(profile.principal_arn, strings);
@@ -77,7 +78,7 @@ impl Owners<'_> {
         let decision = self.decide(caller, self.claims[claims].agent, through, strings);
         let decided = self.decided(decision, caller, claims, strings);
         let (judged, base) = self.judged((profile, evidence, at), (caller, claims, through, decision), &decided, strings);
-        explain::explain(&self.sources, &judged, &base, owner)
+        explain::explain(&self.sources, &judged, &base, owner, beside)
     }
 
     /// Returns what the first matching rule says of calls of a profile.
@@ -93,7 +94,13 @@ impl Owners<'_> {
     }
 
     /// Returns the cheapest change for calls of a profile with this owner.
-    pub(crate) fn cheapest_change(&mut self, profile: &Profile, owner: &OwnerTexts, strings: &mut StringTable) -> Option<Change> {
+    pub(crate) fn cheapest_change(
+        &mut self,
+        profile: &Profile,
+        owner: &OwnerTexts,
+        beside: Beside<'_>,
+        strings: &mut StringTable,
+    ) -> Option<Change> {
         let caller = self.caller(profile.principal_arn, strings);
         let known = self.cache.principals.get(caller.principal);
         let agents = self.sources.agents;
@@ -107,7 +114,7 @@ impl Owners<'_> {
         let asked = Asked { profile, strings, entry: known.entry, runs_as: &known.runs_as, evidence: &nothing, at: None };
         let (call, mut said) = (findings::context(&self.sources, &asked), Said::default());
         kinds::ask(&call, &mut said);
-        advice::cheapest(&Case { agents, call: &call, facts: &facts, said: &said, knows_evidence: false }, owner)
+        advice::cheapest(&Case { agents, call: &call, facts: &facts, said: &said, beside }, owner)
     }
 
     /// Makes the changes that further evidence calls for.

@@ -54,6 +54,19 @@ fn every_mistake_is_told_with_its_line_and_a_fix() {
             "match = { source_identity = 'ab', 'aws:SourceIdentity' = 'ab' }\nagent = 'a'",
             "line 2: rule '1': 'source_identity' is matched twice: keep one",
         ),
+        ("match = { 'metadata/' = 'x' }\nagent = 'a'", "line 2: rule '1': 'metadata/' lacks its key: write metadata/<key>"),
+        (
+            "match = { operation = 'Convers' }\nagent = 'a'",
+            "line 2: rule '1': 'operation' can match nothing: no call has 'Convers': did you mean 'Converse'?",
+        ),
+        (
+            "match = { region = 'us-east-99x' }\nagent = 'a'",
+            "line 2: rule '1': 'region' can match nothing: a region is written like us-east-1",
+        ),
+        (
+            "match = { model = 'claude' }\nagent = 'a'",
+            "line 2: rule '1': 'model' can match nothing: it is the whole model id, like anthropic.claude-…, or an ARN: write '*' around a part of it",
+        ),
     ] {
         assert_eq!(faults(&format!("{head}{rule}\n")), [fault], "{rule}");
     }
@@ -71,6 +84,35 @@ fn a_rule_behind_a_wider_one_is_told() {
     assert_eq!(faults(&rules("role = 'a*'", "role = 'AB'")), unreachable);
     assert!(Rules::parse(&rules("role = 'A*', session_name = 'x*'", "role = 'AB'")).is_ok());
     assert!(Rules::parse(&rules("role = 'AB'", "role = 'A*'")).is_ok());
+}
+
+#[test]
+fn what_may_match_is_let_be() {
+    for fields in [
+        "operation = 'Rerank'",
+        "operation = 'Convers*'",
+        "region = 'us-isob-east-1'",
+        "region = 'us-gov-*'",
+        "model = '*claude*'",
+        "model = 'us.anthropic.claude-sonnet-4-5-20250929-v1:0'",
+        "model = 'arn:aws:bedrock:us-east-1:111122223333:imported-model/a'",
+    ] {
+        let rule = format!("[[rule]]\nmatch = {{ {fields} }}\nagent = 'a'\n");
+        assert!(Rules::parse(&rule).is_ok(), "{fields}");
+    }
+}
+
+#[test]
+fn a_name_is_of_one_rule() {
+    let rule = |name: &str, role: &str| format!("[[rule]]\n{name}match = {{ role = '{role}' }}\nagent = 'a'\n");
+    let twice = faults(&(rule("name = 'd'\n", "A") + &rule("name = 'd'\n", "B")));
+    assert_eq!(
+        twice,
+        ["line 5: rule 'd': the rule in line 1 has the same name: give one another name, or nothing tells which of them named an agent"]
+    );
+    // A rule without a name is called by its number.
+    assert_eq!(faults(&(rule("name = '2'\n", "A") + &rule("", "B"))).len(), 1);
+    assert!(Rules::parse(&(rule("", "A") + &rule("", "B"))).is_ok());
 }
 
 #[test]
