@@ -26,7 +26,7 @@ impl Default for RawCloudTrail {
 pub(crate) struct CloudTrailConfig {
     /// Tell callers apart by them, and keep them.
     pub(crate) join: bool,
-    /// Time after which a call of an account and region without invocation logs is metered from its event; never if absent.
+    /// Time after which a call that no log brought is metered from its event; never if absent.
     pub(crate) meter_after: Option<Duration>,
 }
 

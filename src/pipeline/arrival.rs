@@ -49,7 +49,7 @@ impl Pipeline {
         self.leave_expired(&decoded, &mut keep);
         self.note_delays(&decoded, &keep);
         let keep_trail = self.take_evidence(&decoded)?;
-        let informed = self.inform(&mut decoded.batch, &keep)?;
+        let informed = self.inform(&mut decoded.batch, &keep, decoded.arrival)?;
         let late = self.watermark().map_or(0, |watermark| {
             let calls = decoded.batch.batch.invocations.iter().zip(&keep);
             calls.filter(|(call, keep)| **keep && call.event_time < watermark).count() as u64

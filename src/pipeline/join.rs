@@ -19,7 +19,7 @@ use sluice_schemas::trail::TrailEvent;
 use sluice_schemas::{EnrichedBatch, Micros, tables};
 
 use super::settle::Settling;
-use super::trail_meter::TrailMeter;
+use super::trail_meter::{TrailMeter, is_call};
 use super::worker::Decoded;
 use super::{ALLOWED_LATENESS, Pipeline};
 
@@ -158,9 +158,17 @@ impl Profiles {
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
     is_evidence: Option<bool>,
-    /// Hour of those that wait for the log to bring their calls.
-    waits: Option<i64>,
+    /// Whether each is a call that may be metered.
+    is_call: Option<bool>,
     alike: Alike,
+}
+
+/// Whether a call that evidence speaks of has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Come {
+    No,
+    Perhaps,
+    Yes,
 }
 
 impl Pipeline {
@@ -201,17 +209,18 @@ impl Pipeline {
             if !self.join.any {
                 (self.join.any, self.join.callers_since) = (true, self.settings.clock.now());
             }
-            if meters && seen.waits != Some(hour) {
-                self.join.meter.wait(event, decoded.arrival);
-                seen.waits = (!event.request_id.is_empty()).then_some(hour);
-            }
             if begun != Some(hour) {
                 self.join.begin_hour(&self.lake, hour)?;
                 begun = Some(hour);
             }
             let known = if key.is_of_request { self.join.evidence.add_request(key.at, key.request, &seen.alike) } else { None };
-            if let Some(touched) = known.or_else(|| self.join.evidence.add_alike(event, key.request, &mut seen.alike)) {
-                self.queue(touched, decoded.arrival)?;
+            let Some(touched) = known.or_else(|| self.join.evidence.add_alike(event, key.request, &mut seen.alike)) else { continue };
+            let come = self.has_come(&touched)?;
+            if meters && come != Come::Yes && *seen.is_call.get_or_insert_with(|| is_call(event)) {
+                self.join.meter.waiting.add(event, key.request, decoded.arrival);
+            }
+            if come != Come::No {
+                self.join.settling.add(touched, decoded.arrival, self.join.turns);
             }
         }
         self.join.evidence.evict();
@@ -220,15 +229,13 @@ impl Pipeline {
 
     /// Tells the new calls of a batch apart by what is known of their callers: a profile is that of its first call, and calls with
     /// other evidence get a profile of their own. Returns the evidence of those profiles about which there is some.
-    pub(super) fn inform(&mut self, batch: &mut EnrichedBatch, keep: &[bool]) -> anyhow::Result<Vec<Informed>> {
+    pub(super) fn inform(&mut self, batch: &mut EnrichedBatch, keep: &[bool], arrival: Micros) -> anyhow::Result<Vec<Informed>> {
         if !self.join.any {
             return Ok(Vec::new());
         }
         self.note_callers(batch);
-        if self.settings.config.cloudtrail.meter_after.is_some() {
-            self.join.meter.note_logged(batch);
-        }
         let salts = profile_salts(batch);
+        self.join.meter.waiting.note_logs(&batch.batch, &salts, arrival);
         let enricher = self.enricher();
         let resources: Vec<Vec<String>> =
             (batch.batch.profiles.iter()).map(|profile| enricher.runs_as(batch.batch.strings.get(profile.principal_arn))).collect();
@@ -242,6 +249,7 @@ impl Pipeline {
                 at: invocation.event_time,
                 resources: &resources[at],
             };
+            self.join.meter.waiting.brought(call.request);
             let found = self.join.of_call(&self.lake, &call).context("evidence of a call")?;
             let (number, is_new) = profiles.of(invocation.profile, found);
             if is_new {
@@ -263,8 +271,9 @@ impl Pipeline {
         events(rows, |_, _| true, |event| found.push(event))?;
         self.join.any = true;
         for event in found {
-            self.wait_at_once(&event);
-            if let Some(touched) = self.join.evidence.add(&event, request_key(&event)) {
+            let request = request_key(&event);
+            self.wait_at_once(&event, request);
+            if let Some(touched) = self.join.evidence.add(&event, request) {
                 self.queue_at_once(touched);
             }
         }
@@ -275,7 +284,7 @@ impl Pipeline {
     pub(super) fn remember_evidence(&mut self) -> anyhow::Result<()> {
         let (settled, from) = (self.lake.state().evidence_settled, self.lake.state().evidence_from);
         for (request, event) in events_since(&self.lake, settled.plus(-SLACK), from.plus(-SLACK)).context("evidence that is not settled")? {
-            self.wait_at_once(&event);
+            self.wait_at_once(&event, request);
             if let Some(touched) = self.join.evidence.remind(&event, request) {
                 self.queue_at_once(touched);
             }
@@ -285,34 +294,31 @@ impl Pipeline {
     }
 
     /// Lets an event of an earlier run wait as if it had come when the settled ones had.
-    fn wait_at_once(&mut self, event: &TrailEvent) {
-        if self.settings.config.cloudtrail.meter_after.is_some() {
+    fn wait_at_once(&mut self, event: &TrailEvent, request: u128) {
+        if self.settings.config.cloudtrail.meter_after.is_some() && is_call(event) {
             let arrival = self.lake.state().evidence_settled;
-            self.join.meter.wait(event, arrival);
+            self.join.meter.waiting.add(event, request, arrival);
         }
     }
 
-    /// Puts evidence into the queue if calls that it speaks of may have come already.
-    fn queue(&mut self, touched: Touched, arrival: Micros) -> anyhow::Result<()> {
-        let may = match &touched {
+    /// Tells whether calls that evidence speaks of have come.
+    fn has_come(&mut self, touched: &Touched) -> anyhow::Result<Come> {
+        let may = match touched {
             Touched::Request(request, at) => {
-                let hours = at.plus(-REACH).hour()..=at.plus(REACH).hour();
                 let mut may = false;
-                for hour in hours {
-                    may |= match self.dedup.knows(hour, *request) {
-                        Some(known) => known,
-                        None => self.may_hold(hour)?,
-                    };
+                for hour in at.plus(-REACH).hour()..=at.plus(REACH).hour() {
+                    match self.dedup.knows(hour, *request) {
+                        Some(true) => return Ok(Come::Yes),
+                        Some(false) => {}
+                        None => may |= self.may_hold(hour)?,
+                    }
                 }
                 may
             }
             Touched::Session(principal, from, to) => self.may_have_called(principal, *from) && self.may_hold_any(*from, *to)?,
             Touched::Resource(_, from, to) => self.may_hold_any(*from, *to)?,
         };
-        if may {
-            self.join.settling.add(touched, arrival, self.join.turns);
-        }
-        Ok(())
+        Ok(if may { Come::Perhaps } else { Come::No })
     }
 
     fn queue_at_once(&mut self, touched: Touched) {

@@ -1,4 +1,4 @@
-//! Calls of accounts and regions that write no invocation logs, metered from the token counts of their CloudTrail events.
+//! Calls that no invocation log brings, metered from the token counts of their CloudTrail events.
 //!
 //! Owns: which events are calls that no log will bring, and taking such a call out again should a log bring it after all. A metered call
 //! goes the way of any other: priced, attributed, dedup'd by its request id, counted in a shard of its own. It is a lower bound, for
@@ -11,7 +11,7 @@ use anyhow::Context;
 use hashbrown::HashMap;
 use sluice_aggregate::correct::{Change, StoredCall, Terms, correct_files};
 use sluice_aggregate::dedup::{self, profile_salts, stored_key};
-use sluice_aggregate::evidence::{Hour, Kinds, Rests, events_of_hour, rests_of_hour};
+use sluice_aggregate::evidence::{Kinds, events_of_requests, metered_of_hour};
 use sluice_enrich::attribution::Principal;
 use sluice_enrich::enricher::{EnrichCache, ReadMetadata};
 use sluice_enrich::evidence::REACH;
@@ -22,6 +22,7 @@ use sluice_schemas::{
     Batch, CostBasis, EnrichedBatch, Invocation, Micros, PicoUsd, Position, PriceStatus, Profile, RequestId, ServiceTier, Usage, tables,
 };
 
+use self::waiting::{Ripe, Waiting};
 use super::coordinate::Flow;
 use super::worker::{self, Decoded};
 use super::{Mode, Pipeline};
@@ -34,30 +35,25 @@ const CALLS: [&str; 4] = ["InvokeModel", "InvokeModelWithResponseStream", "Conve
 const AT_ONCE: usize = 20_000;
 /// Hours whose calls are known by what they rest on.
 const HOURS_MAX: usize = 96;
-/// Hours whose logs in this run are remembered.
-const LOGGED_MAX: usize = 10_000;
+/// How far the times of a call may be apart in log and event at most: a stream may run for an hour.
+const LONGEST: i64 = HOUR + REACH;
+/// Of the time that an event waits, the part after which it is looked again for those that are held back.
+const LOOKS: i64 = 15;
 
-/// Account and region.
-type Pair = (String, String);
-
-/// Events that may be calls which no log brings. The events themselves are in the lake by the time they are looked at.
+/// Events that may be calls which no log brings.
 #[derive(Debug, Default)]
 pub(super) struct TrailMeter {
-    /// When the first of them came in that was not looked at, by hour of event time and pair.
-    waiting: HashMap<(i64, Pair), Micros>,
-    /// What the calls of an hour rest on, as read from the lake, metered calls of this run included.
-    hours: HashMap<i64, Rests>,
-    /// Pairs whose logs came in this run, by hour of event time.
-    logged: HashMap<i64, HashSet<Pair>>,
-    /// The hour and pair of the last event, and whether logs of it came in.
-    last: Option<(i64, Pair, bool)>,
-    /// When the first event of the hour came in that is being looked at.
-    at_work: Option<Micros>,
-    hour_at_work: Option<i64>,
+    pub(super) waiting: Waiting,
+    /// When it was last looked for events that waited long enough.
+    looked: Option<Micros>,
+    /// Metered calls in the lake by hour of event time, those of this run included.
+    hours: HashMap<i64, HashSet<u128>>,
+    /// Of the events that are looked at just now: when the first came in, from which time they are.
+    at_work: (Option<Micros>, Option<Micros>),
 }
 
 /// Tells whether an event tells of one call to a model.
-fn is_call(event: &TrailEvent) -> bool {
+pub(super) fn is_call(event: &TrailEvent) -> bool {
     let is_named = event.event_source == "bedrock.amazonaws.com" && CALLS.contains(&event.event_name.as_str());
     is_named && !event.request_id.is_empty() && has_place(event)
 }
@@ -75,94 +71,34 @@ fn has_place(event: &TrailEvent) -> bool {
 impl TrailMeter {
     /// Returns when the first event came in that waits or is being looked at.
     pub(super) fn waits_since(&self) -> Option<Micros> {
-        self.waiting.values().min().copied().into_iter().chain(self.at_work).min()
+        self.waiting.since().into_iter().chain(self.at_work.0).min()
     }
 
     /// Returns the time from which the events may be that wait.
     pub(super) fn waits_from(&self) -> Option<Micros> {
-        self.waiting.keys().map(|(hour, _)| *hour).chain(self.hour_at_work).min().map(|hour| Micros(hour * HOUR))
-    }
-
-    /// Tells whether logs of a pair came in around an hour.
-    fn is_logged(&self, hour: i64, pair: &Pair) -> bool {
-        (hour - 1..=hour + 1).any(|hour| {
-            self.logged.get(&hour).is_some_and(|pairs| pairs.contains(pair))
-                || self.hours.get(&hour).is_some_and(|rests| rests.logged.contains(pair))
-        })
-    }
-
-    /// Lets an event wait for the log to bring its call.
-    pub(super) fn wait(&mut self, event: &TrailEvent, arrival: Micros) {
-        if !is_call(event) {
-            return;
-        }
-        let hour = event.event_time.hour();
-        let is_last = |(last, pair, _): &&(i64, Pair, bool)| *last == hour && pair.0 == event.account_id && pair.1 == event.region;
-        if self.last.as_ref().filter(is_last).is_some() {
-            return;
-        }
-        let pair = (event.account_id.clone(), event.region.clone());
-        let logged = self.is_logged(hour, &pair);
-        if !logged {
-            self.waiting.entry((hour, pair.clone())).or_insert(arrival);
-        }
-        self.last = Some((hour, pair, logged));
-    }
-
-    /// Notes that logs came in.
-    pub(super) fn note_logged(&mut self, batch: &EnrichedBatch) {
-        let strings = &batch.batch.strings;
-        let mut last = (i64::MIN, u32::MAX);
-        for call in batch.batch.invocations.iter().filter(|call| call.basis != CostBasis::LowerBound) {
-            let now = (call.event_time.hour(), call.profile);
-            if now == last {
-                continue;
-            }
-            last = now;
-            let Some(profile) = batch.batch.profiles.get(call.profile as usize) else { continue };
-            let pairs = self.logged.entry(now.0).or_default();
-            let pair = (strings.get(profile.account_id), strings.get(profile.region));
-            if !pairs.iter().any(|(account, region)| (account.as_str(), region.as_str()) == pair) {
-                pairs.insert((pair.0.to_owned(), pair.1.to_owned()));
-            }
-        }
-        while self.logged.len() > LOGGED_MAX {
-            let oldest = self.logged.keys().min().copied().unwrap_or_default();
-            self.logged.remove(&oldest);
-        }
-    }
-
-    /// Takes out the next hour that has waited long enough, and its pairs whose logs did not come in this run.
-    fn ripe(&mut self, until: Micros) -> Option<(i64, Vec<Pair>)> {
-        self.last = None;
-        let hour = self.waiting.iter().filter(|(_, since)| **since <= until).map(|((hour, _), _)| *hour).min()?;
-        let is_ripe = |at: i64, since: Micros| at == hour && since <= until;
-        let ripe = self.waiting.iter().filter(|((at, _), since)| is_ripe(*at, **since));
-        let pairs: Vec<Pair> = ripe.map(|((_, pair), _)| pair.clone()).collect();
-        self.waiting.retain(|(at, _), since| !is_ripe(*at, *since));
-        Some((hour, pairs.into_iter().filter(|pair| !self.is_logged(hour, pair)).collect()))
-    }
-
-    fn is_due(&self, until: Micros) -> bool {
-        self.waiting.values().any(|since| *since <= until)
+        self.waiting.from().into_iter().chain(self.at_work.1).min()
     }
 }
 
 impl Pipeline {
+    /// Returns until when an event must have come in to have waited long enough, if it is time to look for such.
     fn ripe_until(&self) -> Option<Micros> {
         // A pass over old records may read the log of a call long after its event: it meters at its end.
         let after: Duration = self.settings.config.cloudtrail.meter_after.filter(|_| self.settings.mode == Mode::Live)?;
-        Some(self.settings.clock.now().plus(-i64::try_from(after.as_micros()).unwrap_or(i64::MAX)))
+        let after = i64::try_from(after.as_micros()).unwrap_or(i64::MAX);
+        let (now, meter) = (self.settings.clock.now(), &self.join.meter);
+        let looks = meter.looked.is_none_or(|looked| now >= looked.plus(after / LOOKS));
+        Some(now.plus(-after)).filter(|until| looks && meter.waiting.may_be_ripe(*until))
     }
 
     /// Tells whether the next batch must wait until every batch before it is applied: calls are to be metered, or it brings the log
     /// record of a call that is. Does both as soon as that is so.
     pub(super) fn meter_before(&mut self, flow: &Flow) -> anyhow::Result<bool> {
-        if let Some(until) = self.ripe_until().filter(|until| self.join.meter.is_due(*until)) {
+        if let Some(until) = self.ripe_until() {
             if self.join.turns != self.applied {
                 return Ok(true);
             }
-            while self.meter_hour(until)? {}
+            self.meter_ripe(until)?;
         }
         // What was metered just now may be what the next batch brings.
         let upgrades = match flow.next_decoded() {
@@ -181,53 +117,46 @@ impl Pipeline {
 
     /// Meters whatever waits, before a pass over old records ends.
     pub(super) fn meter_all(&mut self) -> anyhow::Result<()> {
-        while self.settings.config.cloudtrail.meter_after.is_some() && self.meter_hour(Micros(i64::MAX))? {}
+        if self.settings.config.cloudtrail.meter_after.is_some() {
+            self.meter_ripe(Micros(i64::MAX))?;
+        }
         Ok(())
     }
 
-    /// Makes calls of the events of the next hour that waited in vain; `false` if none is left. Every batch is applied.
-    fn meter_hour(&mut self, until: Micros) -> anyhow::Result<bool> {
-        // Until its calls are made, no commit may pass the hour for looked after.
-        self.join.meter.at_work = self.join.meter.waits_since();
-        let more = match self.join.meter.ripe(until) {
-            Some((hour, pairs)) => {
-                self.join.meter.hour_at_work = Some(hour);
-                self.meter_pairs(hour, pairs)?;
-                true
-            }
-            None => false,
-        };
-        (self.join.meter.at_work, self.join.meter.hour_at_work) = (None, None);
-        Ok(more)
+    /// Makes calls of the events that waited in vain. Every batch is applied.
+    fn meter_ripe(&mut self, until: Micros) -> anyhow::Result<()> {
+        let meter = &mut self.join.meter;
+        meter.looked = Some(self.settings.clock.now());
+        // Until its calls are made, no commit may pass an event for looked after.
+        meter.at_work = (meter.waiting.since(), meter.waiting.from());
+        for (hour, ripe) in meter.waiting.take_ripe(until) {
+            self.meter_hour(hour, ripe)?;
+        }
+        self.join.meter.at_work = (None, None);
+        Ok(())
     }
 
-    fn meter_pairs(&mut self, hour: i64, mut pairs: Vec<Pair>) -> anyhow::Result<()> {
-        if pairs.is_empty() {
-            return Ok(());
+    fn meter_hour(&mut self, hour: i64, ripe: Ripe) -> anyhow::Result<()> {
+        let mut unknown = HashMap::new();
+        for (request, at) in ripe.requests {
+            if !self.knows_call(hour, request)? {
+                unknown.insert(request, at);
+            }
         }
-        // Events and logs are read from the lake.
+        let range = match (unknown.values().min(), unknown.values().max()) {
+            _ if ripe.whole => (Micros(hour * HOUR), Micros((hour + 1) * HOUR - 1)),
+            (Some(from), Some(to)) => (*from, *to),
+            _ => return Ok(()),
+        };
+        // Events are read from the lake.
         self.commit_lake()?;
         self.make_room()?;
-        for near in hour - 1..=hour + 1 {
-            self.know_hour(near)?;
-        }
-        pairs.retain(|pair| !self.join.meter.is_logged(hour, pair));
-        if pairs.is_empty() {
-            return Ok(());
-        }
-        let stored = events_of_hour(&self.lake, Hour { hour, openings: false }).context("events of an hour")?;
-        let mut events: Vec<(u128, TrailEvent)> = Vec::new();
-        let mut taken = HashSet::new();
+        self.know_hour(hour)?;
+        let is_wanted = |request: u128| ripe.whole || unknown.contains_key(&request);
+        let stored = events_of_requests(&self.lake, range, &is_wanted).context("events of an hour")?;
+        let (mut events, mut taken) = (Vec::new(), HashSet::new());
         for (request, event) in stored {
-            let is_of_pair = |(account, region): &Pair| *account == event.account_id && *region == event.region;
-            if !is_call(&event) || !pairs.iter().any(is_of_pair) || !taken.insert(request) {
-                continue;
-            }
-            let mut known = false;
-            for near in event.event_time.plus(-REACH).hour()..=event.event_time.plus(REACH).hour() {
-                known = known || self.knows_call(near, request)?;
-            }
-            if !known {
+            if is_call(&event) && taken.insert(request) && !self.knows_call(hour, request)? {
                 events.push((request, event));
             }
         }
@@ -241,8 +170,8 @@ impl Pipeline {
         let count = events.len() as u64;
         for (request, event) in events {
             // The hour was read before its events were.
-            if let Some(rests) = self.join.meter.hours.get_mut(&event.event_time.hour()) {
-                rests.metered.insert(*request);
+            if let Some(metered) = self.join.meter.hours.get_mut(&event.event_time.hour()) {
+                metered.insert(*request);
             }
         }
         let from = self.positions.get(SHARD).cloned();
@@ -272,16 +201,21 @@ impl Pipeline {
         self.apply(folded)
     }
 
-    /// Tells whether a call is known, looking into the lake for an hour that is not in memory.
-    fn knows_call(&mut self, hour: i64, request: u128) -> anyhow::Result<bool> {
+    /// Tells whether the call of an event is known, looking into the lake for hours that are not in memory.
+    fn knows_call(&mut self, event_hour: i64, request: u128) -> anyhow::Result<bool> {
         let (lake, pending) = (&self.lake, &self.pending_keys);
-        self.dedup
-            .look(hour, request, &mut |hour| {
-                let mut keys = sluice_aggregate::known::keys_of_hour(lake, hour)?;
-                keys.extend(pending.get(&hour).into_iter().flatten());
-                Ok::<_, sluice_aggregate::known::KnownError>(keys)
-            })
-            .context("ids of calls")
+        let mut load = |hour| {
+            let mut keys = sluice_aggregate::known::keys_of_hour(lake, hour)?;
+            keys.extend(pending.get(&hour).into_iter().flatten());
+            Ok::<_, sluice_aggregate::known::KnownError>(keys)
+        };
+        let (start, end) = (Micros(event_hour * HOUR), Micros((event_hour + 1) * HOUR));
+        for hour in start.plus(-LONGEST).hour()..=end.plus(LONGEST).hour() {
+            if self.dedup.look(hour, request, &mut load).context("ids of calls")? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Forgets what hours rest on when it is much: it is read again from what is stored. Never between two looks at hours that must agree.
@@ -297,8 +231,8 @@ impl Pipeline {
         if self.join.meter.hours.contains_key(&hour) {
             return Ok(());
         }
-        let rests = rests_of_hour(&self.lake, hour).context("what the calls of an hour rest on")?;
-        self.join.meter.hours.insert(hour, rests);
+        let metered = metered_of_hour(&self.lake, hour).context("metered calls of an hour")?;
+        self.join.meter.hours.insert(hour, metered);
         Ok(())
     }
 
@@ -310,9 +244,9 @@ impl Pipeline {
         for call in &batch.batch.invocations {
             let salt = salts.get(call.profile as usize).copied().unwrap_or_default();
             let key = dedup::key(call.request_id, salt, &batch.batch.strings);
-            for hour in call.event_time.plus(-REACH).hour()..=call.event_time.plus(REACH).hour() {
+            for hour in call.event_time.plus(-LONGEST).hour()..=call.event_time.plus(LONGEST).hour() {
                 self.know_hour(hour)?;
-                if self.join.meter.hours.get(&hour).is_some_and(|rests| rests.metered.contains(&key)) {
+                if self.join.meter.hours.get(&hour).is_some_and(|metered| metered.contains(&key)) {
                     found.push((hour, key));
                 }
             }
@@ -348,8 +282,8 @@ impl Pipeline {
         self.follow(correction, &touched, now)?;
         for (hour, key) in upgrades {
             self.dedup.forget(*hour, *key);
-            if let Some(rests) = self.join.meter.hours.get_mut(hour) {
-                rests.metered.remove(key);
+            if let Some(metered) = self.join.meter.hours.get_mut(hour) {
+                metered.remove(key);
             }
         }
         Ok(())
@@ -394,6 +328,8 @@ fn batch<'a>(events: impl Iterator<Item = &'a TrailEvent>) -> Batch {
     batch.seen = batch.invocations.len() as u64;
     batch
 }
+
+mod waiting;
 
 #[cfg(test)]
 mod tests;

@@ -86,10 +86,10 @@ kind = "file"
 path = "notices.jsonl"
 {more}
 [[budget]]
-name = "each agent, daily"
+name = "each agent"
 each = ["agent_id"]
 limit = "{limit}"
-window = "day"
+window = "lifetime"
 mode = "enforce"
 [[budget.threshold]]
 at = "100%"
@@ -189,7 +189,7 @@ do = ["notify", "hold"]
         self.run("lever", "check")
         self.start()
         assert "nothing would be pulled" in self.run("lever", "rehearse", "alpha", ok=None).stdout
-        self.run("approve", "each agent, daily", "--reason", "read it")
+        self.run("approve", "each agent", "--reason", "read it")
         assert self.may_call(alpha)
 
         self.spend("agent-alpha", "alpha", 20)
@@ -212,10 +212,10 @@ do = ["notify", "hold"]
         assert self.may_call(alpha)
         self.write_config("5 USD")
         self.run("config", "reload")
-        self.run("approve", "each agent, daily")
+        self.run("approve", "each agent")
         self.until("the old limit takes it again", lambda: self.denied("agent-alpha"))
 
-        self.run("budget", "override", "add", "each agent, daily", "--target", "agent_id=alpha", "--for", "1h", "--reason", "month end")
+        self.run("budget", "override", "add", "each agent", "--target", "agent_id=alpha", "--for", "1h", "--reason", "month end")
         self.until("an exemption gives access back", lambda: not self.denied("agent-alpha"))
         [exemption] = self.json("budget", "override", "list")
         self.run("budget", "override", "revoke", exemption["id"])

@@ -8,6 +8,7 @@ use sluice_schemas::trail::{SPAN_SOURCE, TrailEvent};
 use sluice_schemas::{Micros, tables};
 
 use super::{event_key, request_key};
+use crate::dedup::stored_key;
 use crate::known::{KnownError, column, text};
 use crate::lake::Lake;
 
@@ -34,6 +35,26 @@ pub fn events_of_hour(lake: &Lake, wanted: Hour) -> Result<Vec<(u128, TrailEvent
             |row, at| at >= start && at < end && (!wanted.openings || opens[row]),
             |event| found.push((request_key(&event), event)),
         )
+    })?;
+    Ok(found)
+}
+
+/// Returns the stored events of `[from, to]` whose requests have a key that `wanted` picks, with those keys.
+///
+/// # Errors
+/// A file could not be read.
+pub fn events_of_requests(
+    lake: &Lake,
+    (from, to): (Micros, Micros),
+    wanted: &dyn Fn(u128) -> bool,
+) -> Result<Vec<(u128, TrailEvent)>, KnownError> {
+    let mut found = Vec::new();
+    each_batch(lake, from, to.plus(1), None, |batch| {
+        let [accounts, regions, ids] = ["account_id", "region", "request_id"].map(|name| text(batch, name));
+        let (accounts, regions, ids) = (accounts?, regions?, ids?);
+        let key = |row: usize| stored_key(accounts.value(row), regions.value(row), ids.value(row));
+        let is_one = |row: usize, at: Micros| (from..=to).contains(&at) && ids.is_valid(row) && wanted(key(row));
+        events(batch, is_one, |event| found.push((request_key(&event), event)))
     })?;
     Ok(found)
 }

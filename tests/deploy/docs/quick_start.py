@@ -45,8 +45,9 @@ class Reader:
 
     def files(self) -> None:
         for name, text in re.findall(r"^```toml\n# (\S+)\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), re.M | re.S):
-            # The simulated agents spend little: with the limit of the guide nothing would happen.
-            (self.folder / name).write_text(text.replace("25.00 USD", "1.00 USD"), encoding="utf-8")
+            # The simulated agents spend little: with the limit of the guide nothing would happen, nor on a day that has just begun.
+            text = text.replace("25.00 USD", "1.00 USD").replace('window = "day"', 'window = "lifetime"')
+            (self.folder / name).write_text(text, encoding="utf-8")
 
     def follow(self, line: str) -> str:
         words = check.words_of(line)[1:]

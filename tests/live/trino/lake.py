@@ -33,10 +33,10 @@ meter_after = "1s"
 name = "errors_by_model"
 sql = "SELECT date_bin(INTERVAL '1 hour', event_time) AS window_start, model, count(error_code) AS errors, sum(cost_usd) AS cost_usd FROM calls GROUP BY 1, 2"
 [[budget]]
-name = "every agent, daily"
+name = "every agent"
 each = ["agent_id"]
 limit = "1.00 USD"
-window = "day"
+window = "lifetime"
 [[budget.threshold]]
 at = "50%"
 do = ["notify"]

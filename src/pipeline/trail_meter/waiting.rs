@@ -1,0 +1,207 @@
+//! Events of calls that no log has brought yet: which they are, and which have waited long enough.
+
+use std::collections::BTreeMap;
+
+use hashbrown::HashMap;
+use sluice_aggregate::dedup::salt;
+use sluice_schemas::time::{HOUR, MINUTE};
+use sluice_schemas::trail::TrailEvent;
+use sluice_schemas::{Batch, Micros};
+
+/// Requests that are waited for by name; of more, whole hours are.
+const REQUESTS_MAX: usize = if cfg!(test) { 3 } else { 250_000 };
+/// Accounts and regions whose logs are watched; those of others are not waited for longer.
+const PLACES_MAX: usize = 10_000;
+/// How far a log is past a call when it will not bring it any more.
+const PAST: i64 = 5 * MINUTE;
+
+/// An event that waits.
+#[derive(Clone, Copy, Debug)]
+struct Waits {
+    at: Micros,
+    arrival: Micros,
+    /// Account and region, as [`salt`] tells them apart.
+    place: u128,
+}
+
+/// How far the log of an account and region got, and when.
+#[derive(Clone, Copy, Debug, Default)]
+struct Log {
+    newest: Micros,
+    arrival: Micros,
+}
+
+impl Log {
+    /// Tells whether a log that still comes in, as after a stop of hours, has not come to a moment yet.
+    fn is_behind(self, at: Micros, until: Micros) -> bool {
+        self.arrival > until && self.newest < at.plus(PAST)
+    }
+}
+
+/// What of an hour has waited long enough.
+#[derive(Debug, Default)]
+pub(in crate::pipeline) struct Ripe {
+    /// By request, when it was.
+    pub(in crate::pipeline) requests: HashMap<u128, Micros>,
+    /// Whether there are more than those.
+    pub(in crate::pipeline) whole: bool,
+}
+
+/// The events of calls that no log has brought yet. The events themselves are in the lake by the time they are looked at.
+#[derive(Debug, Default)]
+pub(in crate::pipeline) struct Waiting {
+    requests: HashMap<u128, Waits>,
+    /// Hours of which more wait than can be named, and when the first of those came.
+    hours: BTreeMap<i64, Micros>,
+    /// No event that waits came before.
+    next: Option<Micros>,
+    /// By place.
+    logs: HashMap<u128, Log>,
+}
+
+impl Waiting {
+    /// Lets the event of a call wait for the log to bring it.
+    pub(in crate::pipeline) fn add(&mut self, event: &TrailEvent, request: u128, arrival: Micros) {
+        self.next = Some(self.next.map_or(arrival, |next| next.min(arrival)));
+        if self.requests.len() >= REQUESTS_MAX {
+            let since = self.hours.entry(event.event_time.hour()).or_insert(arrival);
+            *since = arrival.min(*since);
+            return;
+        }
+        let place = salt(&event.account_id, &event.region);
+        self.requests.entry(request).or_insert(Waits { at: event.event_time, arrival, place });
+    }
+
+    /// Tells that the log brought a call.
+    pub(in crate::pipeline) fn brought(&mut self, request: u128) {
+        if !self.requests.is_empty() {
+            self.requests.remove(&request);
+        }
+    }
+
+    /// Notes how far logs got. `places` are those of the profiles.
+    pub(in crate::pipeline) fn note_logs(&mut self, batch: &Batch, places: &[u128], arrival: Micros) {
+        for call in &batch.invocations {
+            let at = call.profile as usize;
+            let (Some(profile), Some(place)) = (batch.profiles.get(at), places.get(at)) else { continue };
+            if profile.lower_bound || (self.logs.len() >= PLACES_MAX && !self.logs.contains_key(place)) {
+                continue;
+            }
+            let log = self.logs.entry(*place).or_default();
+            *log = Log { newest: log.newest.max(call.event_time), arrival: log.arrival.max(arrival) };
+        }
+    }
+
+    /// When the first event came in that waits.
+    pub(in crate::pipeline) fn since(&self) -> Option<Micros> {
+        self.requests.values().map(|waits| waits.arrival).chain(self.hours.values().copied()).min()
+    }
+
+    /// From which time the events are that wait.
+    pub(in crate::pipeline) fn from(&self) -> Option<Micros> {
+        let hours = self.hours.keys().map(|hour| Micros(hour * HOUR));
+        self.requests.values().map(|waits| waits.at).chain(hours).min()
+    }
+
+    /// Tells whether an event may have waited long enough, without looking at each.
+    pub(in crate::pipeline) fn may_be_ripe(&self, until: Micros) -> bool {
+        self.next.is_some_and(|next| next <= until)
+    }
+
+    /// Takes out, by hour of event time, what came in by `until` and is not still on its way in a log that is behind.
+    pub(in crate::pipeline) fn take_ripe(&mut self, until: Micros) -> BTreeMap<i64, Ripe> {
+        let mut ripe: BTreeMap<i64, Ripe> = BTreeMap::new();
+        let logs = &self.logs;
+        self.requests.retain(|request, waits| {
+            let is_behind = logs.get(&waits.place).is_some_and(|log| log.is_behind(waits.at, until));
+            let is_ripe = waits.arrival <= until && !is_behind;
+            if is_ripe {
+                ripe.entry(waits.at.hour()).or_default().requests.insert(*request, waits.at);
+            }
+            !is_ripe
+        });
+        self.hours.retain(|hour, since| {
+            let end = Micros((hour + 1) * HOUR);
+            let is_ripe = *since <= until && !logs.values().any(|log| log.is_behind(end, until));
+            if is_ripe {
+                ripe.entry(*hour).or_default().whole = true;
+            }
+            !is_ripe
+        });
+        self.next = self.since();
+        ripe
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTES: [Micros; 60] = {
+        let mut minutes = [Micros(0); 60];
+        let mut at = 0;
+        while at < 60 {
+            minutes[at] = Micros(at as i64 * MINUTE);
+            at += 1;
+        }
+        minutes
+    };
+
+    fn event(at: Micros) -> TrailEvent {
+        TrailEvent { event_time: at, account_id: "1".into(), region: "r".into(), ..TrailEvent::default() }
+    }
+
+    fn log(waiting: &mut Waiting, newest: Micros, arrival: Micros) {
+        waiting.logs.insert(salt("1", "r"), Log { newest, arrival });
+    }
+
+    fn names(ripe: &BTreeMap<i64, Ripe>) -> Vec<u128> {
+        let mut names: Vec<u128> = ripe.values().flat_map(|ripe| ripe.requests.keys().copied()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn what_a_log_brings_does_not_wait_and_the_rest_is_ripe_when_its_time_is_over() {
+        let mut waiting = Waiting::default();
+        waiting.add(&event(MINUTES[1]), 1, MINUTES[6]);
+        waiting.add(&event(MINUTES[2]), 2, MINUTES[7]);
+        waiting.add(&event(MINUTES[2]), 2, MINUTES[8]);
+        waiting.add(&event(MINUTES[3]), 3, MINUTES[9]);
+        waiting.brought(1);
+        assert_eq!((waiting.since(), waiting.from()), (Some(MINUTES[7]), Some(MINUTES[2])));
+        assert!(waiting.may_be_ripe(MINUTES[6]), "a bound from below");
+        assert!(waiting.take_ripe(MINUTES[6]).is_empty() && !waiting.may_be_ripe(MINUTES[6]));
+        assert_eq!(names(&waiting.take_ripe(MINUTES[8])), [2]);
+        assert_eq!(names(&waiting.take_ripe(Micros(i64::MAX))), [3]);
+        assert_eq!((waiting.since(), waiting.from(), waiting.may_be_ripe(Micros(i64::MAX))), (None, None, false));
+    }
+
+    #[test]
+    fn a_log_that_still_comes_in_and_is_behind_is_waited_for() {
+        let mut waiting = Waiting::default();
+        waiting.add(&event(MINUTES[20]), 1, MINUTES[21]);
+        // It comes in at 40, and is at 10; then at 24, at 25, and at last no more.
+        log(&mut waiting, MINUTES[10], MINUTES[40]);
+        assert!(waiting.take_ripe(MINUTES[30]).is_empty());
+        log(&mut waiting, MINUTES[24], MINUTES[40]);
+        assert!(waiting.take_ripe(MINUTES[30]).is_empty());
+        let mut stopped = Waiting::default();
+        stopped.add(&event(MINUTES[20]), 1, MINUTES[21]);
+        log(&mut stopped, MINUTES[10], MINUTES[25]);
+        assert_eq!(names(&stopped.take_ripe(MINUTES[30])), [1], "it does not come in any more");
+        log(&mut waiting, MINUTES[25], MINUTES[40]);
+        assert_eq!(names(&waiting.take_ripe(MINUTES[30])), [1], "it is past it");
+    }
+
+    #[test]
+    fn of_more_than_can_be_named_whole_hours_wait() {
+        let mut waiting = Waiting::default();
+        for request in 0..REQUESTS_MAX as u128 + 2 {
+            waiting.add(&event(MINUTES[1]), request, MINUTES[2]);
+        }
+        let ripe = waiting.take_ripe(MINUTES[2]);
+        assert_eq!((ripe.len(), ripe[&0].requests.len(), ripe[&0].whole), (1, REQUESTS_MAX, true));
+        assert_eq!(waiting.since(), None);
+    }
+}
