@@ -11,7 +11,7 @@ use anyhow::Context;
 use hashbrown::HashMap;
 use sluice_aggregate::correct::{Change, StoredCall, Terms, correct_files};
 use sluice_aggregate::dedup::{self, profile_salts, stored_key};
-use sluice_aggregate::evidence::{Kinds, events_of_requests, metered_of_hour};
+use sluice_aggregate::evidence::{Kinds, events_of_requests, for_each_request, metered_of_hour};
 use sluice_enrich::attribution::Principal;
 use sluice_enrich::enricher::{EnrichCache, ReadMetadata};
 use sluice_enrich::evidence::REACH;
@@ -137,29 +137,27 @@ impl Pipeline {
     }
 
     fn meter_hour(&mut self, hour: i64, ripe: Ripe) -> anyhow::Result<()> {
+        let mut requests = ripe.requests;
+        if ripe.whole {
+            self.commit_lake()?;
+            let mut name = |request, at| _ = requests.insert(request, at);
+            for_each_request(&self.lake, hour, &CALLS, &mut name).context("requests of an hour")?;
+        }
         let mut unknown = HashMap::new();
-        for (request, at) in ripe.requests {
+        for (request, at) in requests {
             if !self.knows_call(hour, request)? {
                 unknown.insert(request, at);
             }
         }
-        let range = match (unknown.values().min(), unknown.values().max()) {
-            _ if ripe.whole => (Micros(hour * HOUR), Micros((hour + 1) * HOUR - 1)),
-            (Some(from), Some(to)) => (*from, *to),
-            _ => return Ok(()),
-        };
+        let (Some(from), Some(to)) = (unknown.values().min(), unknown.values().max()) else { return Ok(()) };
         // Events are read from the lake.
         self.commit_lake()?;
         self.make_room()?;
         self.know_hour(hour)?;
-        let is_wanted = |request: u128| ripe.whole || unknown.contains_key(&request);
-        let stored = events_of_requests(&self.lake, range, &is_wanted).context("events of an hour")?;
-        let (mut events, mut taken) = (Vec::new(), HashSet::new());
-        for (request, event) in stored {
-            if is_call(&event) && taken.insert(request) && !self.knows_call(hour, request)? {
-                events.push((request, event));
-            }
-        }
+        let is_wanted = |request| unknown.contains_key(&request);
+        let mut events = events_of_requests(&self.lake, (*from, *to), &is_wanted).context("events of an hour")?;
+        let mut taken = HashSet::new();
+        events.retain(|(request, event)| is_call(event) && taken.insert(*request));
         for part in events.chunks(AT_ONCE) {
             self.meter(part)?;
         }

@@ -50,13 +50,36 @@ pub fn events_of_requests(
 ) -> Result<Vec<(u128, TrailEvent)>, KnownError> {
     let mut found = Vec::new();
     each_batch(lake, from, to.plus(1), None, |batch| {
-        let [accounts, regions, ids] = ["account_id", "region", "request_id"].map(|name| text(batch, name));
-        let (accounts, regions, ids) = (accounts?, regions?, ids?);
-        let key = |row: usize| stored_key(accounts.value(row), regions.value(row), ids.value(row));
-        let is_one = |row: usize, at: Micros| (from..=to).contains(&at) && ids.is_valid(row) && wanted(key(row));
+        let mut keys = vec![None; batch.num_rows()];
+        each_request_key(batch, |row, key| keys[row] = Some(key))?;
+        let is_one = |row: usize, at: Micros| (from..=to).contains(&at) && keys[row].is_some_and(wanted);
         events(batch, is_one, |event| found.push((request_key(&event), event)))
     })?;
     Ok(found)
+}
+
+/// Calls `each` with the key of the request of every stored event of an hour that has one and one of `names`, and its time.
+///
+/// # Errors
+/// A file could not be read: the hour must then not be taken for empty.
+pub fn for_each_request(lake: &Lake, hour: i64, names: &[&str], each: &mut dyn FnMut(u128, Micros)) -> Result<(), KnownError> {
+    let (start, end) = (Micros(hour * HOUR), Micros((hour + 1) * HOUR));
+    each_batch(lake, start, end, Some(&["event_time", "event_name", "request_id", "account_id", "region"]), |batch| {
+        let (at, events) = (times(batch, "event_time")?, text(batch, "event_name")?);
+        each_request_key(batch, |row, key| match at.get(row) {
+            Some(at) if (start..end).contains(at) && names.contains(&events.value(row)) => each(key, *at),
+            _ => {}
+        })
+    })
+}
+
+fn each_request_key(batch: &RecordBatch, mut each: impl FnMut(usize, u128)) -> Result<(), KnownError> {
+    let [accounts, regions, ids] = ["account_id", "region", "request_id"].map(|name| text(batch, name));
+    let (accounts, regions, ids) = (accounts?, regions?, ids?);
+    for row in (0..batch.num_rows()).filter(|row| ids.is_valid(*row)) {
+        each(row, stored_key(accounts.value(row), regions.value(row), ids.value(row)));
+    }
+    Ok(())
 }
 
 /// Returns the keys of all events of an hour of event time in the lake.

@@ -38,7 +38,7 @@ const RESOURCES: [&str; 10] = [
     "knowledge-base/",
 ];
 /// Claims of a token that are kept, `sub` aside: who issued it to which client, and those that are named like the keys by which metadata
-/// names agent, session and team unless configured. Others may tell of people.
+/// names agent, session and team unless configured; configured keys come on top. Others may tell of people.
 const CLAIMS: [&[u8]; 13] = [
     b"agent",
     b"agentId",
@@ -68,8 +68,8 @@ struct Ids {
     knowledge_base: String,
 }
 
-/// Fills in the run, and the error that only the response tells.
-pub(super) fn fill(event: &mut TrailEvent, request: Loose<'_>, response: Loose<'_>, additional: Loose<'_>) {
+/// Fills in the run, and the error that only the response tells. Of the claims of its token also those named in `keys` are kept.
+pub(super) fn fill(event: &mut TrailEvent, request: Loose<'_>, response: Loose<'_>, additional: Loose<'_>, keys: &[String]) {
     let is_ours = matches!(event.event_source.as_str(), "bedrock.amazonaws.com" | "bedrock-agentcore.amazonaws.com");
     if !is_ours || !EVENTS.contains(&event.event_name.as_str()) {
         return;
@@ -98,18 +98,18 @@ pub(super) fn fill(event: &mut TrailEvent, request: Loose<'_>, response: Loose<'
     });
     run.session_id = first([std::mem::take(&mut sessions[0]), std::mem::take(&mut sessions[1]), response.member(b"sessionId").text()]);
     if event.event_name == "InvokeGateway" {
-        claims(additional.member(b"jwt").member(b"claims"), &mut run);
+        claims(additional.member(b"jwt").member(b"claims"), keys, &mut run);
     }
     run.resource_arn = resource_arn(event, ids);
     event.invoked = Some(run);
 }
 
 /// Takes over who a gateway let in.
-fn claims(claims: Loose<'_>, run: &mut Invoked) {
+fn claims(claims: Loose<'_>, keys: &[String], run: &mut Invoked) {
     claims.members(|key, value| {
         if key == b"sub" {
             run.user_id = value.text();
-        } else if CLAIMS.contains(&key) {
+        } else if CLAIMS.contains(&key) || keys.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(key)) {
             let mut words = vec![value.text()];
             value.elements(|word| words.push(word.text()));
             words.retain(|word| !word.is_empty());
@@ -162,5 +162,23 @@ fn partition(region: &str) -> &'static str {
         region if region.starts_with("us-gov-") => "aws-us-gov",
         region if region.starts_with("cn-") => "aws-cn",
         _ => "aws",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_schemas::Micros;
+
+    use super::super::trail;
+
+    #[test]
+    fn configured_claims_are_kept_beside_the_usual_ones() {
+        let text = br#"{"eventVersion":"1.11","eventTime":"2026-08-02T14:41:00Z","eventSource":"bedrock-agentcore.amazonaws.com","eventName":"InvokeGateway","awsRegion":"us-west-2","userIdentity":{"type":"AWSAccount"},"additionalEventData":{"jwt":{"claims":{"sub":"u","scope":"read","worker":"planner","email":"u@example.com"}}},"requestID":"r","eventID":"e","recipientAccountId":"111122223333"}"#;
+        let kept = |keys: &[String]| {
+            let event = trail::event(text, Micros(i64::MAX / 2), keys).unwrap();
+            event.invoked.unwrap().claims.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
+        };
+        assert_eq!(kept(&[]), ["scope"]);
+        assert_eq!(kept(&["Worker".to_owned()]), ["scope", "worker"], "in any case of letters");
     }
 }

@@ -71,11 +71,14 @@ pub struct Intake {
     pub allowed: AllowList,
     /// What stands in place of people's names; they are taken in as they come without it.
     pub pseudonyms: Option<Pseudonyms>,
+    /// Claims of gateway tokens that are kept beside the usual ones: the keys by which agent, session and team are named.
+    pub claims: Vec<String>,
 }
 
 /// Where a record stands and what becomes of it.
 struct Sink<'o> {
     out: &'o mut Batch,
+    intake: Arc<Intake>,
     arrival: Micros,
     nesting: u32,
 }
@@ -91,12 +94,12 @@ pub(crate) const BRIDGED_CALL: &str = trail::DETAIL_TYPE;
 #[cfg(feature = "aws")]
 pub(crate) fn check_bridged(text: &[u8]) -> Result<(), RejectReason> {
     const ANY_TIME: Micros = Micros(i64::MAX / 2);
-    trail::event(trail::bridged(text)?, ANY_TIME).map(drop)
+    trail::event(trail::bridged(text)?, ANY_TIME, &[]).map(drop)
 }
 
 impl Sink<'_> {
     fn event(&mut self, text: &[u8], accepts: Option<&Accepts>) -> Result<(), RejectReason> {
-        let event = trail::event(text, self.arrival)?;
+        let event = trail::event(text, self.arrival, &self.intake.claims)?;
         accepts.map_or(Ok(()), |accepts| accepts.check(event.account_id.as_bytes(), event.region.as_bytes()))?;
         self.out.trail.push(event);
         Ok(())
@@ -149,7 +152,7 @@ impl Decoder {
     pub fn decode_lines(&mut self, bytes: &[u8], base_offset: u64, arrival: Micros, out: &mut Batch) {
         out.bytes += bytes.len() as u64;
         self.profiles.adopt(out);
-        let mut sink = Sink { out, arrival, nesting: 0 };
+        let mut sink = Sink { out, intake: Arc::clone(&self.intake), arrival, nesting: 0 };
         let mut start = 0;
         for end in memchr_iter(b'\n', bytes).chain([bytes.len()]) {
             self.value(&bytes[start..end], base_offset + start as u64, &mut sink);
@@ -161,7 +164,7 @@ impl Decoder {
     pub fn decode_document(&mut self, bytes: &[u8], base_offset: u64, arrival: Micros, out: &mut Batch) {
         out.bytes += bytes.len() as u64;
         self.profiles.adopt(out);
-        self.value(bytes, base_offset, &mut Sink { out, arrival, nesting: 0 });
+        self.value(bytes, base_offset, &mut Sink { out, intake: Arc::clone(&self.intake), arrival, nesting: 0 });
     }
 
     fn value(&mut self, text: &[u8], offset: u64, sink: &mut Sink<'_>) {
@@ -188,7 +191,7 @@ impl Decoder {
 
     fn object(&mut self, text: &[u8], offset: u64, sink: &mut Sink<'_>) {
         // A file of events would be read twice otherwise: once to learn what they are.
-        if let Some(event) = trail::certain(text, sink.arrival) {
+        if let Some(event) = trail::certain(text, sink.arrival, &sink.intake.claims) {
             return self.take(event, text, offset, sink);
         }
         let (mut envelope, mut scanner) = (Envelope::default(), Scanner::new(text));

@@ -141,24 +141,24 @@ impl<'a> Event<'a> {
     }
 }
 
-/// Reads one CloudTrail event.
-pub(super) fn event(text: &[u8], arrival: Micros) -> Result<TrailEvent, RejectReason> {
+/// Reads one CloudTrail event. Claims of tokens that are named like one of `claims` are kept beside the usual ones.
+pub(super) fn event(text: &[u8], arrival: Micros, claims: &[String]) -> Result<TrailEvent, RejectReason> {
     let mut read = Event::default();
     Scanner::new(text).object(|scanner, key| read.member(scanner, key))?;
-    finish(&read, arrival)
+    finish(&read, arrival, claims)
 }
 
 /// Reads text that begins as CloudTrail writes its events, and is nothing else; `None` leaves it to those who ask what it is.
-pub(super) fn certain(text: &[u8], arrival: Micros) -> Option<TrailEvent> {
+pub(super) fn certain(text: &[u8], arrival: Micros, claims: &[String]) -> Option<TrailEvent> {
     if !text.starts_with(br#"{"eventVersion":"#) {
         return None;
     }
     let (mut read, mut scanner) = (Event::default(), Scanner::new(text));
     let whole = scanner.object(|scanner, key| read.member(scanner, key)).is_ok() && scanner.peek().is_none();
-    if whole && !read.is_invocation { finish(&read, arrival).ok() } else { None }
+    if whole && !read.is_invocation { finish(&read, arrival, claims).ok() } else { None }
 }
 
-fn finish(read: &Event<'_>, arrival: Micros) -> Result<TrailEvent, RejectReason> {
+fn finish(read: &Event<'_>, arrival: Micros, claims: &[String]) -> Result<TrailEvent, RejectReason> {
     let texts = |at: usize| read.texts[at].map_or_else(|| Ok(String::new()), |text| owned(text, TEXTS[at].1));
     let identity = |at: usize| read.identity[at].map_or_else(|| Ok(String::new()), |text| owned(text, IDENTITY[at].1));
     let required = |at: usize| texts(at).and_then(|text| if text.is_empty() { Err(Fault::Missing(TEXTS[at].1)) } else { Ok(text) });
@@ -193,7 +193,7 @@ fn finish(read: &Event<'_>, arrival: Micros) -> Result<TrailEvent, RejectReason>
     if event.event_source == "sts.amazonaws.com" && event.event_name.starts_with("AssumeRole") && event.error_code.is_empty() {
         event.assumed = assumed_session(read.request, read.response);
     }
-    invoked::fill(&mut event, read.request, read.response, read.additional);
+    invoked::fill(&mut event, read.request, read.response, read.additional, claims);
     Ok(event)
 }
 

@@ -9,7 +9,7 @@ use sluice_schemas::trail::TrailEvent;
 use sluice_schemas::{Batch, Micros};
 
 /// Requests that are waited for by name; of more, whole hours are.
-const REQUESTS_MAX: usize = if cfg!(test) { 3 } else { 250_000 };
+const REQUESTS_MAX: usize = if cfg!(test) { 3 } else { 100_000 };
 /// Accounts and regions whose logs are watched; those of others are not waited for longer.
 const PLACES_MAX: usize = 10_000;
 /// How far a log is past a call when it will not bring it any more.
