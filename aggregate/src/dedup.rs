@@ -228,6 +228,13 @@ impl Dedup {
         self.keys == 0
     }
 
+    /// Forgets stored hours that were looked into, as far as memory asks for it.
+    pub fn looked(&mut self) {
+        self.clock += 1;
+        self.evict();
+        self.clock -= 1;
+    }
+
     fn evict(&mut self) {
         while self.keys > self.keys_max {
             let idle = self.hours.iter().filter(|(_, hour)| hour.dirty == 0 && hour.used < self.clock).min_by_key(|(_, hour)| hour.used);

@@ -1,9 +1,10 @@
-//! `[personal]`: what stands in place of people's names.
+//! `[personal]`: what stands in place of people's names, and which claims about them are kept.
 
 use std::path::PathBuf;
 
 use serde::Deserialize;
 use sluice_enforce::lever::LeverKind;
+use sluice_enrich::config::EnrichConfig;
 use sluice_ingest::decode::Pseudonyms;
 
 use super::Location;
@@ -40,4 +41,10 @@ impl RawPersonal {
         let pseudonyms = Pseudonyms::new(&key, self.prefixes.clone(), self.names);
         pseudonyms.map(|pseudonyms| (Some(pseudonyms), self.prefixes)).map_err(|fault| faults.push(format!("personal: {fault}"))).ok()
     }
+}
+
+/// The keys by which agent, session and team are named: claims of tokens with such a name are kept, others may tell of people.
+pub(super) fn claims(enrich: Option<&EnrichConfig>) -> Vec<String> {
+    let keys = enrich.map(|enrich| &enrich.metadata);
+    keys.into_iter().flat_map(|keys| [&keys.agent, &keys.session, &keys.team]).flatten().cloned().collect()
 }

@@ -12,7 +12,7 @@ use sluice_enrich::rules::{Rules, RulesError};
 use sluice_ingest::decode::{Accepts, AllowList, Intake};
 
 use super::cloudtrail::RawCloudTrail;
-use super::personal::RawPersonal;
+use super::personal::{RawPersonal, claims};
 use super::reader::Reader;
 use super::retention::RawRetention;
 use super::{Config, Edition, FlagsTable, Location, Origin, PriceFile, SharedPlace, notify, parse_duration};
@@ -140,8 +140,6 @@ pub(crate) fn validate(table: toml::Table, origin: &Origin, reader: &mut Reader,
     let breaches_file = place(raw.enforce.breaches_file.clone(), "breaches.jsonl");
     let enforce = raw.enforce.check(raw.flags.is_some(), faults);
     let (pseudonyms, prefixes) = key.and_then(|key| raw.personal.check(key, &enforce.levers, faults)).unzip();
-    let keys = enrich.as_ref().map(|enrich| &enrich.metadata);
-    let claims = keys.into_iter().flat_map(|keys| [&keys.agent, &keys.session, &keys.team]).flatten().cloned().collect();
     let is_handed = raw.source.is_empty() && raw.files.paths.is_empty();
     Some(Config {
         glue: glue(&raw.lake, &lake, origin, faults),
@@ -151,7 +149,7 @@ pub(crate) fn validate(table: toml::Table, origin: &Origin, reader: &mut Reader,
             .map_err(|fault| faults.push(format!("[shared] {fault}")))
             .ok()?,
         offload: raw.offload.and_then(|table| within("offload", OffloadConfig::parse(table), faults)).unwrap_or_default(),
-        intake: Arc::new(Intake { allowed: raw.allow, pseudonyms: pseudonyms?, claims }),
+        intake: Arc::new(Intake { allowed: raw.allow, pseudonyms: pseudonyms?, claims: claims(enrich.as_ref()) }),
         retention: raw.lake.retention.check(faults),
         prefixes: prefixes?,
         sources: sources(raw.source, faults),

@@ -107,6 +107,14 @@ impl Watcher {
             tracing::info!(event = "coverage_not_asked", why, "a side is not compared");
         }
         self.told = unasked;
+        if outcome.lower_bound_calls > 0 {
+            let calls = outcome.lower_bound_calls;
+            tracing::info!(
+                event = "coverage_metered",
+                calls,
+                "calls that no log brought count as lower bounds: logging is off somewhere, or was"
+            );
+        }
         let (compared, pending) = (totals.compared, totals.pending);
         let message = render::total(outcome);
         match outcome.verdict {

@@ -6,7 +6,7 @@ use sluice_enforce::BudgetStatus;
 use sluice_enforce::hold::Hold;
 use sluice_enforce::overshoot::{Bound, Delays, Spread, Watch};
 use sluice_schemas::time::{DAY, MINUTE, SECOND};
-use sluice_schemas::{Invocation, Micros, PicoUsd};
+use sluice_schemas::{CostBasis, Invocation, Micros, PicoUsd};
 
 use super::worker::Decoded;
 use super::{Mode, Pipeline};
@@ -97,7 +97,9 @@ impl Pipeline {
     /// Measures how long new calls and their logs took. What is read in bulk is history and tells nothing of now.
     pub(super) fn note_delays(&mut self, decoded: &Decoded, keep: &[bool]) {
         if self.settings.mode == Mode::Live {
-            let calls = decoded.batch.batch.invocations.iter().zip(keep).filter(|(_, keep)| **keep).map(|(call, _)| call);
+            // A metered call waited for its log: that is no delay of the log.
+            let is_logged = |(call, keep): &(&Invocation, &bool)| **keep && call.basis != CostBasis::LowerBound;
+            let calls = decoded.batch.batch.invocations.iter().zip(keep).filter(is_logged).map(|(call, _)| call);
             self.exposure.note(calls, decoded.arrival);
         }
     }

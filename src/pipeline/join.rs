@@ -19,7 +19,7 @@ use sluice_schemas::trail::TrailEvent;
 use sluice_schemas::{EnrichedBatch, Micros, tables};
 
 use super::settle::Settling;
-use super::trail_meter::{TrailMeter, is_call};
+use super::trail_meter::{TrailMeter, is_metered};
 use super::worker::Decoded;
 use super::{ALLOWED_LATENESS, Pipeline};
 
@@ -63,7 +63,7 @@ impl Join {
             ids: Dedup::new(EVENT_ID_BYTES),
             pending_ids: HashMap::new(),
             settling: Settling::default(),
-            meter: TrailMeter::default(),
+            meter: TrailMeter::new(now),
             turns: 0,
             any: !lake.files(tables::EVIDENCE)?.is_empty() || lake.state().positions.contains_key(super::trail_meter::SHARD),
             hours: Default::default(),
@@ -158,8 +158,6 @@ impl Profiles {
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
     is_evidence: Option<bool>,
-    /// Whether each is a call that may be metered.
-    is_call: Option<bool>,
     alike: Alike,
 }
 
@@ -216,7 +214,7 @@ impl Pipeline {
             let known = if key.is_of_request { self.join.evidence.add_request(key.at, key.request, &seen.alike) } else { None };
             let Some(touched) = known.or_else(|| self.join.evidence.add_alike(event, key.request, &mut seen.alike)) else { continue };
             let come = self.has_come(&touched)?;
-            if meters && come != Come::Yes && *seen.is_call.get_or_insert_with(|| is_call(event)) {
+            if meters && come != Come::Yes && is_metered(event) {
                 self.join.meter.waiting.add(event, key.request, decoded.arrival);
             }
             if come != Come::No {
@@ -295,7 +293,7 @@ impl Pipeline {
 
     /// Lets an event of an earlier run wait as if it had come when the settled ones had.
     fn wait_at_once(&mut self, event: &TrailEvent, request: u128) {
-        if self.settings.config.cloudtrail.meter_after.is_some() && is_call(event) {
+        if self.settings.config.cloudtrail.meter_after.is_some() && is_metered(event) {
             let arrival = self.lake.state().evidence_settled;
             self.join.meter.waiting.add(event, request, arrival);
         }

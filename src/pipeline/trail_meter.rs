@@ -44,6 +44,8 @@ const LOOKS: i64 = 15;
 #[derive(Debug, Default)]
 pub(super) struct TrailMeter {
     pub(super) waiting: Waiting,
+    /// When this process began.
+    began: Option<Micros>,
     /// When it was last looked for events that waited long enough.
     looked: Option<Micros>,
     /// Metered calls in the lake by hour of event time, those of this run included.
@@ -53,9 +55,16 @@ pub(super) struct TrailMeter {
 }
 
 /// Tells whether an event tells of one call to a model.
-pub(super) fn is_call(event: &TrailEvent) -> bool {
+fn is_call(event: &TrailEvent) -> bool {
     let is_named = event.event_source == "bedrock.amazonaws.com" && CALLS.contains(&event.event_name.as_str());
     is_named && !event.request_id.is_empty() && has_place(event)
+}
+
+/// Tells whether an event tells of a call that cost something, or may have. One that failed and of which no tokens are told did not, and
+/// the log need not tell of it.
+pub(super) fn is_metered(event: &TrailEvent) -> bool {
+    let has_tokens = event.input_tokens.is_some() || event.output_tokens.is_some();
+    (event.error_code.is_empty() || has_tokens) && is_call(event)
 }
 
 /// Tells whether an event names account and region as the log of its call would. By another name, or as told to another account than the
@@ -69,6 +78,10 @@ fn has_place(event: &TrailEvent) -> bool {
 }
 
 impl TrailMeter {
+    pub(super) fn new(now: Micros) -> Self {
+        Self { began: Some(now), ..Self::default() }
+    }
+
     /// Returns when the first event came in that waits or is being looked at.
     pub(super) fn waits_since(&self) -> Option<Micros> {
         self.waiting.since().into_iter().chain(self.at_work.0).min()
@@ -87,6 +100,10 @@ impl Pipeline {
         let after: Duration = self.settings.config.cloudtrail.meter_after.filter(|_| self.settings.mode == Mode::Live)?;
         let after = i64::try_from(after.as_micros()).unwrap_or(i64::MAX);
         let (now, meter) = (self.settings.clock.now(), &self.join.meter);
+        // What an earlier process knew waits anew: its log may have been at rest as long.
+        if meter.began.is_none_or(|began| now < began.plus(after)) {
+            return None;
+        }
         let looks = meter.looked.is_none_or(|looked| now >= looked.plus(after / LOOKS));
         Some(now.plus(-after)).filter(|until| looks && meter.waiting.may_be_ripe(*until))
     }
@@ -131,6 +148,9 @@ impl Pipeline {
         meter.at_work = (meter.waiting.since(), meter.waiting.from());
         for (hour, ripe) in meter.waiting.take_ripe(until) {
             self.meter_hour(hour, ripe)?;
+            self.dedup.looked();
+            // A month that is read again has hundreds of hours.
+            self.meter.board.turn(self.settings.clock.now());
         }
         self.join.meter.at_work = (None, None);
         Ok(())
@@ -143,25 +163,33 @@ impl Pipeline {
             let mut name = |request, at| _ = requests.insert(request, at);
             for_each_request(&self.lake, hour, &CALLS, &mut name).context("requests of an hour")?;
         }
-        let mut unknown = HashMap::new();
+        let mut unknown = Vec::new();
         for (request, at) in requests {
-            if !self.knows_call(hour, request)? {
-                unknown.insert(request, at);
+            if !self.knows_call(at, request)? {
+                unknown.push((at, request));
             }
         }
-        let (Some(from), Some(to)) = (unknown.values().min(), unknown.values().max()) else { return Ok(()) };
+        if unknown.is_empty() {
+            return Ok(());
+        }
         // Events are read from the lake.
         self.commit_lake()?;
         self.make_room()?;
         self.know_hour(hour)?;
-        let is_wanted = |request| unknown.contains_key(&request);
-        let mut events = events_of_requests(&self.lake, (*from, *to), &is_wanted).context("events of an hour")?;
-        let mut taken = HashSet::new();
-        events.retain(|(request, event)| is_call(event) && taken.insert(*request));
-        for part in events.chunks(AT_ONCE) {
-            self.meter(part)?;
+        unknown.sort_unstable();
+        for part in unknown.chunks(AT_ONCE) {
+            if let (Some((from, _)), Some((to, _))) = (part.first(), part.last()) {
+                self.meter_part((*from, *to), part)?;
+            }
         }
         Ok(())
+    }
+
+    fn meter_part(&mut self, range: (Micros, Micros), part: &[(Micros, u128)]) -> anyhow::Result<()> {
+        let mut wanted: HashSet<u128> = part.iter().map(|(_, request)| *request).collect();
+        let mut events = events_of_requests(&self.lake, range, &|request| wanted.contains(&request)).context("events of an hour")?;
+        events.retain(|(request, event)| is_metered(event) && wanted.remove(request));
+        if events.is_empty() { Ok(()) } else { self.meter(&events) }
     }
 
     fn meter(&mut self, events: &[(u128, TrailEvent)]) -> anyhow::Result<()> {
@@ -200,15 +228,14 @@ impl Pipeline {
     }
 
     /// Tells whether the call of an event is known, looking into the lake for hours that are not in memory.
-    fn knows_call(&mut self, event_hour: i64, request: u128) -> anyhow::Result<bool> {
+    fn knows_call(&mut self, at: Micros, request: u128) -> anyhow::Result<bool> {
         let (lake, pending) = (&self.lake, &self.pending_keys);
         let mut load = |hour| {
             let mut keys = sluice_aggregate::known::keys_of_hour(lake, hour)?;
             keys.extend(pending.get(&hour).into_iter().flatten());
             Ok::<_, sluice_aggregate::known::KnownError>(keys)
         };
-        let (start, end) = (Micros(event_hour * HOUR), Micros((event_hour + 1) * HOUR));
-        for hour in start.plus(-LONGEST).hour()..=end.plus(LONGEST).hour() {
+        for hour in at.plus(-LONGEST).hour()..=at.plus(LONGEST).hour() {
             if self.dedup.look(hour, request, &mut load).context("ids of calls")? {
                 return Ok(true);
             }

@@ -5,7 +5,7 @@ use sluice_aggregate::lake::LakeError;
 use sluice_aggregate::store::LocalWrite;
 use sluice_ingest::retention;
 use sluice_schemas::time::HOUR;
-use sluice_schemas::{ErrorClass, Micros, Position};
+use sluice_schemas::{ErrorClass, Micros, Position, tables};
 
 use super::{Mode, Pipeline};
 use crate::operate::Phase;
@@ -77,7 +77,10 @@ impl Pipeline {
     pub(super) fn let_go(&mut self, table: &str, now: Micros) -> Result<(), LakeError> {
         let kept = self.settings.config.retention.tables().find(|(of, _)| *of == table);
         if let Some((_, days)) = kept {
-            let expired = self.lake.expire(table, now.day().saturating_sub(days), now)?;
+            let first = now.day().saturating_sub(days);
+            // Events that may yet be metered are read again.
+            let waits = self.join.meter.waits_from().filter(|_| table == tables::EVIDENCE);
+            let expired = self.lake.expire(table, waits.map_or(first, |from| first.min(from.day())), now)?;
             if expired > 0 {
                 tracing::info!(event = "expired", table, rows = expired, days, "rows were kept as long as configured");
             }

@@ -121,14 +121,18 @@ fn what_no_log_brings_is_metered_whether_or_not_logs_are_on() {
         text += &called(3, "eu-west-1", "09:20:00", true);
         text += &called(3, "eu-west-1", "09:20:00", true);
         text += &called(4, "eu-west-1", "09:30:00", false);
+        // One that failed cost nothing, unless tokens are told of it.
+        let fails = |event: String| event.replace(r#""eventType""#, r#""errorCode":"ThrottlingException","eventType""#);
+        text += &fails(called(5, "eu-west-1", "09:40:00", false));
+        text += &fails(called(6, "eu-west-1", "09:50:00", true));
         fs::write(logs.join("1.jsonl"), text).unwrap();
         let pipeline = read(folder.path(), mode);
-        assert_eq!(told(&pipeline), [is("exact", 1, 2), is("lower_bound", 3, 2)]);
+        assert_eq!(told(&pipeline), [is("exact", 1, 2), is("lower_bound", 4, 3)]);
         let engine = crate::lakeview::engine(&pipeline.lake, pipeline.live_rows()).unwrap();
         let unpriced = engine.sql("SELECT count(*) FROM calls WHERE NOT priced AND region = 'eu-west-1'").unwrap();
         assert_eq!(unpriced[0].column(0).as_primitive::<Int64Type>().value(0), 1, "unknown is not zero");
         drop(pipeline);
-        assert_eq!(told(&read(folder.path(), mode)), [is("exact", 1, 2), is("lower_bound", 3, 2)], "a second pass changes nothing");
+        assert_eq!(told(&read(folder.path(), mode)), [is("exact", 1, 2), is("lower_bound", 4, 3)], "a second pass changes nothing");
     }
 }
 
