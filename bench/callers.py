@@ -133,8 +133,13 @@ class Run(NamedTuple):
     """What one replay took."""
 
     wall: float
-    cpu: float
+    user: float
+    system: float
     peak: int  # KiB
+
+    @property
+    def cpu(self) -> float:
+        return self.user + self.system
 
 
 def replay(args: argparse.Namespace, logs: Path, join: bool) -> Run:
@@ -149,7 +154,7 @@ def replay(args: argparse.Namespace, logs: Path, join: bool) -> Run:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"replay ended with {process.returncode}")
-    return Run(took, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+    return Run(took, usage.ru_utime, usage.ru_stime, usage.ru_maxrss)
 
 
 def told_apart(args: argparse.Namespace) -> tuple[int, int]:
@@ -174,11 +179,13 @@ def measure(args: argparse.Namespace, calls: int, keys: int, sessions: int, limi
             raise SystemExit("the logs could not be written")
         done.touch()
     runs: dict[bool, list[Run]] = {True: [], False: []}
-    for _ in range(args.runs):
-        for join in (False, True):
+    for left in reversed(range(args.runs)):
+        # Whoever comes after the smaller one finds less memory that is ready for use: each comes after each. The last one joins.
+        for join in (False, True) if left % 2 == 0 else (True, False):
             runs[join].append(replay(args, logs, join))
     found, named = told_apart(args)
-    # Whatever else a machine does, clearing memory for others among it, only adds: the least run tells what the program takes.
+    # Whatever else a machine does, finding memory for it among others, only adds: the least tells what the program takes. That of the
+    # kernel's share is found apart, for on a machine of a hypervisor the same pages cost it a tenth of a second or a whole one.
     least = {join: Run(*(min(of) for of in zip(*runs[join]))) for join in runs}
     without, joined = least[False], least[True]
     peak = max(run.peak for run in runs[True]) * 1024 / 1e6

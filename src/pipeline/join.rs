@@ -19,9 +19,9 @@ use sluice_schemas::trail::TrailEvent;
 use sluice_schemas::{EnrichedBatch, Micros, tables};
 
 use super::settle::Settling;
-use super::trail_meter::{TrailMeter, is_metered};
+use super::trail_meter::{TrailMeter, is_call, is_metered, may_cost};
 use super::worker::Decoded;
-use super::{ALLOWED_LATENESS, Pipeline};
+use super::{ALLOWED_LATENESS, Mode, Pipeline};
 
 /// Memory of evidence; what is stored by then is loaded again when it is asked for.
 const EVIDENCE_BYTES: usize = 224 << 20;
@@ -57,13 +57,13 @@ pub(super) struct Join {
 }
 
 impl Join {
-    pub(super) fn new(lake: &Lake, now: Micros) -> anyhow::Result<Self> {
+    pub(super) fn new(lake: &Lake, now: Micros, mode: Mode) -> anyhow::Result<Self> {
         Ok(Self {
             evidence: Evidence::new(EVIDENCE_BYTES),
             ids: Dedup::new(EVENT_ID_BYTES),
             pending_ids: HashMap::new(),
             settling: Settling::default(),
-            meter: TrailMeter::new(now),
+            meter: TrailMeter::new(now, mode),
             turns: 0,
             any: !lake.files(tables::EVIDENCE)?.is_empty() || lake.state().positions.contains_key(super::trail_meter::SHARD),
             hours: Default::default(),
@@ -158,6 +158,7 @@ impl Profiles {
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
     is_evidence: Option<bool>,
+    is_call: Option<bool>,
     alike: Alike,
 }
 
@@ -214,7 +215,7 @@ impl Pipeline {
             let known = if key.is_of_request { self.join.evidence.add_request(key.at, key.request, &seen.alike) } else { None };
             let Some(touched) = known.or_else(|| self.join.evidence.add_alike(event, key.request, &mut seen.alike)) else { continue };
             let come = self.has_come(&touched)?;
-            if meters && come != Come::Yes && is_metered(event) {
+            if meters && come != Come::Yes && may_cost(event) && *seen.is_call.get_or_insert_with(|| is_call(event)) {
                 self.join.meter.waiting.add(event, key.request, decoded.arrival);
             }
             if come != Come::No {
@@ -247,7 +248,7 @@ impl Pipeline {
                 at: invocation.event_time,
                 resources: &resources[at],
             };
-            self.join.meter.waiting.brought(call.request);
+            self.join.meter.waiting.brought(call.request, call.at);
             let found = self.join.of_call(&self.lake, &call).context("evidence of a call")?;
             let (number, is_new) = profiles.of(invocation.profile, found);
             if is_new {

@@ -57,7 +57,7 @@ impl Pipeline {
             bodies: None,
             committed: Arc::default(),
             dedup: Dedup::new(DEDUP_BYTES),
-            join: super::join::Join::new(&lake, now)?,
+            join: super::join::Join::new(&lake, now, settings.mode)?,
             recent: Default::default(),
             ahead: Default::default(),
             directory: Default::default(),

@@ -5,6 +5,7 @@
 //! CloudTrail does not tell of cached tokens.
 
 use std::collections::HashSet;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -41,11 +42,11 @@ const LONGEST: i64 = HOUR + REACH;
 const LOOKS: i64 = 15;
 
 /// Events that may be calls which no log brings.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct TrailMeter {
     pub(super) waiting: Waiting,
     /// When this process began.
-    began: Option<Micros>,
+    began: Micros,
     /// When it was last looked for events that waited long enough.
     looked: Option<Micros>,
     /// Metered calls in the lake by hour of event time, those of this run included.
@@ -54,17 +55,21 @@ pub(super) struct TrailMeter {
     at_work: (Option<Micros>, Option<Micros>),
 }
 
-/// Tells whether an event tells of one call to a model.
-fn is_call(event: &TrailEvent) -> bool {
-    let is_named = event.event_source == "bedrock.amazonaws.com" && CALLS.contains(&event.event_name.as_str());
-    is_named && !event.request_id.is_empty() && has_place(event)
+/// Tells whether events of this kind tell of one call to a model each.
+pub(super) fn is_call(event: &TrailEvent) -> bool {
+    event.event_source == "bedrock.amazonaws.com" && CALLS.contains(&event.event_name.as_str()) && has_place(event)
 }
 
-/// Tells whether an event tells of a call that cost something, or may have. One that failed and of which no tokens are told did not, and
-/// the log need not tell of it.
-pub(super) fn is_metered(event: &TrailEvent) -> bool {
+/// Tells whether the call of an event cost something, or may have. One that failed and of which no tokens are told did not, and the log
+/// need not tell of it.
+pub(super) fn may_cost(event: &TrailEvent) -> bool {
     let has_tokens = event.input_tokens.is_some() || event.output_tokens.is_some();
-    (event.error_code.is_empty() || has_tokens) && is_call(event)
+    !event.request_id.is_empty() && (event.error_code.is_empty() || has_tokens)
+}
+
+/// Tells whether an event tells of a call to a model that may have cost something.
+pub(super) fn is_metered(event: &TrailEvent) -> bool {
+    may_cost(event) && is_call(event)
 }
 
 /// Tells whether an event names account and region as the log of its call would. By another name, or as told to another account than the
@@ -77,9 +82,16 @@ fn has_place(event: &TrailEvent) -> bool {
     is_account && is_region && is_own
 }
 
+/// Returns the hours in which the event of a call may be, and the call of an event.
+fn hours_of_event(at: Micros) -> RangeInclusive<i64> {
+    at.plus(-LONGEST).hour()..=at.plus(LONGEST).hour()
+}
+
 impl TrailMeter {
-    pub(super) fn new(now: Micros) -> Self {
-        Self { began: Some(now), ..Self::default() }
+    pub(super) fn new(now: Micros, mode: Mode) -> Self {
+        // A pass over old records may read the log of a call long after its event: it meters at its end.
+        let waiting = Waiting::new(mode != Mode::Live);
+        Self { waiting, began: now, looked: None, hours: HashMap::new(), at_work: (None, None) }
     }
 
     /// Returns when the first event came in that waits or is being looked at.
@@ -96,12 +108,11 @@ impl TrailMeter {
 impl Pipeline {
     /// Returns until when an event must have come in to have waited long enough, if it is time to look for such.
     fn ripe_until(&self) -> Option<Micros> {
-        // A pass over old records may read the log of a call long after its event: it meters at its end.
         let after: Duration = self.settings.config.cloudtrail.meter_after.filter(|_| self.settings.mode == Mode::Live)?;
         let after = i64::try_from(after.as_micros()).unwrap_or(i64::MAX);
         let (now, meter) = (self.settings.clock.now(), &self.join.meter);
         // What an earlier process knew waits anew: its log may have been at rest as long.
-        if meter.began.is_none_or(|began| now < began.plus(after)) {
+        if now < meter.began.plus(after) {
             return None;
         }
         let looks = meter.looked.is_none_or(|looked| now >= looked.plus(after / LOOKS));
@@ -158,9 +169,10 @@ impl Pipeline {
 
     fn meter_hour(&mut self, hour: i64, ripe: Ripe) -> anyhow::Result<()> {
         let mut requests = ripe.requests;
-        if ripe.whole {
+        if ripe.others || !ripe.ids.is_empty() {
             self.commit_lake()?;
-            let mut name = |request, at| _ = requests.insert(request, at);
+            let is_ripe = |request| ripe.others || ripe.ids.contains(&request);
+            let mut name = |request, at| _ = is_ripe(request).then(|| requests.insert(request, at));
             for_each_request(&self.lake, hour, &CALLS, &mut name).context("requests of an hour")?;
         }
         let mut unknown = Vec::new();
@@ -235,7 +247,7 @@ impl Pipeline {
             keys.extend(pending.get(&hour).into_iter().flatten());
             Ok::<_, sluice_aggregate::known::KnownError>(keys)
         };
-        for hour in at.plus(-LONGEST).hour()..=at.plus(LONGEST).hour() {
+        for hour in hours_of_event(at) {
             if self.dedup.look(hour, request, &mut load).context("ids of calls")? {
                 return Ok(true);
             }
@@ -269,7 +281,7 @@ impl Pipeline {
         for call in &batch.batch.invocations {
             let salt = salts.get(call.profile as usize).copied().unwrap_or_default();
             let key = dedup::key(call.request_id, salt, &batch.batch.strings);
-            for hour in call.event_time.plus(-LONGEST).hour()..=call.event_time.plus(LONGEST).hour() {
+            for hour in hours_of_event(call.event_time) {
                 self.know_hour(hour)?;
                 if self.join.meter.hours.get(&hour).is_some_and(|metered| metered.contains(&key)) {
                     found.push((hour, key));

@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use hashbrown::HashMap;
+use foldhash::fast::FixedState;
+use hashbrown::{HashMap, HashSet};
 use sluice_aggregate::dedup::salt;
 use sluice_schemas::time::{HOUR, MINUTE};
 use sluice_schemas::trail::TrailEvent;
 use sluice_schemas::{Batch, Micros};
 
-/// Requests that are waited for by name; of more, whole hours are.
+/// Requests that are waited for with all that tells when their time is over; of more only the ids are known, by hour of event time.
 const REQUESTS_MAX: usize = if cfg!(test) { 3 } else { 100_000 };
+/// Ids of requests, about 28 bytes each; of more, whole hours are waited for.
+const IDS_MAX: usize = if cfg!(test) { 4 } else { 1_000_000 };
 /// Accounts and regions whose logs are watched; those of others are not waited for longer.
 const PLACES_MAX: usize = 10_000;
 /// How far a log is past a call when it will not bring it any more.
@@ -38,21 +41,36 @@ impl Log {
     }
 }
 
+/// What waits of an hour, and is not known request by request.
+#[derive(Debug)]
+struct Hour {
+    /// When the first of it came.
+    since: Micros,
+    ids: HashSet<u128, FixedState>,
+    /// Whether there are others than those.
+    others: bool,
+}
+
 /// What of an hour has waited long enough.
 #[derive(Debug, Default)]
 pub(in crate::pipeline) struct Ripe {
     /// By request, when it was.
     pub(in crate::pipeline) requests: HashMap<u128, Micros>,
-    /// Whether there are more than those.
-    pub(in crate::pipeline) whole: bool,
+    /// Requests of which the stored events alone tell when they were.
+    pub(in crate::pipeline) ids: HashSet<u128, FixedState>,
+    /// Whether there are others than those.
+    pub(in crate::pipeline) others: bool,
 }
 
 /// The events of calls that no log has brought yet. The events themselves are in the lake by the time they are looked at.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::pipeline) struct Waiting {
+    requests_max: usize,
     requests: HashMap<u128, Waits>,
-    /// Hours of which more wait than can be named, and when the first of those came.
-    hours: BTreeMap<i64, Micros>,
+    /// By hour of event time.
+    hours: BTreeMap<i64, Hour>,
+    /// Ids in those hours.
+    ids: usize,
     /// No event that waits came before.
     next: Option<Micros>,
     /// By place.
@@ -60,22 +78,51 @@ pub(in crate::pipeline) struct Waiting {
 }
 
 impl Waiting {
+    /// Creates an empty one. Where every time is over at once, as at the end of a pass over old records, ids are enough.
+    pub(in crate::pipeline) fn new(at_once: bool) -> Self {
+        Self {
+            requests_max: if at_once { 0 } else { REQUESTS_MAX },
+            requests: HashMap::new(),
+            hours: BTreeMap::new(),
+            ids: 0,
+            next: None,
+            logs: HashMap::new(),
+        }
+    }
+
     /// Lets the event of a call wait for the log to bring it.
     pub(in crate::pipeline) fn add(&mut self, event: &TrailEvent, request: u128, arrival: Micros) {
         self.next = Some(self.next.map_or(arrival, |next| next.min(arrival)));
-        if self.requests.len() >= REQUESTS_MAX {
-            let since = self.hours.entry(event.event_time.hour()).or_insert(arrival);
-            *since = arrival.min(*since);
+        if self.requests.len() >= self.requests_max {
+            let empty = || Hour { since: arrival, ids: HashSet::default(), others: false };
+            let hour = self.hours.entry(event.event_time.hour()).or_insert_with(empty);
+            hour.since = arrival.min(hour.since);
+            if self.ids >= IDS_MAX {
+                hour.others = true;
+            } else if (self.requests_max == 0 || !self.requests.contains_key(&request)) && hour.ids.insert(request) {
+                self.ids += 1;
+            }
             return;
         }
         let place = salt(&event.account_id, &event.region);
         self.requests.entry(request).or_insert(Waits { at: event.event_time, arrival, place });
     }
 
-    /// Tells that the log brought a call.
-    pub(in crate::pipeline) fn brought(&mut self, request: u128) {
-        if !self.requests.is_empty() {
-            self.requests.remove(&request);
+    /// Tells that the log brought a call of `at`.
+    pub(in crate::pipeline) fn brought(&mut self, request: u128, at: Micros) {
+        if self.requests.remove(&request).is_some() || self.ids == 0 {
+            return;
+        }
+        // Nearly every event is of the hour of its call.
+        for at in std::iter::once(at.hour()).chain(super::hours_of_event(at)) {
+            let Some(hour) = self.hours.get_mut(&at) else { continue };
+            if hour.ids.remove(&request) {
+                self.ids -= 1;
+                if hour.ids.is_empty() && !hour.others {
+                    self.hours.remove(&at);
+                }
+                return;
+            }
         }
     }
 
@@ -94,7 +141,7 @@ impl Waiting {
 
     /// When the first event came in that waits.
     pub(in crate::pipeline) fn since(&self) -> Option<Micros> {
-        self.requests.values().map(|waits| waits.arrival).chain(self.hours.values().copied()).min()
+        self.requests.values().map(|waits| waits.arrival).chain(self.hours.values().map(|hour| hour.since)).min()
     }
 
     /// From which time the events are that wait.
@@ -120,11 +167,14 @@ impl Waiting {
             }
             !is_ripe
         });
-        self.hours.retain(|hour, since| {
-            let end = Micros((hour + 1) * HOUR);
-            let is_ripe = *since <= until && !logs.values().any(|log| log.is_behind(end, until));
+        let ids = &mut self.ids;
+        self.hours.retain(|at, hour| {
+            let end = Micros((at + 1) * HOUR);
+            let is_ripe = hour.since <= until && !logs.values().any(|log| log.is_behind(end, until));
             if is_ripe {
-                ripe.entry(*hour).or_default().whole = true;
+                *ids -= hour.ids.len();
+                let ripe = ripe.entry(*at).or_default();
+                (ripe.ids, ripe.others) = (std::mem::take(&mut hour.ids), hour.others);
             }
             !is_ripe
         });
@@ -163,12 +213,12 @@ mod tests {
 
     #[test]
     fn what_a_log_brings_does_not_wait_and_the_rest_is_ripe_when_its_time_is_over() {
-        let mut waiting = Waiting::default();
+        let mut waiting = Waiting::new(false);
         waiting.add(&event(MINUTES[1]), 1, MINUTES[6]);
         waiting.add(&event(MINUTES[2]), 2, MINUTES[7]);
         waiting.add(&event(MINUTES[2]), 2, MINUTES[8]);
         waiting.add(&event(MINUTES[3]), 3, MINUTES[9]);
-        waiting.brought(1);
+        waiting.brought(1, MINUTES[0]);
         assert_eq!((waiting.since(), waiting.from()), (Some(MINUTES[7]), Some(MINUTES[2])));
         assert!(waiting.may_be_ripe(MINUTES[6]), "a bound from below");
         assert!(waiting.take_ripe(MINUTES[6]).is_empty() && !waiting.may_be_ripe(MINUTES[6]));
@@ -179,14 +229,14 @@ mod tests {
 
     #[test]
     fn a_log_that_still_comes_in_and_is_behind_is_waited_for() {
-        let mut waiting = Waiting::default();
+        let mut waiting = Waiting::new(false);
         waiting.add(&event(MINUTES[20]), 1, MINUTES[21]);
         // It comes in at 40, and is at 10; then at 24, at 25, and at last no more.
         log(&mut waiting, MINUTES[10], MINUTES[40]);
         assert!(waiting.take_ripe(MINUTES[30]).is_empty());
         log(&mut waiting, MINUTES[24], MINUTES[40]);
         assert!(waiting.take_ripe(MINUTES[30]).is_empty());
-        let mut stopped = Waiting::default();
+        let mut stopped = Waiting::new(false);
         stopped.add(&event(MINUTES[20]), 1, MINUTES[21]);
         log(&mut stopped, MINUTES[10], MINUTES[25]);
         assert_eq!(names(&stopped.take_ripe(MINUTES[30])), [1], "it does not come in any more");
@@ -194,14 +244,47 @@ mod tests {
         assert_eq!(names(&waiting.take_ripe(MINUTES[30])), [1], "it is past it");
     }
 
-    #[test]
-    fn of_more_than_can_be_named_whole_hours_wait() {
-        let mut waiting = Waiting::default();
-        for request in 0..REQUESTS_MAX as u128 + 2 {
+    /// Events of one hour, numbered.
+    fn events(count: usize, at_once: bool) -> Waiting {
+        let mut waiting = Waiting::new(at_once);
+        for request in 0..count as u128 {
             waiting.add(&event(MINUTES[1]), request, MINUTES[2]);
         }
-        let ripe = waiting.take_ripe(MINUTES[2]);
-        assert_eq!((ripe.len(), ripe[&0].requests.len(), ripe[&0].whole), (1, REQUESTS_MAX, true));
-        assert_eq!(waiting.since(), None);
+        waiting
+    }
+
+    fn of_hour(ripe: &BTreeMap<i64, Ripe>) -> (usize, usize, bool) {
+        assert_eq!(ripe.keys().collect::<Vec<_>>(), [&0]);
+        (ripe[&0].requests.len(), ripe[&0].ids.len(), ripe[&0].others)
+    }
+
+    #[test]
+    fn of_many_the_ids_are_known() {
+        let mut waiting = events(REQUESTS_MAX + 2, false);
+        waiting.add(&event(MINUTES[1]), 0, MINUTES[2]);
+        waiting.brought(REQUESTS_MAX as u128, MINUTES[0].plus(HOUR));
+        assert_eq!(of_hour(&waiting.take_ripe(MINUTES[2])), (REQUESTS_MAX, 1, false));
+        assert_eq!((waiting.since(), waiting.ids), (None, 0));
+
+        let mut waiting = events(REQUESTS_MAX + 2, false);
+        waiting.brought(REQUESTS_MAX as u128 + 1, MINUTES[0].plus(4 * HOUR));
+        assert_eq!(waiting.ids, 2, "of another hour");
+        (0..REQUESTS_MAX as u128 + 2).for_each(|request| waiting.brought(request, MINUTES[1]));
+        assert_eq!((waiting.since(), waiting.ids, waiting.take_ripe(Micros(i64::MAX)).len()), (None, 0, 0));
+    }
+
+    #[test]
+    fn where_every_time_is_over_at_once_ids_are_enough() {
+        let mut waiting = events(2, true);
+        waiting.brought(1, MINUTES[0]);
+        assert_eq!(of_hour(&waiting.take_ripe(Micros(i64::MAX))), (0, 1, false));
+    }
+
+    #[test]
+    fn of_more_than_can_be_known_an_hour_is_looked_at_whatever_the_log_brings() {
+        let count = IDS_MAX + 1;
+        let mut waiting = events(count, true);
+        (0..count as u128).for_each(|request| waiting.brought(request, MINUTES[1]));
+        assert_eq!(of_hour(&waiting.take_ripe(Micros(i64::MAX))), (0, 0, true));
     }
 }
