@@ -8,7 +8,7 @@ use arrow::array::RecordBatch;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use sluice_aggregate::dedup::{self, Dedup, profile_salts};
-use sluice_aggregate::evidence::{Hour, event_keys_of_hour, events, events_of_hour, events_since, for_each_event_key, request_key};
+use sluice_aggregate::evidence::{Hour, event_keys_of_hour, events, events_of_hour, for_each_event_key, for_each_event_since, request_key};
 use sluice_aggregate::known::KnownError;
 use sluice_aggregate::lake::Lake;
 use sluice_enrich::enricher::Enricher;
@@ -106,6 +106,16 @@ impl Join {
             self.evidence.begin_hour(hour);
         }
         Ok(())
+    }
+
+    /// Lets an event of an earlier run, and the calls that it speaks of, wait as if it had come when the `settled` ones had.
+    fn queue_at_once(&mut self, touched: Option<Touched>, (event, request): (&TrailEvent, u128), settled: Micros, meters: bool) {
+        if meters && is_metered(event) {
+            self.meter.waiting.add(event, request, settled);
+        }
+        if let Some(touched) = touched {
+            self.settling.add(touched, settled, self.turns);
+        }
     }
 
     /// Gives the evidence of a call.
@@ -269,12 +279,11 @@ impl Pipeline {
         let mut found = Vec::new();
         events(rows, |_, _| true, |event| found.push(event))?;
         self.join.any = true;
+        let (settled, meters) = (self.lake.state().evidence_settled, self.settings.config.cloudtrail.meter_after.is_some());
         for event in found {
             let request = request_key(&event);
-            self.wait_at_once(&event, request);
-            if let Some(touched) = self.join.evidence.add(&event, request) {
-                self.queue_at_once(touched);
-            }
+            let touched = self.join.evidence.add(&event, request);
+            self.join.queue_at_once(touched, (&event, request), settled, meters);
         }
         Ok(())
     }
@@ -282,22 +291,16 @@ impl Pipeline {
     /// Puts the stored evidence that an earlier process had not settled into the queue.
     pub(super) fn remember_evidence(&mut self) -> anyhow::Result<()> {
         let (settled, from) = (self.lake.state().evidence_settled, self.lake.state().evidence_from);
-        for (request, event) in events_since(&self.lake, settled.plus(-SLACK), from.plus(-SLACK)).context("evidence that is not settled")? {
-            self.wait_at_once(&event, request);
-            if let Some(touched) = self.join.evidence.remind(&event, request) {
-                self.queue_at_once(touched);
+        let (lake, join, meters) = (&self.lake, &mut self.join, self.settings.config.cloudtrail.meter_after.is_some());
+        let remember = |found: Vec<(u128, TrailEvent)>| {
+            join.evidence.use_more();
+            for (request, event) in found {
+                let touched = join.evidence.remind(&event, request);
+                join.queue_at_once(touched, (&event, request), settled, meters);
             }
-        }
-        self.join.evidence.evict();
-        Ok(())
-    }
-
-    /// Lets an event of an earlier run wait as if it had come when the settled ones had.
-    fn wait_at_once(&mut self, event: &TrailEvent, request: u128) {
-        if self.settings.config.cloudtrail.meter_after.is_some() && is_metered(event) {
-            let arrival = self.lake.state().evidence_settled;
-            self.join.meter.waiting.add(event, request, arrival);
-        }
+            join.evidence.evict();
+        };
+        for_each_event_since(lake, settled.plus(-SLACK), from.plus(-SLACK), remember).context("evidence that is not settled")
     }
 
     /// Tells whether calls that evidence speaks of have come.
@@ -318,11 +321,6 @@ impl Pipeline {
             Touched::Resource(_, from, to) => self.may_hold_any(*from, *to)?,
         };
         Ok(if may { Come::Perhaps } else { Come::No })
-    }
-
-    fn queue_at_once(&mut self, touched: Touched) {
-        let settled = self.lake.state().evidence_settled;
-        self.join.settling.add(touched, settled, self.join.turns);
     }
 
     /// Tells whether calls of an hour may be in the lake or on their way there.

@@ -9,7 +9,9 @@ mod rows;
 mod tests;
 
 pub use metered::metered_of_hour;
-pub use read::{Hour, event_keys_of_hour, events, events_of_hour, events_of_requests, events_since, for_each_event_key, for_each_request};
+pub use read::{
+    Hour, event_keys_of_hour, events, events_of_hour, events_of_requests, for_each_event_key, for_each_event_since, for_each_request,
+};
 pub use rows::{Kinds, evidence_rows};
 
 use sluice_schemas::trail::TrailEvent;

@@ -99,18 +99,25 @@ pub fn event_keys_of_hour(lake: &Lake, hour: i64) -> Result<Vec<u128>, KnownErro
     Ok(keys)
 }
 
-/// Returns the events that came in after a moment and happened after another, with the keys of their requests.
+/// Calls `each` with the events that came in after a moment and happened after another, as many at once as are read at once, each with the
+/// key of its request. There may be more of them than memory holds.
 ///
 /// # Errors
 /// A file could not be read.
-pub fn events_since(lake: &Lake, moment: Micros, from: Micros) -> Result<Vec<(u128, TrailEvent)>, KnownError> {
-    let mut found = Vec::new();
+pub fn for_each_event_since(
+    lake: &Lake,
+    moment: Micros,
+    from: Micros,
+    mut each: impl FnMut(Vec<(u128, TrailEvent)>),
+) -> Result<(), KnownError> {
     each_batch(lake, from, Micros(i64::MAX), None, |batch| {
         let arrived = times(batch, "ingest_time")?;
         let recent = |row: usize, _| arrived.get(row).is_some_and(|at| *at > moment);
-        events(batch, recent, |event| found.push((request_key(&event), event)))
-    })?;
-    Ok(found)
+        let mut found = Vec::new();
+        events(batch, recent, |event| found.push((request_key(&event), event)))?;
+        each(found);
+        Ok(())
+    })
 }
 
 /// Calls `each` with event time and key of every row of `evidence`.

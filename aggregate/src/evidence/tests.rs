@@ -75,6 +75,11 @@ fn an_hour_of_the_lake_gives_its_events_and_no_others() {
     let openings: Vec<TrailEvent> = of(496_001, true).into_iter().map(|(_, event)| event).collect();
     assert_eq!(openings, vec![events[14].clone()], "a span opens nothing");
     assert_eq!(event_keys_of_hour(&lake, 496_002).unwrap(), (20..30).map(|at| event_key(&events[at].event_id)).collect::<Vec<_>>());
-    assert_eq!(events_since(&lake, start.plus(6), Micros(0)).unwrap().len(), 60);
-    assert!(events_since(&lake, start.plus(7), Micros(0)).unwrap().is_empty());
+    let since = |moment, from| {
+        let mut found = Vec::new();
+        for_each_event_since(&lake, moment, from, |events| found.extend(events)).unwrap();
+        found
+    };
+    assert_eq!(since(start.plus(6), Micros(0)).len(), 60);
+    assert!(since(start.plus(7), Micros(0)).is_empty());
 }
