@@ -7,6 +7,7 @@
 #[path = "live/servers.rs"]
 mod servers;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -23,10 +24,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Exit code of a process that was fenced off.
 const FENCED: i32 = 75;
 
+/// What the receiver was told, in order: who told it, and of which fire.
+type Told = Arc<Mutex<Vec<(String, String)>>>;
+
 /// One machine, or several that share a lake, and what happens on it.
 struct Site {
     folder: tempfile::TempDir,
-    told: Arc<Mutex<Vec<String>>>,
+    told: Told,
+    /// So many were told, and were noted to be told, when last all was quiet.
+    noted: usize,
     calls: u64,
 }
 
@@ -44,36 +50,45 @@ impl Drop for Process {
     }
 }
 
-/// Takes breaches and remembers their fire ids.
-fn receiver(told: Arc<Mutex<Vec<String>>>) -> String {
+/// Takes breaches and remembers who told which; tellers name themselves in the path. One that sleeps keeps no other one waiting.
+fn receiver(told: Told) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         for client in listener.incoming().map_while(Result::ok) {
-            let mut reader = BufReader::new(&client);
-            let (mut line, mut length) = (String::new(), 0);
-            while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
-                let (name, value) = line.split_once(':').unwrap_or((&line, ""));
-                match name.to_ascii_lowercase().as_str() {
-                    "idempotency-key" => told.lock().unwrap().push(value.trim().to_owned()),
-                    "content-length" => length = value.trim().parse().unwrap(),
-                    _ => {}
-                }
-                line.clear();
-            }
-            let mut body = vec![0; length];
-            drop(reader.read_exact(&mut body));
-            drop((&client).write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"));
+            let told = Arc::clone(&told);
+            std::thread::spawn(move || receive(&client, &told));
         }
     });
-    format!("http://{address}/hook")
+    format!("http://{address}")
+}
+
+fn receive(mut client: &TcpStream, told: &Told) {
+    let mut reader = BufReader::new(client);
+    let (mut line, mut length, mut fire_id) = (String::new(), 0, String::new());
+    drop(reader.read_line(&mut line));
+    let teller = line.split(['/', ' ']).nth(2).unwrap_or_default().to_owned();
+    line.clear();
+    while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
+        let (name, value) = line.split_once(':').unwrap_or((&line, ""));
+        match name.to_ascii_lowercase().as_str() {
+            "idempotency-key" => value.trim().clone_into(&mut fire_id),
+            "content-length" => length = value.trim().parse().unwrap(),
+            _ => {}
+        }
+        line.clear();
+    }
+    if reader.read_exact(&mut vec![0; length]).is_ok() && !fire_id.is_empty() {
+        told.lock().unwrap().push((teller, fire_id));
+    }
+    drop(client.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"));
 }
 
 impl Site {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("logs")).unwrap();
-        Self { folder, told: Arc::default(), calls: 0 }
+        Self { folder, told: Arc::default(), noted: 0, calls: 0 }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -121,8 +136,28 @@ impl Site {
         wait_until("all calls", process, || process.query("SELECT count(*) AS n FROM calls")[0]["n"].as_u64() == Some(self.calls));
     }
 
+    /// Waits until every breach was told and that is noted, and checks what was told twice: nothing by one process, and nothing by another
+    /// that had been noted before. What a process was stopped between telling and noting is told again, as promised.
+    fn settle(&mut self, process: &Process) {
+        let ids = |sql: &str| -> BTreeSet<String> {
+            process.query(sql).as_array().unwrap().iter().map(|row| row["fire_id"].as_str().unwrap().to_owned()).collect()
+        };
+        wait_until("every breach to be told and noted", process, || {
+            let breaches = ids("SELECT fire_id FROM breaches");
+            let told: BTreeSet<String> = self.told.lock().unwrap().iter().map(|(_, id)| id.clone()).collect();
+            !breaches.is_empty() && told == breaches && ids("SELECT DISTINCT fire_id FROM actions WHERE action LIKE 'webhook%'") == breaches
+        });
+        let told = self.told.lock().unwrap().clone();
+        let each: BTreeSet<_> = told.iter().collect();
+        assert_eq!(each.len(), told.len(), "told twice by one process: {told:?}");
+        let (noted, since) = told.split_at(self.noted);
+        let again: Vec<_> = since.iter().filter(|(_, id)| noted.iter().any(|(_, known)| known == id)).collect();
+        assert!(again.is_empty(), "told again: {again:?} of {told:?}");
+        self.noted = told.len();
+    }
+
     /// Checks the lake, the table of actions and the receiver.
-    fn audit(&self, process: &Process) {
+    fn audit(&mut self, process: &Process) {
         let sum = |sql: &str| process.query(sql)[0]["usd"].as_str().unwrap().to_owned();
         let calls = process.query("SELECT count(*) AS n, count(DISTINCT request_id) AS ids FROM calls");
         assert_eq!((calls[0]["n"].as_u64(), calls[0]["ids"].as_u64()), (Some(self.calls), Some(self.calls)));
@@ -135,17 +170,7 @@ impl Site {
         assert_eq!(doubled.as_array().map(Vec::len), Some(0), "{doubled}");
         let doubled = process.query("SELECT fire_id, count(*) AS n FROM breaches GROUP BY 1 HAVING count(*) > 1");
         assert_eq!(doubled.as_array().map(Vec::len), Some(0), "{doubled}");
-        let breaches = process.query("SELECT fire_id FROM breaches");
-        let mut breaches: Vec<String> =
-            breaches.as_array().unwrap().iter().map(|row| row["fire_id"].as_str().unwrap().to_owned()).collect();
-        breaches.sort();
-        assert!(!breaches.is_empty());
-        wait_until("every breach to be told", process, || {
-            let mut told = self.told.lock().unwrap().clone();
-            told.sort();
-            assert!(told.windows(2).all(|pair| pair[0] != pair[1]), "told twice: {told:?}");
-            told == breaches
-        });
+        self.settle(process);
     }
 }
 
@@ -205,11 +230,12 @@ fn wait_until(what: &str, process: &Process, mut done: impl FnMut() -> bool) {
 /// Ledgers come and go: one falls asleep and wakes up late, one is killed, one ends in good order.
 fn turns(mut site: Site, configure: impl Fn(&Site, &str, &str) -> PathBuf) {
     let hook = receiver(Arc::clone(&site.told));
-    let config = |site: &Site, name: &str| configure(site, name, &hook);
+    let config = |site: &Site, name: &str| configure(site, name, &format!("{hook}/{name}"));
     let mut first = site.start("first", &config(&site, "first"), false);
     first.wait_for_turn();
     site.write_logs(1);
     site.wait_for_calls(&first);
+    site.settle(&first);
     let second = site.start("second", &config(&site, "second"), true);
     assert_eq!(second.ready(), (503, "standby".to_owned()));
     std::thread::sleep(Duration::from_secs(2));
