@@ -185,14 +185,14 @@ fn sessions_that_are_not_the_calls_are_steps_with_their_reason() {
         event_id: format!("{offset}-{key}"),
         event_name: "AssumeRole".to_owned(),
         event_source: "sts.amazonaws.com".to_owned(),
-        assumed: Some(AssumedSession {
+        assumed: Some(Box::new(AssumedSession {
             access_key_id: key.to_owned(),
             role_arn: "arn:aws:iam::123456789012:role/Team".to_owned(),
             assumed_role_arn: arn.clone(),
             expires: Some(AT.plus(offset + HOUR)),
             tags: if agent.is_empty() { Vec::new() } else { vec![("agent_id".to_owned(), agent.to_owned())] },
             ..AssumedSession::default()
-        }),
+        })),
         ..TrailEvent::default()
     };
     let called = |key: &str| TrailEvent {

@@ -59,10 +59,10 @@ pub struct TrailEvent {
     pub output_tokens: Option<u64>,
     /// `resources[].ARN`.
     pub resources: Vec<String>,
-    /// Session the event opens, for `AssumeRole` and its variants.
-    pub assumed: Option<AssumedSession>,
+    /// Session the event opens, for `AssumeRole` and its variants. Few events have one: apart, so that the others take less.
+    pub assumed: Option<Box<AssumedSession>>,
     /// Agent, flow, runtime or gateway that was invoked, for their data events and for spans.
-    pub invoked: Option<Invoked>,
+    pub invoked: Option<Box<Invoked>>,
 }
 
 /// What an `AssumeRole…` event says about the session it opens.

@@ -32,10 +32,10 @@ use super::{Mode, Pipeline};
 pub(super) const SHARD: &str = "cloudtrail:metered";
 /// Operations whose events tell of one call to a model each.
 const CALLS: [&str; 4] = ["InvokeModel", "InvokeModelWithResponseStream", "Converse", "ConverseStream"];
+/// `userIdentity.type` of a call that another account made, as it is told to the owner of what was called (CloudTrail User Guide, userIdentity).
+const OTHER_ACCOUNT: &str = "AWSAccount";
 /// Calls metered at once.
 const AT_ONCE: usize = 20_000;
-/// Hours whose calls are known by what they rest on.
-const HOURS_MAX: usize = 96;
 /// How far the times of a call may be apart in log and event at most: a stream may run for an hour.
 const LONGEST: i64 = HOUR + REACH;
 /// Of the time that an event waits, the part after which it is looked again for those that are held back.
@@ -79,7 +79,7 @@ fn has_place(event: &TrailEvent) -> bool {
     let is_word = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
     let is_region = event.region.split('-').count() >= 3 && event.region.split('-').all(is_word);
     let is_own = Principal::parse(&event.principal_arn).is_none_or(|caller| caller.account == event.account_id);
-    is_account && is_region && is_own
+    is_account && is_region && is_own && event.identity_type != OTHER_ACCOUNT
 }
 
 /// Returns the hours in which the event of a call may be, and the call of an event.
@@ -186,7 +186,7 @@ impl Pipeline {
         }
         // Events are read from the lake.
         self.commit_lake()?;
-        self.make_room()?;
+        self.make_room(hour)?;
         self.know_hour(hour)?;
         unknown.sort_unstable();
         for part in unknown.chunks(AT_ONCE) {
@@ -200,6 +200,8 @@ impl Pipeline {
     fn meter_part(&mut self, range: (Micros, Micros), part: &[(Micros, u128)]) -> anyhow::Result<()> {
         let mut wanted: HashSet<u128> = part.iter().map(|(_, request)| *request).collect();
         let mut events = events_of_requests(&self.lake, range, &|request| wanted.contains(&request)).context("events of an hour")?;
+        // Of several events of one request, one that tells what it consumed.
+        events.sort_by_key(|(_, event)| event.input_tokens.is_none() && event.output_tokens.is_none());
         events.retain(|(request, event)| is_metered(event) && wanted.remove(request));
         if events.is_empty() { Ok(()) } else { self.meter(&events) }
     }
@@ -256,10 +258,11 @@ impl Pipeline {
     }
 
     /// Forgets what hours rest on when it is much: it is read again from what is stored. Never between two looks at hours that must agree.
-    fn make_room(&mut self) -> anyhow::Result<()> {
-        if self.join.meter.hours.len() > HOURS_MAX {
+    fn make_room(&mut self, in_hand: i64) -> anyhow::Result<()> {
+        let far = room::to_forget(self.join.meter.hours.iter().map(|(hour, calls)| (*hour, calls.len())), in_hand);
+        if !far.is_empty() {
             self.commit_lake()?;
-            self.join.meter.hours.clear();
+            far.iter().for_each(|hour| _ = self.join.meter.hours.remove(hour));
         }
         Ok(())
     }
@@ -275,10 +278,13 @@ impl Pipeline {
 
     /// Returns the calls of a batch that are metered from CloudTrail: hour of the metered call, key.
     fn metered_among(&mut self, batch: &EnrichedBatch) -> anyhow::Result<Vec<(i64, u128)>> {
-        self.make_room()?;
+        let Some(first) = batch.batch.invocations.first() else { return Ok(Vec::new()) };
+        self.make_room(first.event_time.hour())?;
+        // What is too old to be counted takes nobody's place.
+        let kept = self.settings.config.retention.calls_from(self.settings.clock.now().day());
         let salts = profile_salts(batch);
         let mut found = Vec::new();
-        for call in &batch.batch.invocations {
+        for call in batch.batch.invocations.iter().filter(|call| kept.is_none_or(|kept| call.event_time.day() >= kept)) {
             let salt = salts.get(call.profile as usize).copied().unwrap_or_default();
             let key = dedup::key(call.request_id, salt, &batch.batch.strings);
             for hour in hours_of_event(call.event_time) {
@@ -366,6 +372,7 @@ fn batch<'a>(events: impl Iterator<Item = &'a TrailEvent>) -> Batch {
     batch
 }
 
+mod room;
 mod waiting;
 
 #[cfg(test)]

@@ -33,12 +33,9 @@ fn event(number: u32, at: Micros) -> TrailEvent {
         input_tokens: (number.is_multiple_of(2)).then_some(u64::from(number)),
         output_tokens: Some(0),
         resources: if number.is_multiple_of(2) { vec!["arn:aws:bedrock:::x".to_owned()] } else { Vec::new() },
-        assumed: (number.is_multiple_of(7)).then(|| AssumedSession {
-            expires: Some(at),
-            tags: vec![("a".into(), "b".into())],
-            ..AssumedSession::default()
-        }),
-        invoked: (number.is_multiple_of(5)).then(|| Invoked { session_id: "s".to_owned(), ..Invoked::default() }),
+        assumed: (number.is_multiple_of(7))
+            .then(|| Box::new(AssumedSession { expires: Some(at), tags: vec![("a".into(), "b".into())], ..AssumedSession::default() })),
+        invoked: (number.is_multiple_of(5)).then(|| Box::new(Invoked { session_id: "s".to_owned(), ..Invoked::default() })),
         ..TrailEvent::default()
     }
 }

@@ -205,7 +205,7 @@ impl Hour {
     fn run(&mut self, event: &TrailEvent) -> Option<u32> {
         let invoked = event.invoked.as_ref()?;
         let known = self.runs.values.len();
-        let place = self.runs.place(FixedState::default().hash_one(invoked), |run| run == invoked, || invoked.clone());
+        let place = self.runs.place(FixedState::default().hash_one(invoked), |run| *run == **invoked, || (**invoked).clone());
         if self.runs.values.len() > known {
             let texts = [&invoked.resource_arn, &invoked.session_id, &invoked.user_id, &invoked.agent_name];
             let claims = invoked.claims.iter().flat_map(|(key, value)| [key, value]);

@@ -17,13 +17,13 @@ fn opened(at: i64, key: &str, agent: &str) -> TrailEvent {
         event_id: format!("{at}-{key}"),
         event_name: "AssumeRole".to_owned(),
         event_source: "sts.amazonaws.com".to_owned(),
-        assumed: Some(AssumedSession {
+        assumed: Some(Box::new(AssumedSession {
             access_key_id: key.to_owned(),
             assumed_role_arn: NAME.to_owned(),
             expires: Some(Micros(at + HOUR)),
             tags: vec![("agent".to_owned(), agent.to_owned())],
             ..AssumedSession::default()
-        }),
+        })),
         ..TrailEvent::default()
     }
 }
@@ -44,7 +44,7 @@ fn ran(at: i64, session: &str) -> TrailEvent {
         event_time: Micros(at),
         event_id: format!("run-{at}"),
         event_source: "bedrock-agentcore.amazonaws.com".to_owned(),
-        invoked: Some(Invoked { resource_arn: RUNTIME.to_owned(), session_id: session.to_owned(), ..Invoked::default() }),
+        invoked: Some(Box::new(Invoked { resource_arn: RUNTIME.to_owned(), session_id: session.to_owned(), ..Invoked::default() })),
         ..TrailEvent::default()
     }
 }
@@ -54,7 +54,7 @@ fn span(at: i64, request: u128, session: &str) -> (u128, TrailEvent) {
         event_time: Micros(at),
         event_source: SPAN_SOURCE.to_owned(),
         request_id: request.to_string(),
-        invoked: Some(Invoked { session_id: session.to_owned(), ..Invoked::default() }),
+        invoked: Some(Box::new(Invoked { session_id: session.to_owned(), ..Invoked::default() })),
         ..TrailEvent::default()
     };
     (request, event)

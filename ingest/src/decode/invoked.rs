@@ -101,7 +101,7 @@ pub(super) fn fill(event: &mut TrailEvent, request: Loose<'_>, response: Loose<'
         claims(additional.member(b"jwt").member(b"claims"), keys, &mut run);
     }
     run.resource_arn = resource_arn(event, ids);
-    event.invoked = Some(run);
+    event.invoked = Some(Box::new(run));
 }
 
 /// Takes over who a gateway let in.

@@ -234,7 +234,12 @@ impl Decoder {
                 Message::Control => sink.out.control += 1,
                 Message::Data(events) => self.messages(text, offset, events, sink),
             }),
-            Kind::TrailFile => trail::records(text).map_err(RejectReason::from).map(|places| self.each(text, offset, places, sink)),
+            Kind::TrailFile => trail::records(text).map_err(RejectReason::from).map(|places| {
+                // To double again and again what holds events costs as much as to read them; a file of mere braces gets no more room
+                // than it takes itself.
+                sink.out.trail.reserve(places.len().min(text.len() / size_of::<TrailEvent>()));
+                self.each(text, offset, places, sink);
+            }),
             Kind::EventBridge => trail::bridged(text).and_then(|detail| sink.event(detail, self.accepts.as_deref())),
             Kind::TrailEvent => sink.event(text, self.accepts.as_deref()),
             Kind::Span => sink.span(text, &[], self.accepts.as_deref()),

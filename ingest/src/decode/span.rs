@@ -168,13 +168,13 @@ pub(super) fn event(text: &[u8], resource: &[u8], arrival: Micros) -> Result<Opt
         error_code: told.error,
         model_id: told.model,
         resources: Vec::from_iter(Some(arn.clone()).filter(|arn| !arn.is_empty())),
-        invoked: Some(Invoked {
+        invoked: Some(Box::new(Invoked {
             resource_arn: runtime(&arn).to_owned(),
             session_id,
             user_id: first(told.users),
             agent_name,
             claims: Vec::new(),
-        }),
+        })),
         ..TrailEvent::default()
     }))
 }

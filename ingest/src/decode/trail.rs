@@ -191,7 +191,7 @@ fn finish(read: &Event<'_>, arrival: Micros, claims: &[String]) -> Result<TrailE
     };
     read.call(&mut event);
     if event.event_source == "sts.amazonaws.com" && event.event_name.starts_with("AssumeRole") && event.error_code.is_empty() {
-        event.assumed = assumed_session(read.request, read.response);
+        event.assumed = assumed_session(read.request, read.response).map(Box::new);
     }
     invoked::fill(&mut event, read.request, read.response, read.additional, claims);
     Ok(event)

@@ -78,10 +78,10 @@ pub(super) fn write_events(events: &[TrailEvent]) -> Result<(Vec<u8>, Vec<u8>), 
         columns.push(Column::Text(events.iter().map(|event| texts(event)[at]).collect()));
     }
     for at in 0..ASSUMED {
-        columns.push(Column::Text(events.iter().map(|event| assumed(event.assumed.as_ref())[at]).collect()));
+        columns.push(Column::Text(events.iter().map(|event| assumed(event.assumed.as_deref())[at]).collect()));
     }
     let mut items: Vec<(u32, u8, &str, &str)> = Vec::new();
-    let invoked = events.iter().map(|event| event.invoked.as_ref().map(to_json).transpose()).collect::<Result<Vec<_>, _>>()?;
+    let invoked = events.iter().map(|event| event.invoked.as_deref().map(to_json).transpose()).collect::<Result<Vec<_>, _>>()?;
     let expiries: Vec<_> =
         events.iter().map(|event| event.assumed.as_ref().and_then(|session| session.expires).map(|at| at.0.to_string())).collect();
     for (event, at) in events.iter().zip(0_u32..) {
@@ -163,17 +163,19 @@ fn event(table: &Table, row: usize) -> TrailEvent {
         input_tokens: table.maybe_u64(1, row),
         output_tokens: table.maybe_u64(2, row),
         resources: Vec::new(),
-        assumed: (table.u8(3)[row] & ASSUMES != 0).then(|| AssumedSession {
-            role_arn: session(0),
-            session_name: session(1),
-            source_identity: session(2),
-            access_key_id: session(3),
-            assumed_role_id: session(4),
-            assumed_role_arn: session(5),
-            expires: None,
-            tags: Vec::new(),
-            transitive_keys: Vec::new(),
-            inherited: Vec::new(),
+        assumed: (table.u8(3)[row] & ASSUMES != 0).then(|| {
+            Box::new(AssumedSession {
+                role_arn: session(0),
+                session_name: session(1),
+                source_identity: session(2),
+                access_key_id: session(3),
+                assumed_role_id: session(4),
+                assumed_role_arn: session(5),
+                expires: None,
+                tags: Vec::new(),
+                transitive_keys: Vec::new(),
+                inherited: Vec::new(),
+            })
         }),
         invoked: None,
     }

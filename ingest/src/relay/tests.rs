@@ -130,9 +130,9 @@ fn events() -> impl Strategy<Value = TrailEvent> {
             inference_region,
             input_tokens,
             bearer_token: resources.len() == 1,
-            invoked: (resources.len() == 2).then(|| Invoked { session_id: resources.concat(), ..Invoked::default() }),
+            invoked: (resources.len() == 2).then(|| Box::new(Invoked { session_id: resources.concat(), ..Invoked::default() })),
             resources,
-            assumed,
+            assumed: assumed.map(Box::new),
             ..TrailEvent::default()
         },
     )
@@ -270,7 +270,7 @@ proptest! {
 #[test]
 fn no_single_byte_makes_it_panic() {
     let profile = (0, Some("an id".to_owned()), 0, [1, 2, 3, 4, 5], Some(6), Some(7), 8);
-    let event = TrailEvent { resources: vec!["r".to_owned()], assumed: Some(AssumedSession::default()), ..TrailEvent::default() };
+    let event = TrailEvent { resources: vec!["r".to_owned()], assumed: Some(Box::default()), ..TrailEvent::default() };
     let rejected = Rejected { offset: 1, sequence: Sequence::default(), reason: RejectReason::NotJson, raw: b"raw".to_vec(), cut: None };
     let texts = ["a", "b", "c", "d"].map(ToOwned::to_owned);
     let batch = batch(vec![profile.clone(), profile], texts, vec![event.clone(), event], vec![rejected], 2);

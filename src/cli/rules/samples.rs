@@ -119,7 +119,7 @@ impl Samples {
         }
         let of_caller = |event: &TrailEvent| {
             let session = sessions.get(&event.access_key_id).map(|session| (Arc::clone(session), Tie::AccessKey));
-            let run = event.invoked.clone().filter(|_| event.event_source == SPAN_SOURCE).map(|run| (Arc::new(run), Tie::Request));
+            let run = event.invoked.clone().filter(|_| event.event_source == SPAN_SOURCE).map(|run| (Arc::from(run), Tie::Request));
             CallEvidence { caller: Some(Arc::new(caller(event))), session, run }
         };
         let by_request: HashMap<&str, &TrailEvent> =

@@ -176,7 +176,10 @@ fn an_event_whose_log_could_not_take_its_place_is_not_metered() {
         let region = |name: &str| event().replace(r#""awsRegion":"us-east-1""#, &format!(r#""awsRegion":{name}"#));
         let recipient =
             |name: &str| event().replace(r#""recipientAccountId":"111122223333""#, &format!(r#""recipientAccountId":"{name}""#));
-        let odd = [region("null"), region(r#""XX-XXXX-1""#), recipient("XXXXXXXXXX"), recipient("222222222222")];
+        // As told to the owner of what another account called.
+        let others =
+            recipient("222222222222").replace(r#""type":"IAMUser","arn":"arn:aws:iam::111122223333:user/a""#, r#""type":"AWSAccount""#);
+        let odd = [region("null"), region(r#""XX-XXXX-1""#), recipient("XXXXXXXXXX"), recipient("222222222222"), others];
         let odd: String = (0..).zip(odd).map(|(number, event)| id(number, event)).collect();
         fs::write(logs.join("1.jsonl"), odd + &logged(1, "us-east-1", "09:00:00")).unwrap();
         assert_eq!(told(&read(folder.path(), mode)), [is("exact", 1, 2)]);
