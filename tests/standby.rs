@@ -140,7 +140,7 @@ impl Site {
     /// that had been noted before. What a process was stopped between telling and noting is told again, as promised.
     fn settle(&mut self, process: &Process) {
         let ids = |sql: &str| -> BTreeSet<String> {
-            process.query(sql).as_array().unwrap().iter().map(|row| row["fire_id"].as_str().unwrap().to_owned()).collect()
+            process.query(sql).as_array().into_iter().flatten().map(|row| row["fire_id"].as_str().unwrap().to_owned()).collect()
         };
         wait_until("every breach to be told and noted", process, || {
             let breaches = ids("SELECT fire_id FROM breaches");
