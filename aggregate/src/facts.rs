@@ -1,7 +1,7 @@
 //! Facts as rows: enriched calls and rejected records as Arrow record batches, and the spend they add up to.
 //!
 //! Calls of one profile share nearly all of their texts. Those columns are dictionaries over the profiles of the batch, all with the same
-//! keys, so that no text is copied or compared for each call.
+//! keys, so that no text is copied or compared for each call. So is the column of tags; whoever does not take such has [`with_own_tags`].
 
 mod keys;
 #[cfg(test)]
@@ -10,11 +10,11 @@ mod tests;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Decimal128Array, Int32Array, Int64Array, MapArray, RecordBatch, StringArray, StringBuilder,
-    StructArray, TimestampMicrosecondArray,
+    ArrayRef, BinaryArray, BooleanArray, Decimal128Array, Int32Array, Int64Array, RecordBatch, StringArray, StringBuilder,
+    TimestampMicrosecondArray,
 };
-use arrow::buffer::{NullBuffer, OffsetBuffer};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{Field, Schema};
 use hashbrown::HashMap;
 use sluice_schemas::tables::{self, TOKENS};
 use sluice_schemas::time::MINUTE;
@@ -25,6 +25,7 @@ use sluice_schemas::{
 
 use crate::known::sha256_of;
 pub(crate) use keys::constant;
+pub use keys::with_own_tags;
 use keys::{PerProfile, PerSymbol};
 
 /// Length of a UUID's text.
@@ -81,7 +82,7 @@ fn day_rows(batch: &EnrichedBatch, profiles: &PerProfile, calls: &[Kept<'_>], so
             "model" => by_symbol(|pricing| pricing.model),
             "price_scope" => by_symbol(|pricing| pricing.scope),
             "price_version" => by_symbol(|pricing| pricing.price_version),
-            "tags" => tags(batch, calls),
+            "tags" => profiles.tags(&keys)?,
             "agent_rank" => ranks(batch, calls, |owner| owner.agent_rank as i32),
             "session_rank" => ranks(batch, calls, |owner| owner.session_rank as i32),
             "latency_ms" => Arc::new(calls.iter().map(|call| call.invocation.latency_ms.map(i64::from)).collect::<Int64Array>()),
@@ -157,80 +158,10 @@ fn request_ids(batch: &EnrichedBatch, calls: &[Kept<'_>]) -> ArrayRef {
         }
         lengths.push(text.len() - before);
     }
-    Texts { text, lengths }.finish()
-}
-
-/// Texts one after the other.
-#[derive(Default)]
-struct Texts {
-    text: Vec<u8>,
-    lengths: Vec<usize>,
-}
-
-impl Texts {
-    fn push(&mut self, text: &str) {
-        self.text.extend_from_slice(text.as_bytes());
-        self.lengths.push(text.len());
-    }
-
-    /// Returns how much there is.
-    const fn mark(&self) -> Mark {
-        Mark { bytes: self.text.len(), texts: self.lengths.len() }
-    }
-
-    /// Appends some of another's texts.
-    fn append(&mut self, other: &Self, from: Mark, to: Mark) {
-        self.text.extend_from_slice(&other.text[from.bytes..to.bytes]);
-        self.lengths.extend_from_slice(&other.lengths[from.texts..to.texts]);
-    }
-
-    fn finish(self) -> ArrayRef {
-        match StringArray::try_new(OffsetBuffer::from_lengths(self.lengths), self.text.into(), None) {
-            Ok(array) => Arc::new(array),
-            // Only whole texts were put in.
-            Err(error) => unreachable!("text is text: {error}"),
-        }
-    }
-}
-
-/// A place in [`Texts`].
-#[derive(Clone, Copy, Debug, Default)]
-struct Mark {
-    bytes: usize,
-    texts: usize,
-}
-
-/// Names and values of the tags of every owner of a batch, one after the other.
-struct OwnerTags {
-    names: Texts,
-    values: Texts,
-    /// Where the tags of each owner begin, and where the last one's end.
-    marks: Vec<[Mark; 2]>,
-}
-
-impl OwnerTags {
-    fn new(batch: &EnrichedBatch) -> Self {
-        let (mut names, mut values) = (Texts::default(), Texts::default());
-        let mut marks = Vec::with_capacity(batch.owners.len() + 1);
-        for owner in &batch.owners {
-            marks.push([names.mark(), values.mark()]);
-            for (name, value) in &owner.tags {
-                names.push(batch.batch.strings.get(*name));
-                values.push(batch.batch.strings.get(*value));
-            }
-        }
-        marks.push([names.mark(), values.mark()]);
-        Self { names, values, marks }
-    }
-
-    /// Appends the tags of an owner; returns how many there are.
-    fn append_to(&self, owner: usize, names: &mut Texts, values: &mut Texts) -> usize {
-        let (Some(from), Some(to)) = (self.marks.get(owner), self.marks.get(owner + 1)) else { return 0 };
-        if from[0].texts < to[0].texts {
-            names.append(&self.names, from[0], to[0]);
-            values.append(&self.values, from[1], to[1]);
-        }
-        to[0].texts - from[0].texts
+    match StringArray::try_new(OffsetBuffer::from_lengths(lengths), text.into(), None) {
+        Ok(array) => Arc::new(array),
+        // Only whole texts were put in.
+        Err(error) => unreachable!("text is text: {error}"),
     }
 }
 
@@ -257,21 +188,6 @@ pub(crate) fn uuid_text(id: u128) -> [u8; UUID_TEXT] {
         at += 2;
     }
     text
-}
-
-/// Builds the map column: null where the owner has no tags.
-fn tags(batch: &EnrichedBatch, calls: &[Kept<'_>]) -> ArrayRef {
-    let of_owner = OwnerTags::new(batch);
-    let (mut names, mut values) = (Texts::default(), Texts::default());
-    let mut lengths = Vec::with_capacity(calls.len());
-    for call in calls {
-        lengths.push(of_owner.append_to(call.invocation.profile as usize, &mut names, &mut values));
-    }
-    let nulls = NullBuffer::from_iter(lengths.iter().map(|length| *length > 0));
-    let DataType::Map(entry, sorted) = tables::string_map() else { unreachable!("the type of a map is a map") };
-    let DataType::Struct(fields) = entry.data_type() else { unreachable!("the entry of a map is a struct") };
-    let entries = StructArray::new(fields.clone(), vec![names.finish(), values.finish()], None);
-    Arc::new(MapArray::new(entry, OffsetBuffer::from_lengths(lengths), entries, Some(nulls), sorted))
 }
 
 fn extras(batch: &Batch, calls: &[Kept<'_>]) -> ArrayRef {

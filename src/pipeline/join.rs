@@ -3,6 +3,8 @@
 //! Owns: which events are new, which calls they inform at once, which calls of before they may move. Does not own: what an event says
 //! (`sluice_enrich::evidence`), how a call of before is moved (`settle`).
 
+mod profiles;
+
 use anyhow::Context;
 use arrow::array::RecordBatch;
 use foldhash::fast::FixedState;
@@ -18,8 +20,9 @@ use sluice_schemas::time::{HOUR, SECOND};
 use sluice_schemas::trail::TrailEvent;
 use sluice_schemas::{EnrichedBatch, Micros, tables};
 
+use self::profiles::Profiles;
 use super::settle::Settling;
-use super::trail_meter::{TrailMeter, is_call, is_metered, may_cost};
+use super::trail_meter::{TrailMeter, is_call, is_metered};
 use super::worker::Decoded;
 use super::{ALLOWED_LATENESS, Mode, Pipeline};
 
@@ -111,7 +114,7 @@ impl Join {
     /// Lets an event of an earlier run, and the calls that it speaks of, wait as if it had come when the `settled` ones had.
     fn queue_at_once(&mut self, touched: Option<Touched>, (event, request): (&TrailEvent, u128), settled: Micros, meters: bool) {
         if meters && is_metered(event) {
-            self.meter.waiting.add(event, request, settled);
+            self.meter.waiting.add(request, event.event_time, settled, || place(event));
         }
         if let Some(touched) = touched {
             self.settling.add(touched, settled, self.turns);
@@ -121,46 +124,6 @@ impl Join {
     /// Gives the evidence of a call.
     pub(super) fn of_call(&mut self, lake: &Lake, call: &CallKey<'_>) -> Result<CallEvidence, KnownError> {
         self.evidence.of_call(call, &mut |Wanted { hour, openings }| events_of_hour(lake, Hour { hour, openings }))
-    }
-}
-
-/// Which profile of a batch the calls of each decoded one get. Most have calls of one caller and stay as they are: a million profiles of
-/// one call each do not become two million.
-#[derive(Debug)]
-struct Profiles {
-    /// By decoded profile: where the evidence of its first call is.
-    first: Vec<Option<[usize; 3]>>,
-    /// Profiles of other calls, by decoded profile and evidence.
-    others: HashMap<(u32, [usize; 3]), u32, FixedState>,
-    informed: Vec<Informed>,
-}
-
-impl Profiles {
-    fn new(decoded: usize) -> Self {
-        Self { first: vec![None; decoded], others: HashMap::default(), informed: Vec::new() }
-    }
-
-    /// Returns the number of the profile of a call, and whether it is one that is yet to be put behind the others.
-    fn of(&mut self, profile: u32, evidence: CallEvidence) -> (u32, bool) {
-        let addresses = evidence.addresses();
-        let next = (self.first.len() + self.others.len()) as u32;
-        match self.first.get_mut(profile as usize) {
-            Some(first) if first.is_none() => {
-                *first = Some(addresses);
-                if !evidence.is_empty() {
-                    self.informed.push((profile, evidence));
-                }
-                (profile, false)
-            }
-            Some(Some(first)) if *first == addresses => (profile, false),
-            _ => {
-                let number = *self.others.entry((profile, addresses)).or_insert(next);
-                if number == next {
-                    self.informed.push((next, evidence));
-                }
-                (number, number == next)
-            }
-        }
     }
 }
 
@@ -202,7 +165,7 @@ impl Pipeline {
         let meters = self.settings.config.cloudtrail.meter_after.is_some();
         let mut kinds = vec![Seen::default(); decoded.trail_kinds.len()];
         let kind_of = decoded.trail_kinds.of_events().iter().map(|kind| *kind as usize);
-        let mut begun = None;
+        let (mut begun, mut waits) = (None, Vec::new());
         for (((event, key), kind), keep) in trail.iter().zip(&decoded.trail_keys).zip(kind_of).zip(&mut keep) {
             if !*keep {
                 continue;
@@ -225,12 +188,15 @@ impl Pipeline {
             let known = if key.is_of_request { self.join.evidence.add_request(key.at, key.request, &seen.alike) } else { None };
             let Some(touched) = known.or_else(|| self.join.evidence.add_alike(event, key.request, &mut seen.alike)) else { continue };
             let come = self.has_come(&touched)?;
-            if meters && come != Come::Yes && may_cost(event) && *seen.is_call.get_or_insert_with(|| is_call(event)) {
-                self.join.meter.waiting.add(event, key.request, decoded.arrival);
+            if meters && come != Come::Yes && key.may_cost && *seen.is_call.get_or_insert_with(|| is_call(event)) {
+                waits.push((key, event));
             }
             if come != Come::No {
                 self.join.settling.add(touched, decoded.arrival, self.join.turns);
             }
+        }
+        for (key, event) in waits {
+            self.join.meter.waiting.add(key.request, key.at, decoded.arrival, || place(event));
         }
         self.join.evidence.evict();
         Ok(keep)
@@ -248,18 +214,24 @@ impl Pipeline {
         let enricher = self.enricher();
         let resources: Vec<Vec<String>> =
             (batch.batch.profiles.iter()).map(|profile| enricher.runs_as(batch.batch.strings.get(profile.principal_arn))).collect();
+        let calls = batch.batch.invocations.iter().zip(keep).filter(|(_, keep)| **keep);
+        let requests = calls.map(|(call, _)| {
+            let salt = salts.get(call.profile as usize).copied().unwrap_or_default();
+            (dedup::key(call.request_id, salt, &batch.batch.strings), call.event_time)
+        });
+        let requests: Vec<(u128, Micros)> = requests.collect();
+        // One after the other, not between other look-ups: a processor then has several on their way at once.
+        requests.iter().for_each(|(request, at)| self.join.meter.waiting.brought(*request, *at));
         let mut profiles = Profiles::new(batch.batch.profiles.len());
-        for (invocation, keep) in batch.batch.invocations.iter_mut().zip(keep) {
-            let at = invocation.profile as usize;
-            let (true, Some(profile), Some(salt)) = (*keep, batch.batch.profiles.get(at).copied(), salts.get(at)) else { continue };
-            let call = CallKey {
-                request: dedup::key(invocation.request_id, *salt, &batch.batch.strings),
-                principal_arn: batch.batch.strings.get(profile.principal_arn),
-                at: invocation.event_time,
-                resources: &resources[at],
-            };
-            self.join.meter.waiting.brought(call.request, call.at);
-            let found = self.join.of_call(&self.lake, &call).context("evidence of a call")?;
+        let calls = batch.batch.invocations.iter_mut().zip(keep).filter(|(_, keep)| **keep);
+        for ((invocation, _), (request, at)) in calls.zip(requests) {
+            let number = invocation.profile as usize;
+            let (Some(profile), Some(resources)) = (batch.batch.profiles.get(number).copied(), resources.get(number)) else { continue };
+            let call = CallKey { request, principal_arn: batch.batch.strings.get(profile.principal_arn), at, resources };
+            let (join, lake) = (&mut self.join, &self.lake);
+            let load = &mut |Wanted { hour, openings }| events_of_hour(lake, Hour { hour, openings });
+            let found = join.evidence.of_call_unless(&call, profiles.first(invocation.profile), load);
+            let Some(found) = found.context("evidence of a call")? else { continue };
             let (number, is_new) = profiles.of(invocation.profile, found);
             if is_new {
                 batch.batch.profiles.push(profile);
@@ -366,6 +338,11 @@ impl Pipeline {
     fn may_have_called(&self, principal_arn: &str, from: Micros) -> bool {
         from < self.join.callers_since || self.join.callers.contains_key(&caller_hash(principal_arn))
     }
+}
+
+/// Account and region of an event.
+fn place(event: &TrailEvent) -> u128 {
+    dedup::salt(&event.account_id, &event.region)
 }
 
 fn caller_hash(principal_arn: &str) -> u64 {

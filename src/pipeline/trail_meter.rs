@@ -76,9 +76,11 @@ pub(super) fn is_metered(event: &TrailEvent) -> bool {
 /// caller's, the log could never take its place: the call would count twice.
 fn has_place(event: &TrailEvent) -> bool {
     let is_account = event.account_id.len() == 12 && event.account_id.bytes().all(|byte| byte.is_ascii_digit());
-    let is_word = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-    let is_region = event.region.split('-').count() >= 3 && event.region.split('-').all(is_word);
-    let is_own = Principal::parse(&event.principal_arn).is_none_or(|caller| caller.account == event.account_id);
+    let is_word = |part: &[u8]| !part.is_empty() && part.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    let mut words = event.region.as_bytes().split(|byte| *byte == b'-');
+    let is_region = words.try_fold(0, |words, word| is_word(word).then_some(words + 1)).is_some_and(|words| words >= 3);
+    let names_own = event.principal_arn.as_bytes().split(|byte| *byte == b':').nth(4) == Some(event.account_id.as_bytes());
+    let is_own = names_own || Principal::parse(&event.principal_arn).is_none_or(|caller| caller.account == event.account_id);
     is_account && is_region && is_own && event.identity_type != OTHER_ACCOUNT
 }
 

@@ -24,6 +24,7 @@ use sluice_schemas::position::{Positions, Span};
 use sluice_schemas::trail::TrailEvent;
 use sluice_schemas::{AgentStatus, Batch, Micros, PicoUsd, SpendDelta, SpendView, tables};
 
+use super::trail_meter::may_cost;
 use crate::live::Counts;
 use crate::operate::Board;
 use crate::sources::bodies::Bodies;
@@ -47,12 +48,14 @@ pub(crate) struct EventKey {
     pub(crate) at: Micros,
     /// Whether it says who made one call, and nothing else.
     pub(crate) is_of_request: bool,
+    /// Whether the call cost something, or may have.
+    pub(crate) may_cost: bool,
 }
 
 impl EventKey {
     pub(crate) fn of(event: &TrailEvent) -> Self {
-        let is_of_request = Evidence::is_of_request(event);
-        Self { id: event_key(&event.event_id), request: request_key(event), at: event.event_time, is_of_request }
+        let (is_of_request, may_cost) = (Evidence::is_of_request(event), may_cost(event));
+        Self { id: event_key(&event.event_id), request: request_key(event), at: event.event_time, is_of_request, may_cost }
     }
 }
 
@@ -232,10 +235,12 @@ pub(super) fn try_fold(job: FoldJob, enricher: &Enricher, cache: &mut EnrichCach
     let mut rows = Vec::new();
     let mut calls = Vec::new();
     for (day, batch) in facts::call_rows(&batch, &keep, &span.shard, arrival) {
+        // Row groups are made of dictionaries; whoever queries the rows wants maps.
+        let own = if want_calls || !encode { Some(facts::with_own_tags(&batch)?) } else { None };
         if want_calls {
-            calls.push((day, batch.clone()));
+            calls.extend(own.clone().map(|rows| (day, rows)));
         }
-        rows.push(group(tables::CALLS, day, batch, encode)?);
+        rows.push(group(tables::CALLS, day, own.filter(|_| !encode).unwrap_or(batch), encode)?);
     }
     for (day, events) in evidence_rows(&batch.batch.trail, &trail_kinds, &keep_trail, &span.shard, arrival) {
         rows.push(group(tables::EVIDENCE, day, events, encode)?);

@@ -97,8 +97,13 @@ fn day_rows(rows: &[Row<'_>], kinds: &[&TrailEvent], source: &str, ingest_time: 
         Arc::new(rows.iter().map(|(event, _)| of(event).and_then(|count| i64::try_from(count).ok())).collect::<Int64Array>())
     };
     let own = |of: fn(&TrailEvent) -> &str| -> ArrayRef { texts(rows.iter().map(|(event, _)| of(event))) };
-    let json =
-        |of: fn(&TrailEvent) -> Option<String>| -> ArrayRef { Arc::new(rows.iter().map(|(event, _)| of(event)).collect::<StringArray>()) };
+    let json = |of: fn(&TrailEvent) -> Option<String>| -> ArrayRef {
+        let texts: Vec<Option<String>> = rows.iter().map(|(event, _)| of(event)).collect();
+        if texts.iter().all(Option::is_none) {
+            return Arc::new(StringArray::new_null(rows.len()));
+        }
+        Arc::new(StringArray::from(texts))
+    };
     let mut columns: Vec<ArrayRef> = Vec::with_capacity(schema.fields().len());
     let mut fields: Vec<Field> = Vec::with_capacity(schema.fields().len());
     for field in schema.fields() {
@@ -161,6 +166,9 @@ fn repeated<'a>(keys: &Int32Array, of_kinds: impl ExactSizeIterator<Item = &'a s
 /// Texts one after the other, in memory that is asked for once; null for the empty one.
 fn texts<'a>(texts: impl ExactSizeIterator<Item = &'a str> + Clone) -> ArrayRef {
     let bytes = texts.clone().map(str::len).sum();
+    if bytes == 0 {
+        return Arc::new(StringArray::new_null(texts.len()));
+    }
     let mut column = StringBuilder::with_capacity(texts.len(), bytes);
     texts.for_each(|text| column.append_option(Some(text).filter(|text| !text.is_empty())));
     Arc::new(column.finish())

@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, DictionaryArray, Int32Array, StringArray};
-use arrow::buffer::ScalarBuffer;
-use arrow::datatypes::Int32Type;
+use arrow::array::{ArrayRef, DictionaryArray, Int32Array, MapArray, RecordBatch, StringArray, StringBuilder, StructArray};
+use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, FieldRef, Int32Type, Schema};
 use hashbrown::HashMap;
-use sluice_schemas::{EnrichedBatch, Owner, Profile, StringTable, Sym};
+use sluice_schemas::{EnrichedBatch, Owner, Profile, StringTable, Sym, tables};
+
+use crate::lake::LakeError;
 
 /// The texts that calls of one profile share, by column.
 pub(super) struct PerProfile {
     columns: HashMap<&'static str, ArrayRef>,
+    tags: ArrayRef,
 }
 
 impl PerProfile {
@@ -45,13 +49,18 @@ impl PerProfile {
             ("team", column(&|_, owner| owner.team)),
             ("metadata", column(&|profile, _| profile.metadata)),
         ]);
-        Self { columns }
+        Self { columns, tags: tags(batch) }
     }
 
     /// Returns the keys of calls, shared by all columns.
     pub(super) fn keys(profiles: impl Iterator<Item = u32>) -> Int32Array {
         let keys: Vec<i32> = profiles.map(u32::cast_signed).collect();
         Int32Array::new(ScalarBuffer::from(keys), None)
+    }
+
+    /// Returns the column of tags: null where the owner has none.
+    pub(super) fn tags(&self, keys: &Int32Array) -> Option<ArrayRef> {
+        dictionary(keys.clone(), Arc::clone(&self.tags))
     }
 
     /// Returns a column by name; `None` if it is not one of these.
@@ -109,6 +118,41 @@ pub(super) fn chosen(texts: &[&str], places: impl Iterator<Item = usize>) -> Arr
     }
     let keys: Vec<i32> = places.map(|place| key_of.get(place).copied().unwrap_or_default()).collect();
     must(dictionary(Int32Array::new(ScalarBuffer::from(keys), None), Arc::new(StringArray::from(distinct))))
+}
+
+/// Returns the tags of each owner.
+fn tags(batch: &EnrichedBatch) -> ArrayRef {
+    let strings = &batch.batch.strings;
+    let (mut names, mut values) = (StringBuilder::new(), StringBuilder::new());
+    for (name, value) in batch.owners.iter().flat_map(|owner| &owner.tags) {
+        names.append_value(strings.get(*name));
+        values.append_value(strings.get(*value));
+    }
+    let entries: Vec<ArrayRef> = vec![Arc::new(names.finish()), Arc::new(values.finish())];
+    let nulls = NullBuffer::from_iter(batch.owners.iter().map(|owner| !owner.tags.is_empty()));
+    let DataType::Map(entry, sorted) = tables::string_map() else { unreachable!("the type of a map is a map") };
+    let DataType::Struct(fields) = entry.data_type() else { unreachable!("the entry of a map is a struct") };
+    let entries = StructArray::new(fields.clone(), entries, None);
+    let offsets = OffsetBuffer::from_lengths(batch.owners.iter().map(|owner| owner.tags.len()));
+    Arc::new(MapArray::new(entry, offsets, entries, Some(nulls), sorted))
+}
+
+/// Gives each row of calls tags of its own, for those that know no dictionary of maps.
+///
+/// # Errors
+/// The tags of all calls together do not fit into one column.
+pub fn with_own_tags(rows: &RecordBatch) -> Result<RecordBatch, LakeError> {
+    let schema = rows.schema();
+    let Some((at, field)) = schema.column_with_name("tags") else { return Ok(rows.clone()) };
+    let DataType::Dictionary(_, kind) = field.data_type() else { return Ok(rows.clone()) };
+    let own = cast(rows.column(at), kind).map_err(LakeError::arrow(tables::CALLS))?;
+    let with_own = |(place, field): (usize, &FieldRef)| {
+        if place == at { Arc::new(Field::new("tags", (**kind).clone(), true)) } else { Arc::clone(field) }
+    };
+    let fields: Vec<FieldRef> = schema.fields().iter().enumerate().map(with_own).collect();
+    let mut columns = rows.columns().to_vec();
+    columns[at] = own;
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(LakeError::arrow(tables::CALLS))
 }
 
 fn dictionary(keys: Int32Array, values: ArrayRef) -> Option<ArrayRef> {

@@ -80,7 +80,10 @@ fn rows_have_the_columns_of_the_table() {
     assert_eq!(rows.column_by_name("input_tokens").unwrap().as_primitive::<Int64Type>().values().to_vec(), [10, 10]);
     assert_eq!(rows.column_by_name("agent_rank").unwrap().as_primitive::<Int32Type>().values().to_vec(), [2, 2]);
     assert_eq!(rows.column_by_name("latency_ms").unwrap().null_count(), 2);
-    let tags = rows.column_by_name("tags").unwrap().as_map();
+    assert!(matches!(rows.column_by_name("tags").unwrap().data_type(), DataType::Dictionary(..)));
+    let own = with_own_tags(&rows).unwrap();
+    assert_eq!(names(own.schema().fields()), names(rows.schema().fields()));
+    let tags = own.column_by_name("tags").unwrap().as_map();
     assert!(tags.is_valid(0) && tags.is_null(1));
     assert_eq!(tags.keys().as_string::<i32>(), &StringArray::from(vec!["stage", "x"]));
     assert_eq!(tags.values().as_string::<i32>(), &StringArray::from(vec!["prod", ""]));

@@ -2,7 +2,7 @@
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type};
-use sluice_aggregate::facts::call_rows;
+use sluice_aggregate::facts::{call_rows, with_own_tags};
 use sluice_aggregate::lake::{LakeError, encode_group};
 use sluice_schemas::time::DAY;
 use sluice_schemas::{ErrorClass, tables};
@@ -16,7 +16,8 @@ fn every_column_comes_back() {
     let mut lake = place.writer().unwrap();
     publish(&mut lake, 0, 200).unwrap();
     let batch = calls(0, 200);
-    let sent: Vec<RecordBatch> = call_rows(&batch, &[true; 200], "test", START).into_iter().map(|(_, rows)| rows).collect();
+    let sent: Vec<RecordBatch> =
+        call_rows(&batch, &[true; 200], "test", START).iter().map(|(_, rows)| with_own_tags(rows).unwrap()).collect();
     let got = support::rows(&lake, tables::CALLS);
     assert_eq!((sent.len(), got.len()), (1, 1));
     for field in tables::schema(tables::CALLS).unwrap().fields() {

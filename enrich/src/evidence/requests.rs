@@ -106,11 +106,11 @@ impl Requests {
     }
 
     /// Returns the caller and the run of a request.
-    pub(super) fn get(&self, hour: i64, request: u128) -> (Option<Arc<Caller>>, Option<Arc<Invoked>>) {
+    pub(super) fn get(&self, hour: i64, request: u128) -> (Option<&Arc<Caller>>, Option<&Arc<Invoked>>) {
         let Some((hour, (caller, run))) = self.hours.get(&hour).and_then(|hour| Some((hour, *hour.requests.get(&request)?))) else {
             return (None, None);
         };
-        (hour.callers.get(caller).cloned(), hour.runs.get(run).cloned())
+        (hour.callers.get(caller), hour.runs.get(run))
     }
 
     pub(super) fn has(&self, hour: i64) -> bool {

@@ -36,6 +36,8 @@ type Word = (String, Vec<(String, String)>);
 pub(super) struct Sessions {
     /// Role session ARN and session by access key: one, as AWS gives a key once, but events may say otherwise.
     by_key: HashMap<String, Vec<(String, Arc<Session>)>, FixedState>,
+    /// Whether a key ever had several.
+    reused: bool,
     /// By `arn:aws:sts::…:assumed-role/<role>/<session name>`, then by what they say.
     by_name: HashMap<String, BTreeMap<Word, Alike>, FixedState>,
     hours: HashMap<i64, Hour, FixedState>,
@@ -65,6 +67,7 @@ impl Sessions {
             let same = |other: &Session| other.opened == session.opened && word(other) == word(&session);
             known.retain(|(other, of)| other != name || !same(of));
             known.push((name.clone(), session));
+            self.reused |= known.len() > 1;
         }
         Some(touched)
     }
@@ -72,9 +75,8 @@ impl Sessions {
     /// Returns the session of a call, by its access key where that is known.
     pub(super) fn of(&self, principal_arn: &str, access_key: Option<&str>, at: Micros) -> Option<(Arc<Session>, Tie)> {
         let access_key = access_key.filter(|key| !key.is_empty());
-        let lived = |session: &Session| session.opened.plus(-SKEW) <= at && at < session.expires.plus(SKEW);
         let keyed = access_key.and_then(|key| self.by_key.get(key)).into_iter().flatten();
-        let keyed = keyed.filter(|(name, session)| name == principal_arn && lived(session)).map(|(_, session)| session);
+        let keyed = keyed.filter(|(name, session)| name == principal_arn && lived(session, at)).map(|(_, session)| session);
         // Should several have lived then, the same one wins in whatever order they came.
         if let Some(session) = keyed.max_by_key(|session| (session.opened, *session)) {
             return Some((Arc::clone(session), Tie::AccessKey));
@@ -84,6 +86,11 @@ impl Sessions {
         let mut living = self.by_name.get(principal_arn)?.values().filter_map(|alike| newest_living(alike, at, &fits));
         let found = living.next()?;
         living.next().is_none().then(|| (Arc::clone(found), Tie::SessionName))
+    }
+
+    /// Tells whether a session that an access key led to is the one of every call with that key at a time.
+    pub(super) fn is_only(&self, session: &Session, at: Micros) -> bool {
+        !self.reused && lived(session, at)
     }
 
     /// Notes that something else of an hour takes bytes and is not stored yet.
@@ -143,6 +150,11 @@ impl Sessions {
     pub(super) fn bytes(&self) -> usize {
         self.hours.values().map(|hour| hour.bytes).sum()
     }
+}
+
+/// Tells whether credentials of a session were good at a time, as far as clocks agree.
+fn lived(session: &Session, at: Micros) -> bool {
+    session.opened.plus(-SKEW) <= at && at < session.expires.plus(SKEW)
 }
 
 fn word(session: &Session) -> Word {

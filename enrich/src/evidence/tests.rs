@@ -91,6 +91,44 @@ fn a_session_is_known_by_name_until_another_of_that_name_says_otherwise() {
 }
 
 #[test]
+fn what_is_known_of_an_earlier_call_is_told_to_hold_only_where_it_does() {
+    let start = 100 * HOUR;
+    // One key is given twice within its first session's life; its second session comes to be known last.
+    let openings =
+        [opened(start, "ASIA1", "red"), opened(start + 600 * SECOND, "ASIA2", "blue"), opened(start + 900 * SECOND, "ASIA1", "green")];
+    let mut evidence = Evidence::new(1 << 20);
+    evidence.add(&span(start, 7, "run").1, 7);
+    let calls: Vec<(u128, i64)> = (0..14).map(|number| (number, start - SKEW - 1 + 320 * SECOND * number as i64)).collect();
+    for (request, at) in calls.iter().filter(|(request, _)| request % 3 < 2) {
+        let (request, event) = called(*at, *request, if request % 3 == 0 { "ASIA1" } else { "ASIA2" });
+        evidence.add(&event, request);
+    }
+    let mut held = 0;
+    for event in openings {
+        evidence.add(&event, 0);
+        for with in [&[][..], &[RUNTIME.to_owned()][..]] {
+            let mut load = |_: Wanted| Ok::<_, Infallible>(Vec::new());
+            let known: Vec<(CallKey<'_>, CallEvidence)> = (calls.iter())
+                .map(|(request, at)| CallKey { request: *request, principal_arn: NAME, at: Micros(*at), resources: with })
+                .map(|call| (call, evidence.of_call(&call, &mut load).unwrap_or_default()))
+                .collect();
+            for (call, expected) in &known {
+                for (_, like) in &known {
+                    match evidence.of_call_unless(call, Some(like), &mut load).unwrap_or_default() {
+                        Some(found) => assert_eq!(&found, expected),
+                        None => {
+                            assert_eq!(like.addresses(), expected.addresses(), "{call:?}");
+                            held += 1;
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(held > 20, "{held}");
+}
+
+#[test]
 fn an_expired_session_names_nobody_by_its_name() {
     let mut evidence = Evidence::new(1 << 20);
     evidence.add(&opened(100 * HOUR, "ASIA1", "red"), 0);

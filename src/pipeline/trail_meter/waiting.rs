@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
-use sluice_aggregate::dedup::salt;
 use sluice_schemas::time::{HOUR, MINUTE};
-use sluice_schemas::trail::TrailEvent;
 use sluice_schemas::{Batch, Micros};
 
 /// Requests that are waited for with all that tells when their time is over; of more only the ids are known, by hour of event time.
@@ -23,7 +21,7 @@ const PAST: i64 = 5 * MINUTE;
 struct Waits {
     at: Micros,
     arrival: Micros,
-    /// Account and region, as [`salt`] tells them apart.
+    /// Account and region, as dedup's salt tells them apart.
     place: u128,
 }
 
@@ -68,7 +66,7 @@ pub(in crate::pipeline) struct Waiting {
     requests_max: usize,
     requests: HashMap<u128, Waits>,
     /// By hour of event time.
-    hours: BTreeMap<i64, Hour>,
+    hours: HashMap<i64, Hour, FixedState>,
     /// Ids in those hours.
     ids: usize,
     /// No event that waits came before.
@@ -83,19 +81,19 @@ impl Waiting {
         Self {
             requests_max: if at_once { 0 } else { REQUESTS_MAX },
             requests: HashMap::new(),
-            hours: BTreeMap::new(),
+            hours: HashMap::default(),
             ids: 0,
             next: None,
             logs: HashMap::new(),
         }
     }
 
-    /// Lets the event of a call wait for the log to bring it.
-    pub(in crate::pipeline) fn add(&mut self, event: &TrailEvent, request: u128, arrival: Micros) {
+    /// Lets the event of a call wait for the log to bring it; `place` tells account and region.
+    pub(in crate::pipeline) fn add(&mut self, request: u128, at: Micros, arrival: Micros, place: impl FnOnce() -> u128) {
         self.next = Some(self.next.map_or(arrival, |next| next.min(arrival)));
         if self.requests.len() >= self.requests_max {
             let empty = || Hour { since: arrival, ids: HashSet::default(), others: false };
-            let hour = self.hours.entry(event.event_time.hour()).or_insert_with(empty);
+            let hour = self.hours.entry(at.hour()).or_insert_with(empty);
             hour.since = arrival.min(hour.since);
             if self.ids >= IDS_MAX {
                 hour.others = true;
@@ -104,8 +102,7 @@ impl Waiting {
             }
             return;
         }
-        let place = salt(&event.account_id, &event.region);
-        self.requests.entry(request).or_insert(Waits { at: event.event_time, arrival, place });
+        self.requests.entry(request).or_insert_with(|| Waits { at, arrival, place: place() });
     }
 
     /// Tells that the log brought a call of `at`.
@@ -114,7 +111,8 @@ impl Waiting {
             return;
         }
         // Nearly every event is of the hour of its call.
-        for at in std::iter::once(at.hour()).chain(super::hours_of_event(at)) {
+        let others = super::hours_of_event(at).filter(|hour| *hour != at.hour());
+        for at in std::iter::once(at.hour()).chain(others) {
             let Some(hour) = self.hours.get_mut(&at) else { continue };
             if hour.ids.remove(&request) {
                 self.ids -= 1;
@@ -185,6 +183,8 @@ impl Waiting {
 
 #[cfg(test)]
 mod tests {
+    use sluice_aggregate::dedup::salt;
+
     use super::*;
 
     const MINUTES: [Micros; 60] = {
@@ -197,8 +197,8 @@ mod tests {
         minutes
     };
 
-    fn event(at: Micros) -> TrailEvent {
-        TrailEvent { event_time: at, account_id: "1".into(), region: "r".into(), ..TrailEvent::default() }
+    fn add(waiting: &mut Waiting, request: u128, at: Micros, arrival: Micros) {
+        waiting.add(request, at, arrival, || salt("1", "r"));
     }
 
     fn log(waiting: &mut Waiting, newest: Micros, arrival: Micros) {
@@ -214,10 +214,10 @@ mod tests {
     #[test]
     fn what_a_log_brings_does_not_wait_and_the_rest_is_ripe_when_its_time_is_over() {
         let mut waiting = Waiting::new(false);
-        waiting.add(&event(MINUTES[1]), 1, MINUTES[6]);
-        waiting.add(&event(MINUTES[2]), 2, MINUTES[7]);
-        waiting.add(&event(MINUTES[2]), 2, MINUTES[8]);
-        waiting.add(&event(MINUTES[3]), 3, MINUTES[9]);
+        add(&mut waiting, 1, MINUTES[1], MINUTES[6]);
+        add(&mut waiting, 2, MINUTES[2], MINUTES[7]);
+        add(&mut waiting, 2, MINUTES[2], MINUTES[8]);
+        add(&mut waiting, 3, MINUTES[3], MINUTES[9]);
         waiting.brought(1, MINUTES[0]);
         assert_eq!((waiting.since(), waiting.from()), (Some(MINUTES[7]), Some(MINUTES[2])));
         assert!(waiting.may_be_ripe(MINUTES[6]), "a bound from below");
@@ -230,14 +230,14 @@ mod tests {
     #[test]
     fn a_log_that_still_comes_in_and_is_behind_is_waited_for() {
         let mut waiting = Waiting::new(false);
-        waiting.add(&event(MINUTES[20]), 1, MINUTES[21]);
+        add(&mut waiting, 1, MINUTES[20], MINUTES[21]);
         // It comes in at 40, and is at 10; then at 24, at 25, and at last no more.
         log(&mut waiting, MINUTES[10], MINUTES[40]);
         assert!(waiting.take_ripe(MINUTES[30]).is_empty());
         log(&mut waiting, MINUTES[24], MINUTES[40]);
         assert!(waiting.take_ripe(MINUTES[30]).is_empty());
         let mut stopped = Waiting::new(false);
-        stopped.add(&event(MINUTES[20]), 1, MINUTES[21]);
+        add(&mut stopped, 1, MINUTES[20], MINUTES[21]);
         log(&mut stopped, MINUTES[10], MINUTES[25]);
         assert_eq!(names(&stopped.take_ripe(MINUTES[30])), [1], "it does not come in any more");
         log(&mut waiting, MINUTES[25], MINUTES[40]);
@@ -248,7 +248,7 @@ mod tests {
     fn events(count: usize, at_once: bool) -> Waiting {
         let mut waiting = Waiting::new(at_once);
         for request in 0..count as u128 {
-            waiting.add(&event(MINUTES[1]), request, MINUTES[2]);
+            add(&mut waiting, request, MINUTES[1], MINUTES[2]);
         }
         waiting
     }
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn of_many_the_ids_are_known() {
         let mut waiting = events(REQUESTS_MAX + 2, false);
-        waiting.add(&event(MINUTES[1]), 0, MINUTES[2]);
+        add(&mut waiting, 0, MINUTES[1], MINUTES[2]);
         waiting.brought(REQUESTS_MAX as u128, MINUTES[0].plus(HOUR));
         assert_eq!(of_hour(&waiting.take_ripe(MINUTES[2])), (REQUESTS_MAX, 1, false));
         assert_eq!((waiting.since(), waiting.ids), (None, 0));

@@ -91,6 +91,23 @@ proptest! {
         let got: Rows = there_and_back(Field::new("tags", string_map(), true), &arrays).iter().flat_map(map_rows).collect();
         prop_assert_eq!(got, twice(parts.concat()));
     }
+
+    #[test]
+    fn dictionaries_of_maps_come_back(parts in prop::collection::vec((maps(), prop::collection::vec(prop::option::weighted(0.9, 0_usize..60), 0..80)), 1..4)) {
+        let keys = |(maps, keys): &(Rows, Vec<Option<usize>>)| -> Vec<Option<usize>> {
+            keys.iter().map(|key| key.filter(|_| !maps.is_empty()).map(|key| key % maps.len())).collect()
+        };
+        let array = |part: &(Rows, Vec<Option<usize>>)| -> ArrayRef {
+            let keys = Int32Array::from_iter(keys(part).into_iter().map(|key| key.map(|key| key as i32)));
+            Arc::new(DictionaryArray::<Int32Type>::try_new(keys, map_array(&part.0)).unwrap())
+        };
+        let plain: Vec<ArrayRef> = parts.iter().map(|(maps, _)| map_array(maps)).collect();
+        let arrays: Vec<ArrayRef> = parts.iter().map(array).chain(plain).collect();
+        let mut sent: Rows = parts.iter().flat_map(|part| keys(part).into_iter().map(|key| part.0[key?].clone())).collect();
+        sent.extend(parts.iter().flat_map(|(maps, _)| maps.clone()));
+        let got: Rows = there_and_back(Field::new("tags", string_map(), true), &arrays).iter().flat_map(map_rows).collect();
+        prop_assert_eq!(got, twice(sent));
+    }
 }
 
 #[test]
