@@ -302,14 +302,14 @@ impl Evidence {
             caller = caller.max(of_hour);
             run = run.max(run_of_hour);
         }
-        if like.is_some_and(|like| run.is_none() && call.resources.is_empty() && self.is_still(like, caller, call.at)) {
-            return Ok(None);
-        }
-        let session = self.sessions.of(call.principal_arn, caller.map(|caller| caller.access_key_id.as_str()), call.at);
         let run = match run {
             Some(run) => Some((Arc::clone(run), Tie::Request)),
             None => self.runs.nearby(call.resources, call.principal_arn, call.at).map(|run| (run, Tie::RoleAndTime)),
         };
+        if like.is_some_and(|like| run.is_none() && self.is_still(like, caller, call.at)) {
+            return Ok(None);
+        }
+        let session = self.sessions.of(call.principal_arn, caller.map(|caller| caller.access_key_id.as_str()), call.at);
         Ok(Some(CallEvidence { caller: caller.cloned(), session, run }))
     }
 
