@@ -128,11 +128,7 @@ impl Dedup {
     /// What `load` says; the index is then as before for that hour.
     pub fn first_seen<E>(&mut self, batch: &EnrichedBatch, load: &mut dyn FnMut(i64) -> Result<Vec<u128>, E>) -> Result<Vec<bool>, E> {
         let salts = profile_salts(batch);
-        let keys = batch.batch.invocations.iter().map(|invocation| {
-            let salt = salts.get(invocation.profile as usize).copied().unwrap_or_default();
-            (invocation.event_time, key(invocation.request_id, salt, &batch.batch.strings))
-        });
-        self.first_of(keys, load)
+        self.first_of(call_keys(batch, &salts), load)
     }
 
     /// As [`Dedup::first_seen`], of event times and keys.
@@ -180,6 +176,19 @@ impl Dedup {
     #[must_use]
     pub fn knows(&self, hour: i64, key: u128) -> Option<bool> {
         self.hours.get(&hour).map(|hour| hour.keys.contains(&key))
+    }
+
+    /// Tells of each key of an hour whether it is known; `None` if the hour is not in memory.
+    pub fn known(&self, hour: i64, keys: impl Iterator<Item = u128>) -> Option<Vec<bool>> {
+        let hour = self.hours.get(&hour)?;
+        Some(keys.map(|key| hour.keys.contains(&key)).collect())
+    }
+
+    /// Drops the keys that are known in an hour.
+    pub fn drop_known(&self, hour: i64, keys: &mut Vec<u128>) {
+        if let Some(hour) = self.hours.get(&hour) {
+            keys.retain(|key| !hour.keys.contains(key));
+        }
     }
 
     fn insert<E>(&mut self, at: Micros, key: u128, load: &mut dyn FnMut(i64) -> Result<Vec<u128>, E>) -> Result<bool, E> {
@@ -246,6 +255,14 @@ impl Dedup {
             }
         }
     }
+}
+
+/// Event time and key of each call of a batch. `salts` are those of its profiles.
+pub fn call_keys<'a>(batch: &'a EnrichedBatch, salts: &'a [u128]) -> impl Iterator<Item = (Micros, u128)> + 'a {
+    batch.batch.invocations.iter().map(|call| {
+        let salt = salts.get(call.profile as usize).copied().unwrap_or_default();
+        (call.event_time, key(call.request_id, salt, &batch.batch.strings))
+    })
 }
 
 /// What account and region of each profile add to keys.

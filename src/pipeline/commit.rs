@@ -74,6 +74,7 @@ impl Pipeline {
         }
         let begun = Instant::now();
         self.meter.board.set_phase(Phase::LakeCommit);
+        self.let_go_of_brought();
         let mut epoch = self.epoch.take().unwrap_or_else(|| self.lake.begin_epoch());
         for (table, day, rows) in self.pending.iter().filter(|(table, _, _)| table != DELTAS) {
             epoch.append(table, *day, rows.clone())?;

@@ -14,7 +14,7 @@ use sluice_aggregate::evidence::{Hour, event_keys_of_hour, events, events_of_hou
 use sluice_aggregate::known::KnownError;
 use sluice_aggregate::lake::Lake;
 use sluice_enrich::enricher::Enricher;
-use sluice_enrich::evidence::{Alike, CallEvidence, CallKey, Evidence, REACH, Touched, Wanted};
+use sluice_enrich::evidence::{Alike, CallEvidence, CallKey, Evidence, Gathered, REACH, Touched, Wanted};
 use sluice_enrich::informed::Informed;
 use sluice_schemas::time::{HOUR, SECOND};
 use sluice_schemas::trail::TrailEvent;
@@ -135,8 +135,35 @@ struct Seen {
     alike: Alike,
 }
 
+/// The calls that the events of a batch speak of.
+#[derive(Debug)]
+struct SpokenOf<'a> {
+    /// Single ones: time of the event, key.
+    requests: Vec<(Micros, u128)>,
+    /// Of each the event, if it is metered by it should no log bring it.
+    metered: Vec<Option<&'a TrailEvent>>,
+    others: Vec<Touched>,
+}
+
+impl<'a> SpokenOf<'a> {
+    /// Those of so many events, none of which was added yet.
+    fn of(events: usize) -> Self {
+        Self { requests: Vec::with_capacity(events), metered: Vec::with_capacity(events), others: Vec::new() }
+    }
+
+    fn add(&mut self, touched: Touched, metered: Option<&'a TrailEvent>) {
+        match touched {
+            Touched::Request(request, at) => {
+                self.requests.push((at, request));
+                self.metered.push(metered);
+            }
+            other => self.others.push(other),
+        }
+    }
+}
+
 /// Whether a call that evidence speaks of has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Come {
     No,
     Perhaps,
@@ -165,7 +192,7 @@ impl Pipeline {
         let meters = self.settings.config.cloudtrail.meter_after.is_some();
         let mut kinds = vec![Seen::default(); decoded.trail_kinds.len()];
         let kind_of = decoded.trail_kinds.of_events().iter().map(|kind| *kind as usize);
-        let (mut begun, mut waits) = (None, Vec::new());
+        let (mut begun, mut gathered, mut spoken_of) = (None, Gathered::of(trail.len()), SpokenOf::of(trail.len()));
         for (((event, key), kind), keep) in trail.iter().zip(&decoded.trail_keys).zip(kind_of).zip(&mut keep) {
             if !*keep {
                 continue;
@@ -185,18 +212,15 @@ impl Pipeline {
                 self.join.begin_hour(&self.lake, hour)?;
                 begun = Some(hour);
             }
-            let known = if key.is_of_request { self.join.evidence.add_request(key.at, key.request, &seen.alike) } else { None };
+            let known = if key.is_of_request { gathered.put(key.at, key.request, &seen.alike) } else { None };
             let Some(touched) = known.or_else(|| self.join.evidence.add_alike(event, key.request, &mut seen.alike)) else { continue };
-            let come = self.has_come(&touched)?;
-            if meters && come != Come::Yes && key.may_cost && *seen.is_call.get_or_insert_with(|| is_call(event)) {
-                waits.push((key, event));
-            }
-            if come != Come::No {
-                self.join.settling.add(touched, decoded.arrival, self.join.turns);
-            }
+            let is_metered = meters && key.may_cost && *seen.is_call.get_or_insert_with(|| is_call(event));
+            spoken_of.add(touched, is_metered.then_some(event));
         }
-        for (key, event) in waits {
-            self.join.meter.waiting.add(key.request, key.at, decoded.arrival, || place(event));
+        self.join.evidence.add_gathered(&gathered);
+        self.queue(spoken_of, decoded.arrival)?;
+        if self.join.meter.waiting.is_much() {
+            self.let_go_of_brought();
         }
         self.join.evidence.evict();
         Ok(keep)
@@ -214,24 +238,19 @@ impl Pipeline {
         let enricher = self.enricher();
         let resources: Vec<Vec<String>> =
             (batch.batch.profiles.iter()).map(|profile| enricher.runs_as(batch.batch.strings.get(profile.principal_arn))).collect();
-        let calls = batch.batch.invocations.iter().zip(keep).filter(|(_, keep)| **keep);
-        let requests = calls.map(|(call, _)| {
-            let salt = salts.get(call.profile as usize).copied().unwrap_or_default();
-            (dedup::key(call.request_id, salt, &batch.batch.strings), call.event_time)
-        });
-        let requests: Vec<(u128, Micros)> = requests.collect();
-        // One after the other, not between other look-ups: a processor then has several on their way at once.
-        requests.iter().for_each(|(request, at)| self.join.meter.waiting.brought(*request, *at));
+        let kept = dedup::call_keys(batch, &salts).zip(keep).filter(|(_, keep)| **keep);
+        let requests: Vec<(Micros, u128)> = kept.map(|(call, _)| call).collect();
+        requests.iter().for_each(|(_, request)| self.join.meter.waiting.brought(*request));
+        let lake = &self.lake;
+        let load = &mut |Wanted { hour, openings }| events_of_hour(lake, Hour { hour, openings });
+        let by_request = self.join.evidence.by_requests(&requests, load).context("evidence of a call")?;
         let mut profiles = Profiles::new(batch.batch.profiles.len());
         let calls = batch.batch.invocations.iter_mut().zip(keep).filter(|(_, keep)| **keep);
-        for ((invocation, _), (request, at)) in calls.zip(requests) {
+        for (((invocation, _), (at, request)), by_request) in calls.zip(requests).zip(by_request) {
             let number = invocation.profile as usize;
             let (Some(profile), Some(resources)) = (batch.batch.profiles.get(number).copied(), resources.get(number)) else { continue };
             let call = CallKey { request, principal_arn: batch.batch.strings.get(profile.principal_arn), at, resources };
-            let (join, lake) = (&mut self.join, &self.lake);
-            let load = &mut |Wanted { hour, openings }| events_of_hour(lake, Hour { hour, openings });
-            let found = join.evidence.of_call_unless(&call, profiles.first(invocation.profile), load);
-            let Some(found) = found.context("evidence of a call")? else { continue };
+            let Some(found) = self.join.evidence.of_call_unless(&call, &by_request, profiles.first(invocation.profile)) else { continue };
             let (number, is_new) = profiles.of(invocation.profile, found);
             if is_new {
                 batch.batch.profiles.push(profile);
@@ -275,24 +294,47 @@ impl Pipeline {
         for_each_event_since(lake, settled.plus(-SLACK), from.plus(-SLACK), remember).context("evidence that is not settled")
     }
 
-    /// Tells whether calls that evidence speaks of have come.
-    fn has_come(&mut self, touched: &Touched) -> anyhow::Result<Come> {
-        let may = match touched {
-            Touched::Request(request, at) => {
-                let mut may = false;
-                for hour in at.plus(-REACH).hour()..=at.plus(REACH).hour() {
-                    match self.dedup.knows(hour, *request) {
-                        Some(true) => return Ok(Come::Yes),
-                        Some(false) => {}
-                        None => may |= self.may_hold(hour)?,
-                    }
-                }
-                may
+    /// Has what calls of before evidence speaks of moved, and has calls waited for that no log brought yet.
+    fn queue(&mut self, spoken_of: SpokenOf<'_>, arrival: Micros) -> anyhow::Result<()> {
+        let come = self.have_come(&spoken_of.requests)?;
+        for (((at, request), metered), come) in spoken_of.requests.into_iter().zip(spoken_of.metered).zip(come) {
+            if let Some(event) = metered.filter(|_| come != Come::Yes) {
+                self.join.meter.waiting.add(request, at, arrival, || place(event));
             }
-            Touched::Session(principal, from, to) => self.may_have_called(principal, *from) && self.may_hold_any(*from, *to)?,
-            Touched::Resource(_, from, to) => self.may_hold_any(*from, *to)?,
-        };
-        Ok(if may { Come::Perhaps } else { Come::No })
+            if come != Come::No {
+                self.join.settling.add(Touched::Request(request, at), arrival, self.join.turns);
+            }
+        }
+        for touched in spoken_of.others {
+            let come = match &touched {
+                Touched::Request(..) => true,
+                Touched::Session(principal, from, to) => self.may_have_called(principal, *from) && self.may_hold_any(*from, *to)?,
+                Touched::Resource(_, from, to) => self.may_hold_any(*from, *to)?,
+            };
+            if come {
+                self.join.settling.add(touched, arrival, self.join.turns);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells whether calls have come, given times of their events and their keys.
+    fn have_come(&mut self, requests: &[(Micros, u128)]) -> anyhow::Result<Vec<Come>> {
+        let hours = |(at, _): &(Micros, u128)| (at.plus(-REACH).hour(), at.plus(REACH).hour());
+        let mut all = Vec::with_capacity(requests.len());
+        for requests in requests.chunk_by(|one, other| hours(one) == hours(other)) {
+            let Some((from, to)) = requests.first().map(hours) else { continue };
+            let mut come = vec![Come::No; requests.len()];
+            for hour in from..=to {
+                match self.dedup.known(hour, requests.iter().map(|(_, request)| *request)) {
+                    Some(known) => come.iter_mut().zip(known).filter(|(_, known)| *known).for_each(|(come, _)| *come = Come::Yes),
+                    None if self.may_hold(hour)? => come.iter_mut().for_each(|come| *come = (*come).max(Come::Perhaps)),
+                    None => {}
+                }
+            }
+            all.extend(come);
+        }
+        Ok(all)
     }
 
     /// Tells whether calls of an hour may be in the lake or on their way there.

@@ -155,6 +155,7 @@ impl Pipeline {
 
     /// Makes calls of the events that waited in vain. Every batch is applied.
     fn meter_ripe(&mut self, until: Micros) -> anyhow::Result<()> {
+        self.let_go_of_brought();
         let meter = &mut self.join.meter;
         meter.looked = Some(self.settings.clock.now());
         // Until its calls are made, no commit may pass an event for looked after.
@@ -243,6 +244,17 @@ impl Pipeline {
         self.apply(folded)
     }
 
+    /// Lets go of events whose calls came, as far as memory tells.
+    pub(super) fn let_go_of_brought(&mut self) {
+        let dedup = &self.dedup;
+        self.join.meter.waiting.let_go(|hour, ids| {
+            let (first, last) = (Micros(hour * HOUR), Micros((hour + 1) * HOUR - 1));
+            // Nearly every event is of the hour of its call.
+            let hours = std::iter::once(hour).chain(*hours_of_event(first).start()..=*hours_of_event(last).end());
+            hours.for_each(|hour| dedup.drop_known(hour, ids));
+        });
+    }
+
     /// Tells whether the call of an event is known, looking into the lake for hours that are not in memory.
     fn knows_call(&mut self, at: Micros, request: u128) -> anyhow::Result<bool> {
         let (lake, pending) = (&self.lake, &self.pending_keys);
@@ -286,10 +298,8 @@ impl Pipeline {
         let kept = self.settings.config.retention.calls_from(self.settings.clock.now().day());
         let salts = profile_salts(batch);
         let mut found = Vec::new();
-        for call in batch.batch.invocations.iter().filter(|call| kept.is_none_or(|kept| call.event_time.day() >= kept)) {
-            let salt = salts.get(call.profile as usize).copied().unwrap_or_default();
-            let key = dedup::key(call.request_id, salt, &batch.batch.strings);
-            for hour in hours_of_event(call.event_time) {
+        for (at, key) in dedup::call_keys(batch, &salts).filter(|(at, _)| kept.is_none_or(|kept| at.day() >= kept)) {
+            for hour in hours_of_event(at) {
                 self.know_hour(hour)?;
                 if self.join.meter.hours.get(&hour).is_some_and(|metered| metered.contains(&key)) {
                     found.push((hour, key));

@@ -53,6 +53,7 @@ fn pack(values: &[u32], width: u8, out: &mut Vec<u8>) {
     let groups = values.len().div_ceil(GROUP);
     varint((groups as u64) << 1 | 1, out);
     let end = out.len() + groups * usize::from(width);
+    out.reserve(groups * usize::from(width) + size_of::<u64>());
     let (mut bits, mut held) = (0_u64, 0_u32);
     for value in values {
         bits |= u64::from(*value) << held;

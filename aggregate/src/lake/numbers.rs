@@ -78,7 +78,7 @@ impl<T: ArrowPrimitiveType> Values<T> {
 
     /// Begins a page with the levels of some rows.
     fn levels(&self, from: usize, rows: usize) -> Vec<u8> {
-        let mut levels = Levels::default();
+        let mut levels = Levels::of(rows);
         match self.present.get(from..from + rows) {
             Some(present) if !self.present.is_empty() => present.iter().for_each(|present| levels.push(*present)),
             _ => levels.present(rows),

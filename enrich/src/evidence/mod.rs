@@ -3,6 +3,7 @@
 //! Owns: which event speaks of which call. Does not own: what follows from it (`crate::attribution`), and where events are kept for good:
 //! hours that are not in memory are loaded when a call of theirs is asked about, and forgotten under a byte budget.
 
+mod by_request;
 mod requests;
 mod runs;
 mod sessions;
@@ -15,6 +16,7 @@ use sluice_schemas::Micros;
 use sluice_schemas::time::{MINUTE, SECOND};
 use sluice_schemas::trail::{Invoked, SPAN_SOURCE, TrailEvent};
 
+pub use by_request::{ByRequest, Gathered};
 use requests::Requests;
 use runs::Runs;
 use sessions::Sessions;
@@ -197,7 +199,7 @@ impl Evidence {
         event.assumed.is_some() || event.event_source == SPAN_SOURCE || event.event_source.starts_with("bedrock")
     }
 
-    /// Tells whether an event says who made one call, and nothing else. Only such an event may be given to [`Evidence::add_request`].
+    /// Tells whether an event says who made one call, and nothing else. Only such an event may be put by: see [`Gathered`].
     #[must_use]
     pub fn is_of_request(event: &TrailEvent) -> bool {
         event.assumed.is_none() && event.invoked.is_none() && !event.request_id.is_empty() && event.event_source != SPAN_SOURCE
@@ -238,12 +240,6 @@ impl Evidence {
         self.keep(event, request, self.clock.max(1), alike)
     }
 
-    /// As [`Evidence::add_alike`] for an event of one request that is like earlier ones of this batch, without a look at it; `None`, and
-    /// nothing is taken in, where its caller is not known in that hour.
-    pub fn add_request(&mut self, at: Micros, request: u128, alike: &Alike) -> Option<Touched> {
-        self.requests.add_known(at.hour(), request, self.clock.max(1), alike).then_some(Touched::Request(request, at))
-    }
-
     /// Takes in an event that is stored; returns the calls it speaks of.
     pub fn remind(&mut self, event: &TrailEvent, request: u128) -> Option<Touched> {
         self.keep(event, request, 0, &mut Alike::default())
@@ -271,34 +267,17 @@ impl Evidence {
     /// # Errors
     /// What `load` says; what was in memory before still is.
     pub fn of_call<E>(&mut self, call: &CallKey<'_>, load: &mut Load<'_, E>) -> Result<CallEvidence, E> {
-        self.of_call_unless(call, None, load).map(Option::unwrap_or_default)
+        let by_request = self.by_requests(&[(call.at, call.request)], load)?;
+        Ok(by_request.first().and_then(|by_request| self.of_call_unless(call, by_request, None)).unwrap_or_default())
     }
 
     /// As [`Evidence::of_call`]; `None` where nothing else is known than `like`, of an earlier call of the same principal: this is found out
     /// in less time than it takes to find it again.
-    ///
-    /// # Errors
-    /// What `load` says; what was in memory before still is.
-    pub fn of_call_unless<E>(
-        &mut self,
-        call: &CallKey<'_>,
-        like: Option<&CallEvidence>,
-        load: &mut Load<'_, E>,
-    ) -> Result<Option<CallEvidence>, E> {
-        let (from, to) = (call.at.plus(-REACH).hour(), call.at.plus(REACH).hour());
-        self.near = call.at.hour();
-        if self.ready != Some((from, to)) {
-            for hour in from..=to {
-                self.ensure_requests(hour, load)?;
-            }
-            for hour in from - SESSION_HOURS..=to {
-                self.ensure_openings(hour, load)?;
-            }
-            self.ready = Some((from, to));
-        }
+    #[must_use]
+    pub fn of_call_unless(&self, call: &CallKey<'_>, by_request: &ByRequest, like: Option<&CallEvidence>) -> Option<CallEvidence> {
         let (mut caller, mut run) = (None, None);
-        for hour in from..=to {
-            let (of_hour, run_of_hour) = self.requests.get(hour, call.request);
+        for (hour, place) in (by_request.from..).zip(by_request.places) {
+            let (of_hour, run_of_hour) = place.map_or((None, None), |place| self.requests.get(hour, place));
             caller = caller.max(of_hour);
             run = run.max(run_of_hour);
         }
@@ -307,10 +286,10 @@ impl Evidence {
             None => self.runs.nearby(call.resources, call.principal_arn, call.at).map(|run| (run, Tie::RoleAndTime)),
         };
         if like.is_some_and(|like| run.is_none() && self.is_still(like, caller, call.at)) {
-            return Ok(None);
+            return None;
         }
         let session = self.sessions.of(call.principal_arn, caller.map(|caller| caller.access_key_id.as_str()), call.at);
-        Ok(Some(CallEvidence { caller: caller.cloned(), session, run }))
+        Some(CallEvidence { caller: caller.cloned(), session, run })
     }
 
     /// Tells whether an earlier finding holds for another call of the same principal and `caller` that belongs to no run.

@@ -14,6 +14,9 @@ const BYTES_PER_REQUEST: usize = 44;
 /// No caller, or no run.
 const NONE: u32 = u32::MAX;
 
+/// Where the caller and the run of a request are among those of its hour.
+pub(super) type Place = (u32, u32);
+
 /// Distinct values, each once; most requests of an hour come from few callers.
 #[derive(Debug)]
 struct Interned<T> {
@@ -60,7 +63,7 @@ impl<T: Hash> Interned<T> {
 /// One hour.
 #[derive(Debug, Default)]
 struct Hour {
-    requests: HashMap<u128, (u32, u32), FixedState>,
+    requests: HashMap<u128, Place, FixedState>,
     callers: Interned<Caller>,
     runs: Interned<Invoked>,
     /// Bytes of callers and runs.
@@ -79,12 +82,11 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    /// Takes in a request of a caller that is known in this hour; `false` if it is not.
-    pub(super) fn add_known(&mut self, at: i64, request: u128, dirty: u64, alike: &Alike) -> bool {
-        let Some((_, caller)) = alike.caller.filter(|(hour, _)| *hour == at) else { return false };
-        let Some(hour) = self.hours.get_mut(&at) else { return false };
-        hour.add(request, caller, dirty);
-        true
+    /// Takes in requests of one hour, each with its hour and the place of its caller there.
+    pub(super) fn add_known(&mut self, requests: &[(i64, u128, u32)], dirty: u64) {
+        let hour = requests.first().and_then(|(hour, ..)| self.hours.get_mut(hour));
+        let Some(hour) = hour else { return };
+        requests.iter().for_each(|(_, request, caller)| hour.add(*request, *caller, dirty));
     }
 
     pub(super) fn add(&mut self, event: &TrailEvent, request: u128, dirty: u64, alike: &mut Alike) {
@@ -105,12 +107,15 @@ impl Requests {
         hour.add(request, caller, dirty);
     }
 
-    /// Returns the caller and the run of a request.
-    pub(super) fn get(&self, hour: i64, request: u128) -> (Option<&Arc<Caller>>, Option<&Arc<Invoked>>) {
-        let Some((hour, (caller, run))) = self.hours.get(&hour).and_then(|hour| Some((hour, *hour.requests.get(&request)?))) else {
-            return (None, None);
-        };
-        (hour.callers.get(caller), hour.runs.get(run))
+    /// Returns where the callers and runs of requests are.
+    pub(super) fn find(&self, hour: i64, requests: impl Iterator<Item = u128>) -> Vec<Option<Place>> {
+        let hour = self.hours.get(&hour);
+        requests.map(|request| hour.and_then(|hour| hour.requests.get(&request).copied())).collect()
+    }
+
+    /// Returns the caller and the run that are there.
+    pub(super) fn get(&self, hour: i64, (caller, run): Place) -> (Option<&Arc<Caller>>, Option<&Arc<Invoked>>) {
+        self.hours.get(&hour).map_or((None, None), |hour| (hour.callers.get(caller), hour.runs.get(run)))
     }
 
     pub(super) fn has(&self, hour: i64) -> bool {

@@ -127,7 +127,8 @@ fn what_is_known_of_an_earlier_call_is_told_to_hold_only_where_it_does() {
                 .collect();
             for (call, expected) in &known {
                 for (_, like) in &known {
-                    match evidence.of_call_unless(call, Some(like), &mut load).unwrap_or_default() {
+                    let by_request = evidence.by_requests(&[(call.at, call.request)], &mut load).unwrap_or_default()[0];
+                    match evidence.of_call_unless(call, &by_request, Some(like)) {
                         Some(found) => assert_eq!(&found, expected),
                         None => {
                             assert_eq!(like.addresses(), expected.addresses(), "{call:?}");

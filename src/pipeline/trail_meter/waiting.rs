@@ -9,7 +9,7 @@ use sluice_schemas::{Batch, Micros};
 
 /// Requests that are waited for with all that tells when their time is over; of more only the ids are known, by hour of event time.
 const REQUESTS_MAX: usize = if cfg!(test) { 3 } else { 100_000 };
-/// Ids of requests, about 28 bytes each; of more, whole hours are waited for.
+/// Ids of requests, 16 bytes each; of more, whole hours are waited for.
 const IDS_MAX: usize = if cfg!(test) { 4 } else { 1_000_000 };
 /// Accounts and regions whose logs are watched; those of others are not waited for longer.
 const PLACES_MAX: usize = 10_000;
@@ -44,7 +44,8 @@ impl Log {
 struct Hour {
     /// When the first of it came.
     since: Micros,
-    ids: HashSet<u128, FixedState>,
+    /// As they came. Those that the log brought since are among them until somebody looks: see [`Waiting::let_go`].
+    ids: Vec<u128>,
     /// Whether there are others than those.
     others: bool,
 }
@@ -69,6 +70,8 @@ pub(in crate::pipeline) struct Waiting {
     hours: HashMap<i64, Hour, FixedState>,
     /// Ids in those hours.
     ids: usize,
+    /// Ids from which on it is worth looking for those that may go.
+    look_at: usize,
     /// No event that waits came before.
     next: Option<Micros>,
     /// By place.
@@ -83,6 +86,7 @@ impl Waiting {
             requests: HashMap::new(),
             hours: HashMap::default(),
             ids: 0,
+            look_at: IDS_MAX / 2,
             next: None,
             logs: HashMap::new(),
         }
@@ -92,12 +96,13 @@ impl Waiting {
     pub(in crate::pipeline) fn add(&mut self, request: u128, at: Micros, arrival: Micros, place: impl FnOnce() -> u128) {
         self.next = Some(self.next.map_or(arrival, |next| next.min(arrival)));
         if self.requests.len() >= self.requests_max {
-            let empty = || Hour { since: arrival, ids: HashSet::default(), others: false };
+            let empty = || Hour { since: arrival, ids: Vec::new(), others: false };
             let hour = self.hours.entry(at.hour()).or_insert_with(empty);
             hour.since = arrival.min(hour.since);
             if self.ids >= IDS_MAX {
                 hour.others = true;
-            } else if (self.requests_max == 0 || !self.requests.contains_key(&request)) && hour.ids.insert(request) {
+            } else if self.requests_max == 0 || !self.requests.contains_key(&request) {
+                hour.ids.push(request);
                 self.ids += 1;
             }
             return;
@@ -105,35 +110,48 @@ impl Waiting {
         self.requests.entry(request).or_insert_with(|| Waits { at, arrival, place: place() });
     }
 
-    /// Tells that the log brought a call of `at`.
-    pub(in crate::pipeline) fn brought(&mut self, request: u128, at: Micros) {
-        if self.requests.remove(&request).is_some() || self.ids == 0 {
-            return;
+    /// Tells that the log brought a call. Of one whose id alone is known, whoever lets go of it finds out.
+    pub(in crate::pipeline) fn brought(&mut self, request: u128) {
+        if !self.requests.is_empty() {
+            self.requests.remove(&request);
         }
-        // Nearly every event is of the hour of its call.
-        let others = super::hours_of_event(at).filter(|hour| *hour != at.hour());
-        for at in std::iter::once(at.hour()).chain(others) {
-            let Some(hour) = self.hours.get_mut(&at) else { continue };
-            if hour.ids.remove(&request) {
-                self.ids -= 1;
-                if hour.ids.is_empty() && !hour.others {
-                    self.hours.remove(&at);
-                }
-                return;
-            }
-        }
+    }
+
+    /// Tells whether so many ids came that it is worth looking for those that may go.
+    pub(in crate::pipeline) const fn is_much(&self) -> bool {
+        self.ids >= self.look_at
+    }
+
+    /// Lets go of ids whose calls came: `drop_brought` drops them, given the hour of their events.
+    pub(in crate::pipeline) fn let_go(&mut self, drop_brought: impl Fn(i64, &mut Vec<u128>)) {
+        self.hours.retain(|at, hour| {
+            drop_brought(*at, &mut hour.ids);
+            !hour.ids.is_empty() || hour.others
+        });
+        self.ids = self.hours.values().map(|hour| hour.ids.len()).sum();
+        // Not before they doubled: where logs come long after events, each look is in vain.
+        self.look_at = (2 * self.ids).max(IDS_MAX / 2);
     }
 
     /// Notes how far logs got. `places` are those of the profiles.
     pub(in crate::pipeline) fn note_logs(&mut self, batch: &Batch, places: &[u128], arrival: Micros) {
+        // Where every time is over at once, no log is behind.
+        if self.requests_max == 0 {
+            return;
+        }
+        let mut newest: Vec<Option<Micros>> = vec![None; batch.profiles.len()];
         for call in &batch.invocations {
-            let at = call.profile as usize;
-            let (Some(profile), Some(place)) = (batch.profiles.get(at), places.get(at)) else { continue };
+            if let Some(newest) = newest.get_mut(call.profile as usize) {
+                *newest = (*newest).max(Some(call.event_time));
+            }
+        }
+        for ((profile, place), newest) in batch.profiles.iter().zip(places).zip(newest) {
+            let Some(newest) = newest else { continue };
             if profile.lower_bound || (self.logs.len() >= PLACES_MAX && !self.logs.contains_key(place)) {
                 continue;
             }
             let log = self.logs.entry(*place).or_default();
-            *log = Log { newest: log.newest.max(call.event_time), arrival: log.arrival.max(arrival) };
+            *log = Log { newest: log.newest.max(newest), arrival: log.arrival.max(arrival) };
         }
     }
 
@@ -172,7 +190,7 @@ impl Waiting {
             if is_ripe {
                 *ids -= hour.ids.len();
                 let ripe = ripe.entry(*at).or_default();
-                (ripe.ids, ripe.others) = (std::mem::take(&mut hour.ids), hour.others);
+                (ripe.ids, ripe.others) = (std::mem::take(&mut hour.ids).into_iter().collect(), hour.others);
             }
             !is_ripe
         });
@@ -218,7 +236,7 @@ mod tests {
         add(&mut waiting, 2, MINUTES[2], MINUTES[7]);
         add(&mut waiting, 2, MINUTES[2], MINUTES[8]);
         add(&mut waiting, 3, MINUTES[3], MINUTES[9]);
-        waiting.brought(1, MINUTES[0]);
+        waiting.brought(1);
         assert_eq!((waiting.since(), waiting.from()), (Some(MINUTES[7]), Some(MINUTES[2])));
         assert!(waiting.may_be_ripe(MINUTES[6]), "a bound from below");
         assert!(waiting.take_ripe(MINUTES[6]).is_empty() && !waiting.may_be_ripe(MINUTES[6]));
@@ -258,33 +276,52 @@ mod tests {
         (ripe[&0].requests.len(), ripe[&0].ids.len(), ripe[&0].others)
     }
 
+    /// Tells that the log brought calls, as far as it is known at once, and lets go of the others.
+    fn bring(waiting: &mut Waiting, requests: &[u128]) {
+        requests.iter().for_each(|request| waiting.brought(*request));
+        waiting.let_go(|hour, ids| ids.retain(|request| hour > 0 || !requests.contains(request)));
+    }
+
     #[test]
     fn of_many_the_ids_are_known() {
         let mut waiting = events(REQUESTS_MAX + 2, false);
         add(&mut waiting, 0, MINUTES[1], MINUTES[2]);
-        waiting.brought(REQUESTS_MAX as u128, MINUTES[0].plus(HOUR));
+        bring(&mut waiting, &[REQUESTS_MAX as u128]);
         assert_eq!(of_hour(&waiting.take_ripe(MINUTES[2])), (REQUESTS_MAX, 1, false));
         assert_eq!((waiting.since(), waiting.ids), (None, 0));
 
         let mut waiting = events(REQUESTS_MAX + 2, false);
-        waiting.brought(REQUESTS_MAX as u128 + 1, MINUTES[0].plus(4 * HOUR));
-        assert_eq!(waiting.ids, 2, "of another hour");
-        (0..REQUESTS_MAX as u128 + 2).for_each(|request| waiting.brought(request, MINUTES[1]));
+        let all: Vec<u128> = (0..REQUESTS_MAX as u128 + 2).collect();
+        bring(&mut waiting, &all);
         assert_eq!((waiting.since(), waiting.ids, waiting.take_ripe(Micros(i64::MAX)).len()), (None, 0, 0));
     }
 
     #[test]
     fn where_every_time_is_over_at_once_ids_are_enough() {
         let mut waiting = events(2, true);
-        waiting.brought(1, MINUTES[0]);
+        bring(&mut waiting, &[1]);
         assert_eq!(of_hour(&waiting.take_ripe(Micros(i64::MAX))), (0, 1, false));
+    }
+
+    #[test]
+    fn it_is_looked_for_what_may_go_when_ids_doubled() {
+        let mut waiting = events(IDS_MAX / 2, true);
+        assert!(waiting.is_much());
+        bring(&mut waiting, &[]);
+        assert!(!waiting.is_much(), "in vain");
+        add(&mut waiting, 7, MINUTES[1], MINUTES[2]);
+        assert!(!waiting.is_much());
+        add(&mut waiting, 8, MINUTES[1], MINUTES[2]);
+        assert!(waiting.is_much());
+        bring(&mut waiting, &[0, 1, 7, 8]);
+        assert_eq!((waiting.ids, waiting.is_much(), waiting.since()), (0, false, None));
     }
 
     #[test]
     fn of_more_than_can_be_known_an_hour_is_looked_at_whatever_the_log_brings() {
         let count = IDS_MAX + 1;
         let mut waiting = events(count, true);
-        (0..count as u128).for_each(|request| waiting.brought(request, MINUTES[1]));
+        bring(&mut waiting, &(0..count as u128).collect::<Vec<_>>());
         assert_eq!(of_hour(&waiting.take_ripe(Micros(i64::MAX))), (0, 0, true));
     }
 }

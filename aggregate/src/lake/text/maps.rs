@@ -3,7 +3,7 @@
 use std::hash::BuildHasher;
 use std::ops::Range;
 
-use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, MapArray, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, Int32Array, MapArray, StringArray};
 use arrow::datatypes::Int32Type;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
@@ -99,6 +99,7 @@ impl Maps {
     /// Adds maps by their keys; each is looked at once. `None` if the values are of another type, or a key has none.
     fn push_dictionary(&mut self, part: &DictionaryArray<Int32Type>) -> Option<()> {
         let values = part.values().as_map_opt()?;
+        self.make_room(part.keys(), values);
         let mut places: Vec<Option<Place>> = vec![None; values.len()];
         let mut null = None;
         for key in part.keys() {
@@ -113,6 +114,16 @@ impl Maps {
             }
         }
         Some(())
+    }
+
+    /// Asks for the memory of maps once.
+    fn make_room(&mut self, keys: &Int32Array, values: &MapArray) {
+        let lengths: Vec<usize> = values.offsets().lengths().collect();
+        let entries = |key: i32| lengths.get(key as usize).copied().unwrap_or_default();
+        let levels = keys.iter().map(|key| key.map_or(1, |key| entries(key).max(1))).sum();
+        for of in [&mut self.repetition, &mut self.of_names, &mut self.of_texts, &mut self.names, &mut self.texts] {
+            of.reserve(levels);
+        }
     }
 
     fn push_empty(&mut self, valid: bool) -> Place {
