@@ -184,6 +184,30 @@ fn a_run_is_known_by_role_and_time_only_where_it_was_alone() {
 
 proptest! {
     #[test]
+    fn many_at_once_are_known_as_one_by_one_is(
+        told in prop::collection::vec((0..240_i64, 0..12_u128, 0..3_usize), 0..40),
+        asked in prop::collection::vec((0..240_i64, 0..12_u128), 0..40),
+    ) {
+        let (mut one_by_one, mut at_once) = (Evidence::new(1 << 20), Evidence::new(1 << 20));
+        let (mut gathered, mut alike) = (Gathered::of(told.len()), [Alike::default(); 3]);
+        for (minute, request, key) in told {
+            let (request, event) = called(100 * HOUR + minute * MINUTE, request, ["ASIA1", "ASIA2", "ASIA3"][key]);
+            let touched = one_by_one.add(&event, request);
+            let known = gathered.put(event.event_time, request, &alike[key]);
+            prop_assert_eq!(known.or_else(|| at_once.add_alike(&event, request, &mut alike[key])), touched);
+        }
+        at_once.add_gathered(&gathered);
+        let load = &mut |_: Wanted| Ok::<_, Infallible>(Vec::new());
+        let asked: Vec<(Micros, u128)> = asked.into_iter().map(|(minute, request)| (Micros(100 * HOUR + minute * MINUTE), request)).collect();
+        let found = at_once.by_requests(&asked, load).unwrap_or_default();
+        prop_assert_eq!(found.len(), asked.len());
+        for ((at, request), found) in asked.into_iter().zip(found) {
+            let call = CallKey { request, principal_arn: NAME, at, resources: &[] };
+            prop_assert_eq!(at_once.of_call_unless(&call, &found, None), one_by_one.of_call(&call, load).ok());
+        }
+    }
+
+    #[test]
     fn the_order_of_events_does_not_matter(order in Just((0..9_usize).collect::<Vec<_>>()).prop_shuffle(), split in 0..9_usize, bytes in 0..4_000_usize) {
         let at = 100 * HOUR;
         let events = [
