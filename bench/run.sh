@@ -18,4 +18,4 @@ build long 12000 long
 "$venv/bin/python" bench/compare.py --bin "$bin" --data "$data" --runs "$runs"
 echo
 echo "Callers told apart by CloudTrail"
-"$venv/bin/python" bench/callers.py --bin "$bin" --data "$data" --runs "$runs"
+"$venv/bin/python" bench/callers.py --bin "$bin" --data "$data"
